@@ -1,0 +1,72 @@
+/* What an operation is (lq_op, one row per op in LQ_OPS) and a use of it in a tape (lq_node).
+ *
+ * Rules without exception: forward overwrites `out` (and `saved`); backward adds into `in[i]->grad`
+ * and skips it when absent. Kernels allocate nothing; they get `scratch` bytes. Token rows are
+ * dim[0] of activations. Same input and thread count give the same bits. */
+#ifndef LOQUAT_OP_H
+#define LOQUAT_OP_H
+
+#include "tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LQ_MAX_IN = 6 };
+
+typedef enum lq_device { LQ_CPU, LQ_N_DEV } lq_device;
+
+typedef struct lq_op lq_op;
+
+typedef struct lq_node {
+    const lq_op *op;
+    lq_tensor *in[LQ_MAX_IN];  /* NULL: an optional input that is absent */
+    lq_tensor *out;
+    lq_tensor *saved;          /* written by forward for backward; NULL if the op keeps nothing */
+    const void *attr;          /* the op's own options struct (ops.h), copied into the tape */
+    int segment;               /* checkpointing segment (a layer), or -1 */
+    uint32_t id;               /* stable: the same in a recomputed clone. Keys this node's random numbers */
+} lq_node;
+
+/* What a kernel may know besides its tensors. */
+typedef struct lq_run {
+    void *scratch;      /* 64-byte aligned; shared by all nodes, contents undefined on entry */
+    bool training;      /* dropout and noise are on; what backward needs is saved */
+    uint64_t key;       /* random key of this micro-batch: the same in forward, recompute and backward */
+    int64_t n_past;     /* attention with a key/value cache: rows that it already holds */
+} lq_run;
+
+typedef void (*lq_kernel_fn)(const lq_node *node, const lq_run *run);
+
+#define LQ_IN(i) (1u << (i))
+#define LQ_OUT (1u << LQ_MAX_IN)
+
+struct lq_op {
+    const char *name;
+    int n_in;            /* including optional ones */
+    size_t attr_bytes;
+    unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
+    /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which inputs
+     * have gradients: a linear reads X only if W is trained). From this the planner learns lifetimes. */
+    unsigned (*bwd_reads)(const lq_node *node);
+    /* Checks the inputs and sets the shapes and formats of out and of saved (saved stays NULL-shaped,
+     * ndim 0, when nothing is kept). Called once, when the node is recorded. */
+    lq_status (*shape)(lq_node *node);
+    size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at the tape's capacity; NULL: none */
+    struct { lq_kernel_fn fwd, bwd; } kernel[LQ_N_DEV];
+};
+
+/* The one list. Declares lq_op_<name>; tests and the op table loop over it. */
+#define LQ_OPS(X) \
+    X(embed) X(rmsnorm) X(linear) X(lora_linear) X(rope) X(attention) X(glu) X(add) X(softcap) X(ce_head)
+
+#define LQ_OP_DECLARE(name) extern const lq_op lq_op_##name;
+LQ_OPS(LQ_OP_DECLARE)
+#undef LQ_OP_DECLARE
+
+extern const lq_op *const lq_op_table[];  /* NULL-terminated */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,85 @@
+/* The constructors of the operations, with their formulas. Letters: N token rows of a run, D width,
+ * F feed-forward width, H query heads, K key/value heads, d head size, V vocabulary, R rank, O rows of
+ * a weight (its outputs). Weights are (O, D) row-major in any format; activations are F32. */
+#ifndef LOQUAT_OPS_H
+#define LOQUAT_OPS_H
+
+#include "tape.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* out (N,D) = scale * W[ids]. When training, noise_alpha > 0 adds NEFTune noise U(-1,1) * noise_alpha /
+ * sqrt(L * D), L the length of the row's segment (arXiv 2310.05914). ids (N) i32; starts (N) i32 as in
+ * attention, needed only for noise, else NULL. W (V,D). */
+typedef struct lq_embed_attr { float scale, noise_alpha; } lq_embed_attr;
+lq_tensor *lq_embed(lq_tape *tape, lq_tensor *ids, lq_tensor *w, lq_tensor *starts, lq_embed_attr attr);
+
+/* out (N,D) = x / sqrt(mean(x^2) + eps) * w, for each run of len(w) columns: w (D) is the usual norm,
+ * w (d) on (N, H*d) is a norm per head (Qwen3, Gemma 3). Mean of squares in double. */
+typedef struct lq_rmsnorm_attr { float eps; } lq_rmsnorm_attr;
+lq_tensor *lq_rmsnorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_rmsnorm_attr attr);
+
+/* out (N,O) = x W^T + bias. x (N,D), W (O,D) frozen in any format or a trained F32 parameter, bias (O) or NULL. */
+lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias);
+
+/* A linear with a low-rank adapter A (R,D), B (O,R), both F32 parameters.
+ * separate (and plain LoRA): out = x W^T + bias + scale * (drop(x) A^T) B^T.
+ * merged: W is already the effective weight Q(W + scale * B A); out = x W^T + bias, and backward is the
+ * identity straight-through estimator. Both: dB += scale * dY^T (x A^T), dA += scale * (dY B)^T x,
+ * dx += dY W (+ scale * (dY B) A when not merged). No (O,D) gradient is ever formed. */
+typedef struct lq_lora_attr {
+    float scale;
+    float dropout;   /* probability of zeroing an element of x on the A path; 0 when merged */
+    bool merged;
+} lq_lora_attr;
+lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias, lq_tensor *a,
+                          lq_tensor *b, lq_lora_attr attr);
+
+/* Rotary embedding of the first n_rot elements of every head of x (N, heads * d) at positions pos (N) i32.
+ * theta_i = pos * freq_scale * freq_base^(-2i/n_rot) / factors[i]; cos and sin times attn_factor.
+ * neox false: pairs (2i, 2i+1) (GGUF `llama`); true: pairs (i, i + n_rot/2). factors (n_rot/2) F32 or NULL. */
+typedef struct lq_rope_attr {
+    int head_dim, n_rot;
+    bool neox;
+    float freq_base, freq_scale, attn_factor;
+} lq_rope_attr;
+lq_tensor *lq_rope(lq_tape *tape, lq_tensor *x, lq_tensor *pos, lq_tensor *factors, lq_rope_attr attr);
+
+/* Causal grouped-query attention, blocked (memory linear in N): row t attends to rows
+ * max(starts[t], t - window + 1) .. t, so packed examples never see each other. q (N, H*d), k, v (N, K*d),
+ * starts (N) i32: first row of t's segment; saved: log-sum-exp (N,H).
+ * With caches (C, K*d), for generation: k and v are first stored at rows n_past.., and t is row n_past + t;
+ * starts then count cache rows. No backward with caches. */
+typedef struct lq_attention_attr {
+    int n_head, n_head_kv, head_dim;
+    float scale;        /* of q.k, usually 1/sqrt(head_dim) */
+    int window;         /* 0: unlimited */
+    float softcap;      /* cap * tanh(score / cap); 0: none */
+} lq_attention_attr;
+lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,
+                        lq_tensor *k_cache, lq_tensor *v_cache, lq_attention_attr attr);
+
+/* out (N,F) = act(gate) * up. */
+typedef enum lq_act { LQ_SILU, LQ_GELU_TANH } lq_act;
+typedef struct lq_glu_attr { lq_act act; } lq_glu_attr;
+lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr);
+
+lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b);       /* (N,D) each */
+
+/* out = cap * tanh(x / cap) */
+typedef struct lq_softcap_attr { float cap; } lq_softcap_attr;
+lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr);
+
+/* The head fused with cross-entropy, in chunks of rows: logits (N,V) never exist, and rows whose label is
+ * negative are never computed. h (N,D), W (V,D), labels (N) i32, out (N,2): column 0 the negative
+ * log-likelihood in nats (0 for masked rows), column 1 whether the label was the top token (1 or 0).
+ * softcap > 0: logits are capped first (Gemma 2). The gradient is that of sum over rows of column 0. */
+typedef struct lq_ce_head_attr { float softcap; } lq_ce_head_attr;
+lq_tensor *lq_ce_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels, lq_ce_head_attr attr);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,88 @@
+/* A base model: its architecture row, hyper-parameters, weights bound by role and shape, tokenizer.
+ * Weights stay in the mapped file, in the file's format; nothing is expanded. */
+#ifndef LOQUAT_MODEL_H
+#define LOQUAT_MODEL_H
+
+#include "gguf.h"
+#include "ops.h"
+#include "tokenizer.h"
+
+/* What a tensor is to the model. The role decides names and shapes (arch.c: one row each). */
+typedef enum lq_role {
+    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM, LQ_ROLE_ROPE_FREQS,
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
+    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_N_ROLES
+} lq_role;
+
+typedef struct lq_hparams {
+    int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
+    float norm_eps, rope_freq_base, rope_freq_scale;
+    float attn_softcap, final_softcap;
+    int64_t sliding_window;
+} lq_hparams;
+
+typedef struct lq_weight {
+    lq_role role;
+    int layer;               /* -1: not in a block */
+    bool is_bias;
+    const char *name;        /* GGUF name "blk.3.attn_q.weight"; the model's */
+    const char *module;      /* Hugging Face module path "model.layers.3.self_attn.q_proj"; the model's */
+    const lq_format *fmt;
+    int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
+    const void *data;
+} lq_weight;
+
+typedef struct lq_arch lq_arch;   /* arch.h: the descriptor row */
+
+typedef struct lq_model {
+    const lq_arch *arch;
+    lq_hparams hp;
+    lq_gguf *file;            /* owned */
+    lq_tokenizer *tokenizer;  /* owned; NULL if the file has none */
+    lq_weight *weight;        /* owned array, in file order of roles and layers */
+    int n_weights;
+    bool tied;                /* the head is the token embedding */
+} lq_model;
+
+/* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all mismatches in
+ * one message. `check_finite` also scans the weights for NaN and infinity (names the tensor). */
+lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
+void lq_model_close(lq_model *m);
+/* Index of a weight, or -1. */
+int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
+int lq_model_find_name(const lq_model *m, const char *gguf_name);
+/* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
+bool lq_weight_is_linear(const lq_weight *w);
+int64_t lq_model_n_params(const lq_model *m);
+
+/* How one weight takes part in a tape when it is not simply frozen. Index: the weight's. */
+typedef struct lq_patch {
+    const lq_format *fmt;    /* effective weight in another format (fake-quantized); NULL: the file's own */
+    const void *data;        /* NULL with fmt set: planning only */
+    int rank;                /* > 0: an adapter A (rank, cols), B (rows, rank) */
+    float *a, *da, *b, *db;  /* da, db NULL: not trained here */
+    float scale, dropout;
+    bool merged;             /* data already contains scale * B A (straight-through backward) */
+    bool full;               /* adapter: full: w (rows, cols) F32 and its gradient replace the weight */
+    float *w, *dw;
+} lq_patch;
+
+typedef struct lq_build_options {
+    const lq_patch *patch;   /* n_weights of them, or NULL */
+    bool loss;               /* end in ce_head; else in logits (N,V) */
+    float noise_alpha;       /* NEFTune, on the embedding */
+    float *const *k_cache, *const *v_cache;   /* per layer (n_ctx, K*d) F32 for generation, or NULL */
+    int64_t n_ctx;           /* rows of the caches */
+} lq_build_options;
+
+typedef struct lq_model_io {
+    lq_tensor *ids, *pos, *starts, *labels;   /* inputs (N) i32; labels NULL without loss */
+    lq_tensor *out;                           /* (N,2) of ce_head, or logits (N,V) */
+} lq_model_io;
+
+/* Records the whole decoder on a fresh tape. */
+lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape, lq_model_io *io);
+
+#endif
