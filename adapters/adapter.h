@@ -44,13 +44,16 @@ typedef struct lq_adapter {
     lq_adapter_options options;          /* pointers inside are the adapter's copies */
     lq_adapted *item; int n_items;
     int64_t n_params;
-    float *param, *grad;                 /* flat spans (n_params); grad NULL until lq_adapter_train */
+    float *param, *grad;                 /* flat spans (n_params): all A, then all B; grad NULL until lq_adapter_train */
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
+    size_t packed_bytes;
+    struct lq_merge *merge;              /* merged: what lq_adapter_rebuild runs; else NULL */
 } lq_adapter;
 
-/* Matches targets, lays out the span, initialises, and reports (log) what is quantized to what: rows that
- * no block divides keep F16, as llama-quantize does. plan_only: computes counts and patches with NULL data. */
+/* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to what: rows
+ * that no block divides keep F16, as llama-quantize does. plan_only: computes counts and patches with NULL
+ * data; its spans are never touched, so they cost addresses, not memory. */
 lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_options *options, bool plan_only);
 void lq_adapter_free(lq_adapter *a);
 /* Allocates gradients and hangs them into the patches. */

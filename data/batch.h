@@ -1,5 +1,5 @@
 /* Micro-batches: examples laid end to end, never padded. A row's segment start keeps examples from
- * seeing each other, so packing changes speed, never the loss. Order and position are reproducible. */
+ * seeing each other: packing changes speed, never the loss. Order and position are reproducible. */
 #ifndef LOQUAT_BATCH_H
 #define LOQUAT_BATCH_H
 
@@ -10,7 +10,7 @@ typedef struct lq_batch {
     int64_t n_labels;    /* labels >= 0 */
     int64_t n_examples;
     int32_t *ids;        /* (capacity) */
-    int32_t *labels;     /* (capacity) the next token of the same example if it is trained, else -1 */
+    int32_t *labels;     /* (capacity) the example's next token if it is trained, else -1 */
     int32_t *pos;        /* (capacity) position within the example */
     int32_t *starts;     /* (capacity) row where the example starts */
     int64_t capacity;
@@ -24,7 +24,7 @@ void lq_batch_fill(lq_batch *b, const lq_dataset *d, const int64_t *example, int
 typedef enum lq_order { LQ_ORDER_SHUFFLE, LQ_ORDER_SEQUENTIAL, LQ_ORDER_BUCKETED } lq_order;
 
 typedef struct lq_loader_options {
-    int64_t micro_batch_size;   /* examples per micro-batch; with packing: bins of sequence_len tokens */
+    int64_t micro_batch_size;   /* examples per micro-batch; with packing: bins of sequence_len */
     int64_t sequence_len;
     bool packing;               /* first-fit into bins of sequence_len */
     lq_order order;             /* BUCKETED: near-equal lengths together, batches shuffled */
@@ -35,11 +35,12 @@ typedef struct lq_loader lq_loader;
 
 lq_status lq_loader_new(lq_loader **out, const lq_dataset *d, const lq_loader_options *options);
 void lq_loader_free(lq_loader *l);
-int64_t lq_loader_batches_per_epoch(const lq_loader *l);  /* micro-batches; the last may be short; same every epoch */
-int64_t lq_loader_max_tokens(const lq_loader *l);         /* capacity that any batch of any epoch needs */
+/* Micro-batches; the last may be short; the same every epoch. */
+int64_t lq_loader_batches_per_epoch(const lq_loader *l);
+int64_t lq_loader_max_tokens(const lq_loader *l);     /* capacity that any batch needs */
 /* The position is one number: micro-batches served since the start of the run. */
 int64_t lq_loader_position(const lq_loader *l);
-void lq_loader_seek(lq_loader *l, int64_t position);      /* O(1) state: order(epoch) is derived from seed */
-lq_status lq_loader_next(lq_loader *l, lq_batch *b);      /* goes on into the next epoch */
+void lq_loader_seek(lq_loader *l, int64_t position);  /* O(1): the seed gives an epoch's order */
+lq_status lq_loader_next(lq_loader *l, lq_batch *b);  /* goes on into the next epoch */
 
 #endif

@@ -18,7 +18,7 @@ typedef enum lq_role {
 
 typedef struct lq_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
-    float norm_eps, rope_freq_base, rope_freq_scale;
+    float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
     int64_t sliding_window;
 } lq_hparams;

@@ -1,8 +1,8 @@
-/* The CPU's row kernels behind one table: a plain C reference first, AVX2 and AVX-512 versions chosen at
- * run time from what CPU and OS offer. LOQUAT_CPU=ref|avx2|avx512 forces one (tests); an unavailable
- * choice falls back to the best available with a warning in the log.
+/* The CPU's row kernels behind one table: a plain C reference first, AVX2 and AVX-512 versions
+ * chosen at run time from what CPU and OS offer. LOQUAT_CPU=ref|avx2|avx512 forces one (tests); an
+ * unavailable choice falls back to the best available with a warning in the log.
  *
- * All pointers are F32 unless said; no alignment is needed; n may be 0. `+=` means the kernel adds. */
+ * All pointers are F32 unless said; no alignment is needed; n may be 0. `+=` means it adds. */
 #ifndef LOQUAT_CPU_H
 #define LOQUAT_CPU_H
 
@@ -16,23 +16,27 @@ typedef struct lq_cpu {
     void (*add)(float *y, const float *a, const float *b, int64_t n);        /* y = a + b */
     float (*max)(const float *x, int64_t n);                                 /* -inf when n is 0 */
     double (*sum_squares)(const float *x, int64_t n);                        /* in double */
-    /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7; x - shift <= 0 expected,
-     * -inf gives 0. y may be x. */
+    double (*dot3)(const float *a, const float *b, const float *c, int64_t n);  /* sum a b c */
+    /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7; x - shift <= 0 is
+     * expected, -inf gives 0. y may be x. */
     double (*exp_sum)(float *y, const float *x, float shift, int64_t n);
-    void (*rmsnorm)(float *y, const float *x, const float *w, float inv_rms, int64_t n); /* y = x*inv_rms*w */
+    /* y = x * inv_rms * w */
+    void (*rmsnorm)(float *y, const float *x, const float *w, float inv_rms, int64_t n);
     /* dx += inv_rms * (dy*w) + coefficient * x  */
     void (*rmsnorm_bwd)(float *dx, const float *x, const float *w, const float *dy, float inv_rms,
                         float coefficient, int64_t n);
     void (*silu_mul)(float *y, const float *gate, const float *up, int64_t n);
     /* dgate, dup += ; either may be NULL */
-    void (*silu_mul_bwd)(float *dgate, float *dup, const float *gate, const float *up, const float *dy, int64_t n);
+    void (*silu_mul_bwd)(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n);
     void (*gelu_mul)(float *y, const float *gate, const float *up, int64_t n);   /* tanh form */
-    void (*gelu_mul_bwd)(float *dgate, float *dup, const float *gate, const float *up, const float *dy, int64_t n);
-    void (*tanh_cap)(float *y, const float *x, float cap, int64_t n);            /* y = cap tanh(x/cap) */
-    /* Rotates n_pairs pairs: neox false (x[2i], x[2i+1]), true (x[i], x[i+n_pairs]); sign -1 turns back.
-     * y = or, with add, y += . y may be x when !add. */
-    void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs, bool neox,
-                 float sign, bool add);
+    void (*gelu_mul_bwd)(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n);
+    void (*tanh_cap)(float *y, const float *x, float cap, int64_t n);   /* y = cap tanh(x/cap) */
+    /* Rotates n_pairs pairs: neox false (x[2i], x[2i+1]), true (x[i], x[i+n_pairs]); sign -1 turns
+     * back. y = or, with adds, y += . y may be x when !adds. */
+    void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
+                 bool neox, float sign, bool adds);
     void (*dequant_f16)(const void *in, float *out, int64_t n);
     void (*dequant_bf16)(const void *in, float *out, int64_t n);
     void (*dequant_q8_0)(const void *in, float *out, int64_t n);
@@ -41,8 +45,11 @@ typedef struct lq_cpu {
     void (*quant_q4_0)(const float *x, void *out, int64_t n);
 } lq_cpu;
 
-extern const lq_cpu lq_cpu_ref;              /* cpu_ref.c: the definition everything else is tested against */
-const lq_cpu *lq_cpu_kernels(void);          /* the chosen table; chosen once, thread-safe */
-const lq_cpu *const *lq_cpu_tables(void);    /* those that run on this machine, NULL-terminated (tests) */
+extern const lq_cpu lq_cpu_ref;       /* cpu_ref.c: what all others are tested against */
+const lq_cpu *lq_cpu_kernels(void);   /* the chosen table; chosen once, thread-safe */
+/* For tests: the tables that run on this machine, NULL-terminated; and to use one of them from now
+ * on (NULL: back to the choice). */
+const lq_cpu *const *lq_cpu_tables(void);
+void lq_cpu_force(const lq_cpu *table);
 
 #endif

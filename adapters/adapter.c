@@ -1,0 +1,247 @@
+/* An adapter's life: options checked and copied, items laid out in one span, gradients hung in.
+ * Matching is in targets.c, first values in init.c, effective weights in pack.c, files in
+ * adapter_load.c. */
+#include "adapter.h"
+
+#include "adapter_parts.h"
+#include "targets.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+/* A NULL-terminated list and its strings in one allocation. */
+static lq_status copy_names(const char *const **out, const char *const *names) {
+    *out = NULL;
+    if (!names) return LQ_OK;
+    size_t n = 0, bytes = 0;
+    for (; names[n]; n++) bytes += strlen(names[n]) + 1;
+    char **copy = lq_alloc((n + 1) * sizeof *copy + bytes);
+    if (!copy) return LQ_EMEM;
+    char *text = (char *)(copy + n + 1);
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = text;
+        text = stpcpy(text, names[i]) + 1;
+    }
+    *out = (const char *const *)copy;
+    return LQ_OK;
+}
+
+static lq_status copy_patterns(const lq_pattern **out, const lq_pattern *patterns, int n) {
+    size_t bytes = 0;
+    for (int i = 0; i < n; i++) bytes += strlen(patterns[i].key) + 1;
+    lq_pattern *copy = lq_alloc((size_t)n * sizeof *copy + bytes);
+    if (!copy) return LQ_EMEM;
+    char *text = (char *)(copy + n);
+    for (int i = 0; i < n; i++) {
+        copy[i] = (lq_pattern){text, patterns[i].value};
+        text = stpcpy(text, patterns[i].key) + 1;
+    }
+    *out = copy;
+    return LQ_OK;
+}
+
+static lq_status copy_layers(const int **out, const int *layers, int n) {
+    int *copy = lq_alloc_array(n, sizeof *copy);
+    if (!copy) return LQ_EMEM;
+    if (n) memcpy(copy, layers, (size_t)n * sizeof *copy);
+    *out = copy;
+    return LQ_OK;
+}
+
+static lq_status copy_options(lq_adapter_options *copy, const lq_adapter_options *o) {
+    *copy = *o;
+    copy->targets = copy->exclude = NULL;
+    copy->layers = NULL;
+    copy->rank_pattern = copy->alpha_pattern = NULL;
+    copy->init = o->init && strcmp(o->init, "gaussian") == 0 ? "gaussian" : "default";
+    LQ_TRY(copy_names(&copy->targets, o->targets));
+    LQ_TRY(copy_names(&copy->exclude, o->exclude));
+    LQ_TRY(copy_layers(&copy->layers, o->layers, o->n_layers));
+    LQ_TRY(copy_patterns(&copy->rank_pattern, o->rank_pattern, o->n_rank_pattern));
+    return copy_patterns(&copy->alpha_pattern, o->alpha_pattern, o->n_alpha_pattern);
+}
+
+static void free_options(lq_adapter_options *o) {
+    lq_free((void *)o->targets);
+    lq_free((void *)o->exclude);
+    lq_free((void *)o->layers);
+    lq_free((void *)o->rank_pattern);
+    lq_free((void *)o->alpha_pattern);
+}
+
+static lq_status check_qat(const lq_adapter_options *o) {
+    const lq_format *const formats[] = {o->weight_format, o->embd_format, o->output_format};
+    if (o->mode == LQ_QAT_NONE) return LQ_OK;
+    if (o->full)
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "adapter: full cannot be combined with qat: every weight is "
+                       "trained in F32; export it, then fine-tune that file with qat");
+    if (!o->weight_format) return lq_fail(LQ_ECONFIG, "qat.weight_dtype is missing");
+    for (int i = 0; i < LQ_ARRAY_LEN(formats); i++)
+        if (formats[i] && !formats[i]->quant)
+            return lq_fail(LQ_EUNSUPPORTED, "qat: %s cannot be written, only read",
+                           formats[i]->label);
+    if (o->mode == LQ_QAT_MERGED && o->dropout > 0)
+        return lq_fail(LQ_ECONFIG,
+                       "lora_dropout is %g: with qat.mode merged there is no separate A "
+                       "path to drop from; set it to 0",
+                       (double)o->dropout);
+    return LQ_OK;
+}
+
+static lq_status check_options(const lq_adapter_options *o) {
+    const char *init = o->init ? o->init : "default";
+    LQ_TRY(check_qat(o));
+    if (o->full) return LQ_OK;
+    if (o->r < 1) return lq_fail(LQ_ECONFIG, "lora_r is %d, wanted at least 1", o->r);
+    if (!(o->alpha > 0) || !isfinite(o->alpha))
+        return lq_fail(LQ_ECONFIG, "lora_alpha is %g, wanted a positive number", o->alpha);
+    if (!(o->dropout >= 0 && o->dropout < 1))
+        return lq_fail(LQ_ECONFIG, "lora_dropout is %g, wanted 0 <= p < 1", (double)o->dropout);
+    if (strcmp(init, "default") != 0 && strcmp(init, "true") != 0 && strcmp(init, "gaussian") != 0)
+        return lq_fail(LQ_ECONFIG, "init_lora_weights is '%s', wanted default or gaussian", init);
+    return LQ_OK;
+}
+
+/* ---- items and span -------------------------------------------------------------------------- */
+
+lq_status lq_adapter_alloc(lq_adapter **out, const lq_model *m) {
+    lq_adapter *a = lq_alloc(sizeof *a);
+    *out = a;
+    if (!a) return LQ_EMEM;
+    a->model = m;
+    a->item = lq_alloc_array(m->n_weights, sizeof *a->item);
+    a->patch = lq_alloc_array(m->n_weights, sizeof *a->patch);
+    return a->item && a->patch ? LQ_OK : LQ_EMEM;
+}
+
+static lq_status check_pattern(const char *option, const char *name, double value, bool whole) {
+    if (isfinite(value) && value > 0 && value < 1 << 20 && (!whole || value == floor(value)))
+        return LQ_OK;
+    return lq_fail(LQ_ECONFIG, "%s: %g for %s, wanted a positive %s", option, value, name,
+                   whole ? "whole number" : "number");
+}
+
+static lq_status add_lora_items(lq_adapter *a) {
+    const lq_adapter_options *o = &a->options;
+    const lq_model *m = a->model;
+    lq_status status = LQ_OK;
+    bool *chosen = lq_alloc_array(m->n_weights, sizeof *chosen);
+    double *rank = lq_alloc_array(m->n_weights, sizeof *rank);
+    double *alpha = lq_alloc_array(m->n_weights, sizeof *alpha);
+    LQ_GOTO(status, chosen && rank && alpha ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, lq_targets_choose(chosen, m, o));
+    LQ_GOTO(status, lq_targets_pattern(rank, m, chosen, "lora_rank_pattern", o->rank_pattern,
+                                       o->n_rank_pattern, o->r));
+    LQ_GOTO(status, lq_targets_pattern(alpha, m, chosen, "lora_alpha_pattern", o->alpha_pattern,
+                                       o->n_alpha_pattern, o->alpha));
+    for (int i = 0; i < m->n_weights; i++) {
+        if (!chosen[i]) continue;
+        LQ_GOTO(status, check_pattern("lora_rank_pattern", m->weight[i].name, rank[i], true));
+        LQ_GOTO(status, check_pattern("lora_alpha_pattern", m->weight[i].name, alpha[i], false));
+        const double scale = alpha[i] / (o->use_rslora ? sqrt(rank[i]) : rank[i]);
+        a->item[a->n_items++] = (lq_adapted){
+            .weight = i, .rank = (int)rank[i], .scale = (float)scale};
+    }
+done:
+    lq_free(chosen);
+    lq_free(rank);
+    lq_free(alpha);
+    return status;
+}
+
+/* Everything that has a gradient: all but the fixed factors of the rotary embedding. */
+static void add_full_items(lq_adapter *a) {
+    for (int i = 0; i < a->model->n_weights; i++)
+        if (a->model->weight[i].role != LQ_ROLE_ROPE_FREQS)
+            a->item[a->n_items++] = (lq_adapted){.weight = i, .scale = 1};
+}
+
+/* All A (or whole weights) first, then all B: LoRA+ gives the second half a rate of its own. */
+static void set_offsets(lq_adapter *a) {
+    int64_t n = 0;
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_weight *w = &a->model->weight[a->item[i].weight];
+        a->item[i].a = n;
+        n += (a->item[i].rank ? a->item[i].rank : w->rows) * w->cols;
+    }
+    for (int i = 0; i < a->n_items; i++) {
+        a->item[i].b = n;
+        n += a->item[i].rank * a->model->weight[a->item[i].weight].rows;
+    }
+    a->n_params = n;
+}
+
+lq_status lq_adapter_lay_out(lq_adapter *a) {
+    set_offsets(a);
+    a->param = lq_alloc_array(a->n_params, sizeof *a->param);
+    if (!a->param) return LQ_EMEM;
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_adapted *item = &a->item[i];
+        lq_patch *patch = &a->patch[item->weight];
+        if (item->rank == 0) {
+            patch->full = true;
+            patch->w = a->param + item->a;
+            continue;
+        }
+        patch->rank = item->rank;
+        patch->scale = item->scale;
+        patch->dropout = a->options.dropout;
+        patch->a = a->param + item->a;
+        patch->b = a->param + item->b;
+    }
+    return LQ_OK;
+}
+
+lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_options *options,
+                         bool plan_only) {
+    lq_adapter *a = NULL;
+    lq_status status = LQ_OK;
+    *out = NULL;
+    LQ_GOTO(status, check_options(options));
+    LQ_GOTO(status, lq_adapter_alloc(&a, m));
+    LQ_GOTO(status, copy_options(&a->options, options));
+    if (options->full) add_full_items(a);
+    else LQ_GOTO(status, add_lora_items(a));
+    LQ_GOTO(status, lq_adapter_lay_out(a));
+    if (!plan_only) lq_adapter_initialise(a);
+    LQ_GOTO(status, lq_adapter_pack(a, plan_only));
+    lq_log(LQ_LOG_INFO, "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)",
+           a->n_items, (long long)a->n_params,
+           100.0 * (double)a->n_params / (double)lq_model_n_params(m));
+    *out = a;
+    a = NULL;
+done:
+    lq_adapter_free(a);
+    return status;
+}
+
+void lq_adapter_free(lq_adapter *a) {
+    if (!a) return;
+    free_options(&a->options);
+    lq_merge_free(a->merge);
+    lq_free(a->item);
+    lq_free(a->patch);
+    lq_free(a->param);
+    lq_free(a->grad);
+    lq_free(a->packed);
+    lq_free(a);
+}
+
+lq_status lq_adapter_train(lq_adapter *a) {
+    if (!a->grad) a->grad = lq_alloc_array(a->n_params, sizeof *a->grad);
+    if (!a->grad) return LQ_EMEM;
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_adapted *item = &a->item[i];
+        lq_patch *patch = &a->patch[item->weight];
+        if (patch->full) {
+            patch->dw = a->grad + item->a;
+        } else {
+            patch->da = a->grad + item->a;
+            patch->db = a->grad + item->b;
+        }
+    }
+    return LQ_OK;
+}

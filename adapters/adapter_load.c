@@ -1,0 +1,119 @@
+/* Adapters from files: for inference (several, stacked along the rank with their scales folded into
+ * B), and as the starting point of a training run. */
+#include "adapter_parts.h"
+#include "lora_file.h"
+#include "str.h"
+
+#include <math.h>
+
+/* B (rows, rank) of a pair times `scale` into columns [at, at + rank) of out (rows, width). */
+static lq_status read_b(float *out, int64_t width, int64_t at, const lq_lora *lora,
+                        const lq_lora_pair *pair, float scale) {
+    const int64_t rows = pair->b->ne[1], rank = pair->rank;
+    float *b = lq_alloc_array(rows * rank, sizeof *b);
+    if (!b) return LQ_EMEM;
+    const lq_status status = lq_lora_read(b, lora, pair->b);
+    for (int64_t o = 0; status == LQ_OK && o < rows; o++)
+        for (int64_t r = 0; r < rank; r++) out[o * width + at + r] = scale * b[o * rank + r];
+    lq_free(b);
+    return status;
+}
+
+/* ---- inference ------------------------------------------------------------------------------- */
+
+static void add_stacked_items(lq_adapter *a, const lq_lora *lora, int n) {
+    for (int i = 0; i < a->model->n_weights; i++) {
+        int rank = 0;
+        for (int f = 0; f < n; f++) rank += lora[f].pair[i].rank;
+        if (rank) a->item[a->n_items++] = (lq_adapted){.weight = i, .rank = rank, .scale = 1};
+    }
+}
+
+static lq_status fill_stacked(lq_adapter *a, const lq_adapted *item, const lq_lora *lora,
+                              const lq_lora_file *files, int n) {
+    const lq_weight *w = &a->model->weight[item->weight];
+    int64_t at = 0;
+    for (int f = 0; f < n; f++) {
+        const lq_lora_pair *pair = &lora[f].pair[item->weight];
+        if (!pair->rank) continue;
+        LQ_TRY(lq_lora_read(a->param + item->a + at * w->cols, &lora[f], pair->a));
+        LQ_TRY(read_b(a->param + item->b, item->rank, at, &lora[f], pair,
+                      files[f].scale * pair->scale));
+        at += pair->rank;
+    }
+    return LQ_OK;
+}
+
+static lq_status open_all(lq_lora *lora, const lq_model *m, const lq_lora_file *files, int n) {
+    for (int f = 0; f < n; f++) {
+        if (!isfinite(files[f].scale))
+            return lq_fail(LQ_EVALUE, "%s: the scale is %g", files[f].path, (double)files[f].scale);
+        LQ_TRY(lq_lora_open(&lora[f], m, files[f].path));
+    }
+    return LQ_OK;
+}
+
+lq_status lq_adapter_load(lq_adapter **out, const lq_model *m, const lq_lora_file *files, int n) {
+    lq_adapter *a = NULL;
+    lq_status status = LQ_OK;
+    *out = NULL;
+    lq_lora *lora = lq_alloc_array(n, sizeof *lora);
+    LQ_GOTO(status, lora ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, open_all(lora, m, files, n));
+    LQ_GOTO(status, lq_adapter_alloc(&a, m));
+    add_stacked_items(a, lora, n);
+    LQ_GOTO(status, lq_adapter_lay_out(a));
+    for (int i = 0; i < a->n_items; i++)
+        LQ_GOTO(status, fill_stacked(a, &a->item[i], lora, files, n));
+    *out = a;
+    a = NULL;
+done:
+    lq_adapter_free(a);
+    for (int f = 0; lora && f < n; f++) lq_lora_clear(&lora[f]);
+    lq_free(lora);
+    return status;
+}
+
+/* ---- the start of a run ---------------------------------------------------------------------- */
+
+static void compare(lq_str *errors, const lq_weight *w, int want, int found) {
+    if (want == found) return;
+    lq_str_printf(errors, "%s%s: ", errors->n ? "\n" : "", w->name);
+    if (!found) lq_str_puts(errors, "a target of this run, but not in the file");
+    else if (!want) lq_str_puts(errors, "in the file, but no target of this run");
+    else lq_str_printf(errors, "rank %d in the file, %d in this run", found, want);
+}
+
+static lq_status check_same(const lq_adapter *a, const lq_lora *lora) {
+    lq_str errors = LQ_STR_INIT;
+    for (int i = 0; i < a->model->n_weights; i++)
+        compare(&errors, &a->model->weight[i], a->patch[i].rank, lora->pair[i].rank);
+    lq_status status = lq_str_status(&errors);
+    if (status == LQ_OK && errors.n)
+        status = lq_fail(LQ_ESHAPE, "%s is another adapter than this run's:\n%s",
+                         lq_gguf_path(lora->file), lq_str_text(&errors));
+    lq_str_clear(&errors);
+    return status;
+}
+
+static lq_status fill_from(lq_adapter *a, const lq_lora *lora) {
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_adapted *item = &a->item[i];
+        const lq_lora_pair *pair = &lora->pair[item->weight];
+        LQ_TRY(lq_lora_read(a->param + item->a, lora, pair->a));
+        LQ_TRY(read_b(a->param + item->b, item->rank, 0, lora, pair, pair->scale / item->scale));
+    }
+    return LQ_OK;
+}
+
+lq_status lq_adapter_init_from(lq_adapter *a, const char *path) {
+    lq_lora lora;
+    if (a->options.full)
+        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s cannot start a run with `adapter: full`",
+                       path);
+    LQ_TRY(lq_lora_open(&lora, a->model, path));
+    lq_status status = check_same(a, &lora);
+    if (status == LQ_OK) status = fill_from(a, &lora);
+    lq_lora_clear(&lora);
+    return status;
+}

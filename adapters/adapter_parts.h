@@ -1,0 +1,19 @@
+/* What the files of this folder share about lq_adapter: making one in steps. */
+#ifndef LOQUAT_ADAPTER_PARTS_H
+#define LOQUAT_ADAPTER_PARTS_H
+
+#include "adapter.h"
+#include "merge.h"
+
+/* An adapter without items, options all zero. */
+lq_status lq_adapter_alloc(lq_adapter **out, const lq_model *m);
+/* From items with weight, rank and scale: offsets, the span (zero), the patches. */
+lq_status lq_adapter_lay_out(lq_adapter *a);
+/* Default, gaussian, or (full) the base's weights. */
+void lq_adapter_initialise(lq_adapter *a);
+/* Formats of the effective weights, their memory (not when plan_only), their first values. */
+lq_status lq_adapter_pack(lq_adapter *a, bool plan_only);
+/* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */
+lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, void *out);
+
+#endif

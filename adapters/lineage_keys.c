@@ -1,0 +1,53 @@
+/* Lineage as the GGUF specification names it (general.base_model.*, general.finetune,
+ * general.quantized_by), and what llama.cpp's tools write into every quantized file. */
+#include "lineage_keys.h"
+
+#include <string.h>
+
+enum { QUANTIZATION_VERSION = 2 }; /* ggml's version of its block formats */
+
+static lq_status write_name(lq_export *e, const lq_adapter *a, const lq_lineage_keys *keys) {
+    char *base = NULL, *name = NULL;
+    lq_status status = LQ_OK;
+    if (keys->lineage->name) return lq_export_string(e, "general.name", keys->lineage->name);
+    LQ_GOTO(status, lq_gguf_get_string(a->model->file, "general.name", false, &base));
+    if (!base && !keys->finetune) goto done;
+    name = lq_sprintf("%s%s", base ? base : "Model", keys->finetune ? " (fine-tuned)" : "");
+    LQ_GOTO(status, name ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, lq_export_string(e, "general.name", name));
+done:
+    lq_free(base);
+    lq_free(name);
+    return status;
+}
+
+/* The base's file name: a path says more about the machine than about the model. */
+static lq_status write_base_model(lq_export *e, const lq_lineage_keys *keys) {
+    const char *path = keys->lineage->base_path;
+    const char *const slash = path ? strrchr(path, '/') : NULL;
+    LQ_TRY(lq_export_u32(e, "general.base_model.count", 1));
+    if (!path) path = "unknown";
+    return lq_export_string(e, "general.base_model.0.name", slash ? slash + 1 : path);
+}
+
+static lq_status write_quantization(lq_export *e, const lq_lineage_keys *keys) {
+    LQ_TRY(lq_export_u32(e, "general.quantization_version", QUANTIZATION_VERSION));
+    if (keys->type->file_type >= 0)
+        LQ_TRY(lq_export_u32(e, "general.file_type", (uint32_t)keys->type->file_type));
+    if (keys->type->block == 1) return LQ_OK;
+    char *by = lq_sprintf("Loquat %s", keys->lineage->version);
+    const lq_status status = by ? lq_export_string(e, "general.quantized_by", by) : LQ_EMEM;
+    lq_free(by);
+    return status;
+}
+
+lq_status lq_lineage_write(lq_export *e, const lq_adapter *a, const lq_lineage_keys *keys) {
+    LQ_TRY(write_name(e, a, keys));
+    if (keys->finetune) {
+        lq_export_drop(e, "general.base_model."); /* the base's own bases */
+        LQ_TRY(write_base_model(e, keys));
+        LQ_TRY(lq_export_string(e, "general.finetune", keys->finetune));
+    }
+    if (keys->qat_mode) LQ_TRY(lq_export_string(e, "loquat.qat.mode", keys->qat_mode));
+    return keys->type ? write_quantization(e, keys) : LQ_OK;
+}

@@ -1,0 +1,115 @@
+/* Effective weights by row tiles: dequantize, add s B A, check, quantize. See merge.h. */
+#include "merge.h"
+
+#include "blas.h"
+
+#include <assert.h>
+#include <float.h>
+#include <omp.h>
+#include <string.h>
+
+enum { TILE_FLOATS = 1 << 15 }; /* 128 KiB: stays in the L2 cache with A beside it */
+
+float lq_format_max(const lq_format *fmt) {
+    return fmt == &lq_f32 || fmt == &lq_bf16 ? FLT_MAX : 65504;
+}
+
+struct lq_merge {
+    lq_merge_job *job;
+    int n, capacity;
+    int64_t tile_floats;   /* of the largest tile */
+    int n_threads;
+    float *tile;           /* n_threads tiles */
+};
+
+lq_status lq_merge_new(lq_merge **out, int capacity) {
+    *out = NULL;
+    lq_merge *merge = lq_alloc(sizeof *merge);
+    if (!merge) return LQ_EMEM;
+    merge->capacity = capacity;
+    merge->job = lq_alloc_array(capacity, sizeof *merge->job);
+    if (!merge->job) {
+        lq_merge_free(merge);
+        return LQ_EMEM;
+    }
+    *out = merge;
+    return LQ_OK;
+}
+
+void lq_merge_free(lq_merge *merge) {
+    if (!merge) return;
+    lq_free(merge->job);
+    lq_free(merge->tile);
+    lq_free(merge);
+}
+
+static int64_t tile_rows(const lq_merge_job *job) {
+    return job->cols < TILE_FLOATS ? TILE_FLOATS / job->cols : 1;
+}
+
+void lq_merge_add(lq_merge *merge, lq_merge_job job) {
+    assert(merge->n < merge->capacity && !merge->tile && job.cols % job.out_fmt->block == 0);
+    const int64_t tile = tile_rows(&job) * job.cols;
+    if (tile > merge->tile_floats) merge->tile_floats = tile;
+    merge->job[merge->n++] = job;
+}
+
+lq_status lq_merge_prepare(lq_merge *merge) {
+    size_t bytes;
+    merge->n_threads = omp_get_max_threads();
+    const size_t tile_bytes = (size_t)merge->tile_floats * sizeof(float);
+    LQ_TRY(lq_mul_size(&bytes, tile_bytes, (size_t)merge->n_threads));
+    merge->tile = lq_alloc_aligned(bytes);
+    return merge->tile ? LQ_OK : LQ_EMEM;
+}
+
+float lq_max_abs(const float *x, int64_t n) {
+    enum { LANES = 16 };
+    uint32_t top[LANES] = {0}; /* |x| orders as its bits do, NaN above everything */
+    for (int64_t i = 0; i < n; i += LANES) {
+        uint32_t bits[LANES] = {0};
+        memcpy(bits, x + i, (n - i < LANES ? (size_t)(n - i) : LANES) * sizeof *bits);
+        for (int j = 0; j < LANES; j++) {
+            const uint32_t magnitude = bits[j] & 0x7fffffffu;
+            top[j] = magnitude > top[j] ? magnitude : top[j];
+        }
+    }
+    for (int j = 1; j < LANES; j++)
+        if (top[j] > top[0]) top[0] = top[j];
+    float result;
+    memcpy(&result, &top[0], sizeof result);
+    return result;
+}
+
+/* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
+static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
+    const int64_t at = row * job->cols, count = n * job->cols;
+    job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
+    if (job->rank > 0) {
+        const lq_mat a = {job->a, job->cols, false};
+        const lq_mat b = {job->b + row * job->rank, job->rank, false};
+        lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
+    }
+    if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
+    job->out_fmt->quant(tile, (char *)job->out + lq_format_bytes(job->out_fmt, at), count, NULL);
+    return true;
+}
+
+lq_status lq_merge_run(const lq_merge *merge) {
+    int bad = merge->n;
+#pragma omp parallel num_threads(merge->n_threads) reduction(min : bad)
+    for (int i = 0; i < merge->n; i++) {
+        const lq_merge_job *job = &merge->job[i];
+        const int64_t height = tile_rows(job);
+        float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
+#pragma omp for schedule(dynamic) nowait
+        for (int64_t row = 0; row < job->rows; row += height)
+            if (!merge_tile(job, row, job->rows - row < height ? job->rows - row : height, tile) &&
+                i < bad)
+                bad = i;
+    }
+    if (bad == merge->n) return LQ_OK;
+    return lq_fail(LQ_ENONFINITE,
+                   "%s: the effective weight has a NaN or a value beyond what %s holds",
+                   merge->job[bad].name, merge->job[bad].out_fmt->label);
+}

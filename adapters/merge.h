@@ -1,0 +1,39 @@
+/* W + s B A in any format, row tile by row tile and in parallel: the one place where effective
+ * weights are computed, for the forward pass and for files alike. */
+#ifndef LOQUAT_MERGE_H
+#define LOQUAT_MERGE_H
+
+#include "model.h"
+
+typedef struct lq_merge_job {
+    const char *name;        /* of the weight, for messages */
+    const lq_format *fmt;    /* of `data` */
+    const void *data;        /* W (rows, cols) */
+    int64_t rows, cols;
+    int rank;                /* 0: out is Q(W) */
+    float scale;
+    const float *a, *b;      /* A (rank, cols), B (rows, rank) */
+    const lq_format *out_fmt;
+    void *out;               /* (rows, cols) */
+} lq_merge_job;
+
+typedef struct lq_merge lq_merge;
+
+lq_status lq_merge_new(lq_merge **out, int capacity);
+void lq_merge_free(lq_merge *merge);
+/* At most `capacity` times. */
+void lq_merge_add(lq_merge *merge, lq_merge_job job);
+/* Once, after the last add: the tiles that threads work in. */
+lq_status lq_merge_prepare(lq_merge *merge);
+/* Runs all jobs; allocates nothing; the bytes do not depend on the number of threads. LQ_ENONFINITE
+ * names a weight with a NaN or a value beyond its format's range (F16's for blocks: their scales).
+ */
+lq_status lq_merge_run(const lq_merge *merge);
+
+/* The largest value that every format of this kind holds: F16's for blocks, whose scales are F16.
+ */
+float lq_format_max(const lq_format *fmt);
+/* The largest |x|; NaN if any is NaN. */
+float lq_max_abs(const float *x, int64_t n);
+
+#endif

@@ -1,0 +1,312 @@
+/* The row kernels with AVX-512: 16 elements at a time, the rest under a mask, so every kernel is
+ * one loop.
+ *
+ * exp: x = k ln 2 + r with |r| <= ln(2)/2, and e^r = 1 + r + r^2 q(r), q the least-maximum fit of
+ * degree 4 (relative error 3e-9, so rounding dominates). expm1 adds the same parts in an order that
+ * keeps small results exact. */
+#include "cpu_tables.h"
+#include "quant.h"
+
+#include <immintrin.h>
+#include <math.h>
+
+enum { LANES = 16 };
+
+/* The mask of the lanes that are left. */
+static __mmask16 lanes(int64_t left) {
+    return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
+}
+
+static __m512 load(__mmask16 m, const float *p) { return _mm512_maskz_loadu_ps(m, p); }
+static void store(float *p, __mmask16 m, __m512 v) { _mm512_mask_storeu_ps(p, m, v); }
+
+static __m512d low(__m512 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
+static __m512d high(__m512 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+
+/* ---- functions of a vector ------------------------------------------------------------------ */
+
+typedef struct exp_parts { __m512 k, tail; } exp_parts;   /* e^x = 2^k (1 + tail) */
+
+/* Below -105 e^x is 0 in float, above 89 infinite; the clamp keeps NaN. */
+static inline exp_parts split_exp(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-105.0f), _mm512_min_ps(_mm512_set1_ps(89.0f), x));
+    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(k, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 q = _mm512_set1_ps(0.001381459879f);
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.008368716576f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.041668388993f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.166665211320f));
+    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.499999940395f));
+    return (exp_parts){k, _mm512_fmadd_ps(_mm512_mul_ps(r, r), q, r)};
+}
+
+static inline __m512 vexp(__m512 x) {
+    const exp_parts e = split_exp(x);
+    return _mm512_scalef_ps(_mm512_add_ps(_mm512_set1_ps(1), e.tail), e.k);
+}
+
+/* e^x - 1 for x <= 0 */
+static inline __m512 vexpm1(__m512 x) {
+    const exp_parts e = split_exp(x);
+    const __m512 one = _mm512_set1_ps(1), power = _mm512_scalef_ps(one, e.k);
+    return _mm512_fmadd_ps(power, e.tail, _mm512_sub_ps(power, one));
+}
+
+typedef struct sigmoids { __m512 s, t; } sigmoids;   /* s = sigmoid(z), t = 1 - s = sigmoid(-z) */
+
+static inline sigmoids vsigmoid(__m512 z) {
+    const __m512 one = _mm512_set1_ps(1);
+    const __m512 e = vexp(_mm512_or_ps(z, _mm512_set1_ps(-0.0f)));   /* e^-|z| */
+    const __m512 large = _mm512_div_ps(one, _mm512_add_ps(one, e)), small = _mm512_mul_ps(e, large);
+    const __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(z));
+    return (sigmoids){_mm512_mask_blend_ps(negative, large, small),
+                      _mm512_mask_blend_ps(negative, small, large)};
+}
+
+static inline __m512 vtanh(__m512 x) {
+    const __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f));
+    const __m512 e = vexpm1(_mm512_mul_ps(_mm512_set1_ps(-2), _mm512_abs_ps(x)));
+    const __m512 t = _mm512_div_ps(_mm512_sub_ps(_mm512_setzero_ps(), e),
+                                   _mm512_add_ps(_mm512_set1_ps(2), e));
+    return _mm512_or_ps(t, sign);
+}
+
+/* ---- sums ----------------------------------------------------------------------------------- */
+
+static float dot(const float *a, const float *b, int64_t n) {
+    __m512 s[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                   _mm512_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 4 * LANES <= n; i += 4 * LANES)
+        for (int k = 0; k < 4; k++)
+            s[k] = _mm512_fmadd_ps(_mm512_loadu_ps(a + i + k * LANES),
+                                   _mm512_loadu_ps(b + i + k * LANES), s[k]);
+    for (; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        s[0] = _mm512_fmadd_ps(load(m, a + i), load(m, b + i), s[0]);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s[0], s[1]),
+                                              _mm512_add_ps(s[2], s[3])));
+}
+
+static double sum_squares(const float *x, int64_t n) {
+    __m512d s0 = _mm512_setzero_pd(), s1 = s0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __m512 v = load(lanes(n - i), x + i);
+        s0 = _mm512_fmadd_pd(low(v), low(v), s0);
+        s1 = _mm512_fmadd_pd(high(v), high(v), s1);
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+}
+
+static double dot3(const float *a, const float *b, const float *c, int64_t n) {
+    __m512d s0 = _mm512_setzero_pd(), s1 = s0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 u = load(m, a + i), v = load(m, b + i), w = load(m, c + i);
+        s0 = _mm512_fmadd_pd(_mm512_mul_pd(low(u), low(v)), low(w), s0);
+        s1 = _mm512_fmadd_pd(_mm512_mul_pd(high(u), high(v)), high(w), s1);
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+}
+
+static float max(const float *x, int64_t n) {
+    __m512 most = _mm512_set1_ps(-INFINITY);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        most = _mm512_mask_max_ps(most, m, load(m, x + i), most);   /* of a NaN: the second */
+    }
+    return _mm512_reduce_max_ps(most);
+}
+
+static double exp_sum(float *y, const float *x, float shift, int64_t n) {
+    const __m512 minus = _mm512_set1_ps(shift);
+    __m512d s0 = _mm512_setzero_pd(), s1 = s0;
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 e = _mm512_maskz_mov_ps(m, vexp(_mm512_sub_ps(load(m, x + i), minus)));
+        store(y + i, m, e);
+        s0 = _mm512_add_pd(s0, low(e));
+        s1 = _mm512_add_pd(s1, high(e));
+    }
+    return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+static void axpy(float *y, float alpha, const float *x, int64_t n) {
+    const __m512 a = _mm512_set1_ps(alpha);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        store(y + i, m, _mm512_fmadd_ps(a, load(m, x + i), load(m, y + i)));
+    }
+}
+
+static void scale(float *y, float alpha, int64_t n) {
+    const __m512 a = _mm512_set1_ps(alpha);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        store(y + i, m, _mm512_mul_ps(a, load(m, y + i)));
+    }
+}
+
+static void add(float *y, const float *a, const float *b, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        store(y + i, m, _mm512_add_ps(load(m, a + i), load(m, b + i)));
+    }
+}
+
+static void rmsnorm(float *y, const float *x, const float *w, float inv_rms, int64_t n) {
+    const __m512 r = _mm512_set1_ps(inv_rms);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        store(y + i, m, _mm512_mul_ps(_mm512_mul_ps(load(m, x + i), r), load(m, w + i)));
+    }
+}
+
+static void rmsnorm_bwd(float *dx, const float *x, const float *w, const float *dy, float inv_rms,
+                        float coefficient, int64_t n) {
+    const __m512 r = _mm512_set1_ps(inv_rms), c = _mm512_set1_ps(coefficient);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 dyw = _mm512_mul_ps(load(m, dy + i), load(m, w + i));
+        const __m512 d = _mm512_fmadd_ps(r, dyw, _mm512_mul_ps(c, load(m, x + i)));
+        store(dx + i, m, _mm512_add_ps(load(m, dx + i), d));
+    }
+}
+
+static void tanh_cap(float *y, const float *x, float cap, int64_t n) {
+    const __m512 c = _mm512_set1_ps(cap);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        store(y + i, m, _mm512_mul_ps(c, vtanh(_mm512_div_ps(load(m, x + i), c))));
+    }
+}
+
+/* ---- gated activations ---------------------------------------------------------------------- */
+
+/* act(g) = g s, its derivative is s + g s t slope; see cpu_ref.c. */
+static inline void gate_backward(float *dgate, float *dup, __mmask16 m, __m512 g, sigmoids z,
+                                 __m512 slope, __m512 up, __m512 dy) {
+    const __m512 act = _mm512_mul_ps(g, z.s);
+    if (dgate) {
+        const __m512 derivative = _mm512_fmadd_ps(_mm512_mul_ps(act, z.t), slope, z.s);
+        store(dgate, m, _mm512_fmadd_ps(_mm512_mul_ps(dy, up), derivative, load(m, dgate)));
+    }
+    if (dup) store(dup, m, _mm512_fmadd_ps(dy, act, load(m, dup)));
+}
+
+static void silu_mul(float *y, const float *gate, const float *up, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 g = load(m, gate + i);
+        store(y + i, m, _mm512_mul_ps(_mm512_mul_ps(g, vsigmoid(g).s), load(m, up + i)));
+    }
+}
+
+static void silu_mul_bwd(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 g = load(m, gate + i);
+        gate_backward(dgate ? dgate + i : NULL, dup ? dup + i : NULL, m, g, vsigmoid(g),
+                      _mm512_set1_ps(1), load(m, up + i), load(m, dy + i));
+    }
+}
+
+static const float gelu_k = 1.5957691216057308f;              /* 2 sqrt(2/pi) */
+static const float gelu_k3 = 1.5957691216057308f * 0.044715f;
+
+/* g (k + k3 g^2) */
+static __m512 gelu_argument(__m512 g) {
+    const __m512 square = _mm512_mul_ps(g, g);
+    return _mm512_mul_ps(g,
+                         _mm512_fmadd_ps(_mm512_set1_ps(gelu_k3), square, _mm512_set1_ps(gelu_k)));
+}
+
+static void gelu_mul(float *y, const float *gate, const float *up, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 g = load(m, gate + i);
+        store(y + i, m,
+              _mm512_mul_ps(_mm512_mul_ps(g, vsigmoid(gelu_argument(g)).s), load(m, up + i)));
+    }
+}
+
+static void gelu_mul_bwd(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 g = load(m, gate + i);
+        const __m512 slope = _mm512_fmadd_ps(_mm512_set1_ps(3 * gelu_k3), _mm512_mul_ps(g, g),
+                                             _mm512_set1_ps(gelu_k));
+        gate_backward(dgate ? dgate + i : NULL, dup ? dup + i : NULL, m, g,
+                      vsigmoid(gelu_argument(g)), slope, load(m, up + i), load(m, dy + i));
+    }
+}
+
+/* ---- rope ----------------------------------------------------------------------------------- */
+
+static void put(float *y, __mmask16 m, __m512 v, bool adds) {
+    store(y, m, adds ? _mm512_add_ps(load(m, y), v) : v);
+}
+
+/* Pairs (i, i + n_pairs): 16 pairs at a time. */
+static void rope_halves(float *y, const float *x, const float *cos, const float *sin,
+                        int64_t n_pairs, __m512 sign, bool adds) {
+    for (int64_t i = 0; i < n_pairs; i += LANES) {
+        const __mmask16 m = lanes(n_pairs - i);
+        const __m512 a = load(m, x + i), b = load(m, x + n_pairs + i);
+        const __m512 c = load(m, cos + i), s = _mm512_mul_ps(sign, load(m, sin + i));
+        put(y + i, m, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)), adds);
+        put(y + n_pairs + i, m, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)), adds);
+    }
+}
+
+/* Pairs (2i, 2i + 1): 8 pairs at a time, cos and sin of a pair in both its lanes. */
+static void rope_neighbours(float *y, const float *x, const float *cos, const float *sin,
+                            int64_t n_pairs, __m512 sign, bool adds) {
+    const __m512i twice = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    for (int64_t i = 0; i < n_pairs; i += LANES / 2) {
+        const __mmask16 m = lanes(2 * (n_pairs - i)), half = m & lanes(n_pairs - i) & 0xff;
+        const __m512 c = _mm512_permutexvar_ps(twice, load(half, cos + i));
+        const __m512 s = _mm512_mul_ps(sign, _mm512_permutexvar_ps(twice, load(half, sin + i)));
+        const __m512 v = load(m, x + 2 * i), swapped = _mm512_permute_ps(v, 0xb1);
+        put(y + 2 * i, m, _mm512_fmaddsub_ps(v, c, _mm512_mul_ps(swapped, s)), adds);
+    }
+}
+
+static void rope(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
+                 bool neox, float sign, bool adds) {
+    if (neox) rope_halves(y, x, cos, sin, n_pairs, _mm512_set1_ps(sign), adds);
+    else rope_neighbours(y, x, cos, sin, n_pairs, _mm512_set1_ps(sign), adds);
+}
+
+const lq_cpu lq_cpu_avx512 = {
+    .name = "avx512",
+    .dot = dot,
+    .axpy = axpy,
+    .scale = scale,
+    .add = add,
+    .max = max,
+    .sum_squares = sum_squares,
+    .dot3 = dot3,
+    .exp_sum = exp_sum,
+    .rmsnorm = rmsnorm,
+    .rmsnorm_bwd = rmsnorm_bwd,
+    .silu_mul = silu_mul,
+    .silu_mul_bwd = silu_mul_bwd,
+    .gelu_mul = gelu_mul,
+    .gelu_mul_bwd = gelu_mul_bwd,
+    .tanh_cap = tanh_cap,
+    .rope = rope,
+    .dequant_f16 = lq_dequant_f16_avx512,
+    .dequant_bf16 = lq_dequant_bf16_avx512,
+    .dequant_q8_0 = lq_dequant_q8_0_avx512,
+    .dequant_q4_0 = lq_dequant_q4_0_avx512,
+    .quant_q8_0 = lq_quant_q8_0_avx512,
+    .quant_q4_0 = lq_quant_q4_0_avx512,
+};

@@ -1,0 +1,145 @@
+/* The row kernels in plain C: the definition of what every other table computes.
+ *
+ * sigmoid comes from exp(-|z|), so neither tail overflows or cancels. The tanh form of GELU is
+ * x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), which is x sigmoid(2u). */
+#include "cpu.h"
+#include "quant.h"
+
+#include <math.h>
+
+static float dot(const float *a, const float *b, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i];
+    return (float)sum;
+}
+
+static void axpy(float *y, float alpha, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] += alpha * x[i];
+}
+
+static void scale(float *y, float alpha, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] *= alpha;
+}
+
+static void add(float *y, const float *a, const float *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static float max(const float *x, int64_t n) {
+    float m = -INFINITY;
+    for (int64_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+    return m;
+}
+
+static double sum_squares(const float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static double dot3(const float *a, const float *b, const float *c, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)a[i] * b[i] * c[i];
+    return sum;
+}
+
+static double exp_sum(float *y, const float *x, float shift, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = expf(x[i] - shift);
+        sum += y[i];
+    }
+    return sum;
+}
+
+static void rmsnorm(float *y, const float *x, const float *w, float inv_rms, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * inv_rms * w[i];
+}
+
+static void rmsnorm_bwd(float *dx, const float *x, const float *w, const float *dy, float inv_rms,
+                        float coefficient, int64_t n) {
+    for (int64_t i = 0; i < n; i++) dx[i] += inv_rms * (dy[i] * w[i]) + coefficient * x[i];
+}
+
+static float sigmoid(float z) {
+    const float e = expf(-fabsf(z));
+    return (z >= 0 ? 1 : e) / (1 + e);
+}
+
+static void silu_mul(float *y, const float *gate, const float *up, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+}
+
+/* With s = sigmoid(g): d(g s)/dg = s + g s (1 - s). */
+static void silu_mul_bwd(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gate[i], s = sigmoid(g);
+        if (dgate) dgate[i] += dy[i] * up[i] * (s + g * s * sigmoid(-g));
+        if (dup) dup[i] += dy[i] * (g * s);
+    }
+}
+
+static const float gelu_k = 1.5957691216057308f;              /* 2 sqrt(2/pi) */
+static const float gelu_k3 = 1.5957691216057308f * 0.044715f;
+
+static void gelu_mul(float *y, const float *gate, const float *up, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gate[i];
+        y[i] = g * sigmoid(g * (gelu_k + gelu_k3 * g * g)) * up[i];
+    }
+}
+
+/* With s = sigmoid(2u): d(g s)/dg = s + g s (1 - s) d(2u)/dg. */
+static void gelu_mul_bwd(float *dgate, float *dup, const float *gate, const float *up,
+                         const float *dy, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float g = gate[i], z = g * (gelu_k + gelu_k3 * g * g), s = sigmoid(z);
+        const float slope = gelu_k + 3 * gelu_k3 * g * g;
+        if (dgate) dgate[i] += dy[i] * up[i] * (s + g * s * sigmoid(-z) * slope);
+        if (dup) dup[i] += dy[i] * (g * s);
+    }
+}
+
+static void tanh_cap(float *y, const float *x, float cap, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] = cap * tanhf(x[i] / cap);
+}
+
+static void put(float *y, float value, bool adds) { *y = adds ? *y + value : value; }
+
+static void rope(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
+                 bool neox, float sign, bool adds) {
+    const int64_t step = neox ? 1 : 2, other = neox ? n_pairs : 1;
+    for (int64_t i = 0; i < n_pairs; i++) {
+        const float a = x[i * step], b = x[i * step + other];
+        const float c = cos[i], s = sign * sin[i];
+        put(&y[i * step], a * c - b * s, adds);
+        put(&y[i * step + other], a * s + b * c, adds);
+    }
+}
+
+const lq_cpu lq_cpu_ref = {
+    .name = "ref",
+    .dot = dot,
+    .axpy = axpy,
+    .scale = scale,
+    .add = add,
+    .max = max,
+    .sum_squares = sum_squares,
+    .dot3 = dot3,
+    .exp_sum = exp_sum,
+    .rmsnorm = rmsnorm,
+    .rmsnorm_bwd = rmsnorm_bwd,
+    .silu_mul = silu_mul,
+    .silu_mul_bwd = silu_mul_bwd,
+    .gelu_mul = gelu_mul,
+    .gelu_mul_bwd = gelu_mul_bwd,
+    .tanh_cap = tanh_cap,
+    .rope = rope,
+    .dequant_f16 = lq_dequant_f16_ref,
+    .dequant_bf16 = lq_dequant_bf16_ref,
+    .dequant_q8_0 = lq_dequant_q8_0_ref,
+    .dequant_q4_0 = lq_dequant_q4_0_ref,
+    .quant_q8_0 = lq_quant_q8_0_ref,
+    .quant_q4_0 = lq_quant_q4_0_ref,
+};

@@ -1,0 +1,84 @@
+/* The table of number formats and the scalar conversions between float types. See format.h. */
+#include "format.h"
+
+#include <assert.h>
+#include <string.h>
+#include <strings.h>
+
+const lq_format lq_i32 = {"i32", "I32", 26, -1, 1, 4, NULL, NULL};
+
+const lq_format *const lq_formats[] = {&lq_f32, &lq_f16, &lq_bf16, &lq_q8_0, &lq_q4_0, NULL};
+
+const lq_format *lq_format_by_name(const char *name) {
+    for (int i = 0; lq_formats[i]; i++)
+        if (strcasecmp(lq_formats[i]->name, name) == 0) return lq_formats[i];
+    return NULL;
+}
+
+const lq_format *lq_format_by_ggml_id(int ggml_id) {
+    for (int i = 0; lq_formats[i]; i++)
+        if (lq_formats[i]->ggml_id == ggml_id) return lq_formats[i];
+    return NULL;
+}
+
+/* enum ggml_type; the gaps are types that ggml has removed. */
+static const char *const ggml_names[] = {
+    [0] = "f32", [1] = "f16", [2] = "q4_0", [3] = "q4_1", [6] = "q5_0", [7] = "q5_1", [8] = "q8_0",
+    [9] = "q8_1", [10] = "q2_K", [11] = "q3_K", [12] = "q4_K", [13] = "q5_K", [14] = "q6_K",
+    [15] = "q8_K", [16] = "iq2_xxs", [17] = "iq2_xs", [18] = "iq3_xxs", [19] = "iq1_s",
+    [20] = "iq4_nl", [21] = "iq3_s", [22] = "iq2_s", [23] = "iq4_xs", [24] = "i8", [25] = "i16",
+    [26] = "i32", [27] = "i64", [28] = "f64", [29] = "iq1_m", [30] = "bf16", [34] = "tq1_0",
+    [35] = "tq2_0", [39] = "mxfp4", [40] = "nvfp4", [41] = "q1_0", [42] = "q2_0",
+};
+
+const char *lq_ggml_type_name(int ggml_id) {
+    return ggml_id >= 0 && ggml_id < LQ_ARRAY_LEN(ggml_names) ? ggml_names[ggml_id] : NULL;
+}
+
+size_t lq_format_bytes(const lq_format *fmt, int64_t n) {
+    assert(n >= 0 && n % fmt->block == 0);
+    return (size_t)(n / fmt->block) * (size_t)fmt->bytes;
+}
+
+static uint32_t bits_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+
+static float float_of(uint32_t u) {
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+uint16_t lq_f16_from_f32(float x) {
+    const uint32_t u = bits_of(x), magnitude = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
+    uint32_t half;
+    if (magnitude > 0x7f800000u)
+        half = 0x7e00; /* NaN */
+    else if (magnitude >= 0x477ff000u)
+        half = 0x7c00; /* from 65520 on: infinity */
+    else if (magnitude < 0x38800000u)
+        /* below 2^-14, subnormal: the addition rounds to 0.5's last place, 2^-24 */
+        half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
+    else
+        half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
+    return (uint16_t)(sign | half);
+}
+
+float lq_f32_from_f16(uint16_t h) {
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, magnitude = h & 0x7fffu;
+    if (magnitude < 0x400) return float_of(sign | bits_of((float)magnitude * 0x1p-24f));
+    if (magnitude < 0x7c00) return float_of(sign | ((magnitude << 13) + 0x38000000u));
+    return float_of(sign | 0x7f800000u | (magnitude > 0x7c00 ? 0x400000u : 0) |
+                    (magnitude & 0x3ff) << 13);
+}
+
+uint16_t lq_bf16_from_f32(float x) {
+    const uint32_t u = bits_of(x);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 64); /* NaN, quieted */
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+float lq_f32_from_bf16(uint16_t h) { return float_of((uint32_t)h << 16); }

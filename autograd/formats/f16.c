@@ -1,0 +1,15 @@
+/* F16: IEEE half precision, rounded to nearest even. */
+#include "cpu.h"
+#include "format.h"
+
+static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    (void)imatrix;
+    uint16_t *half = out;
+    for (int64_t i = 0; i < n; i++) half[i] = lq_f16_from_f32(x[i]);
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    lq_cpu_kernels()->dequant_f16(in, out, n);
+}
+
+const lq_format lq_f16 = {"f16", "F16", 1, 1, 1, 2, quant, dequant};

@@ -1,0 +1,334 @@
+/* attention: causal, grouped-query, with segments and a window, in blocks of queries and keys, so
+ * that memory is linear in the length (Milakov & Gimelshein 2018, online softmax; Dao et al. 2022).
+ * Per head, with s_tj = cap(scale q_t.k_j), L_t = log sum_j exp(s_tj) and p = exp(s - L):
+ *   out_t = sum_j p_tj v_j;  dv_j = sum_t p_tj dout_t
+ *   ds_tj = p_tj (dout_t.v_j - dout_t.out_t) scale (1 - (s_tj/cap)^2)
+ *   dq_t = sum_j ds_tj k_j;  dk_j = sum_t ds_tj q_t
+ * Blocks without a visible pair are skipped. Forward shares out (head, query block) pairs,
+ * backward query heads: each has its own dk and dv, added up per key head at the end. */
+#include "blas.h"
+#include "cpu.h"
+#include "ops.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum { Q, K, V, STARTS, K_CACHE, V_CACHE, N_IN };
+enum { BQ = 64, BK = 256 }; /* a block of scores is 64 KiB, on the stack */
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static lq_status check_rows(const lq_tensor *t, const char *name, int64_t cols) {
+    if (t->fmt == &lq_f32 && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
+    return lq_fail(LQ_ESHAPE, "attention: %s is %s with rows of %lld, wanted f32 with %lld", name,
+                   t->fmt->name, (long long)lq_cols(t), (long long)cols);
+}
+
+static lq_status shape(lq_node *node) {
+    const lq_attention_attr *attr = node->attr;
+    if (attr->head_dim < 1 || attr->n_head_kv < 1 || attr->n_head < 1 ||
+        attr->n_head % attr->n_head_kv)
+        return lq_fail(LQ_ESHAPE,
+                       "attention: %d query heads for %d key heads of size %d; wanted a multiple",
+                       attr->n_head, attr->n_head_kv, attr->head_dim);
+    const int64_t cols = (int64_t)attr->n_head * attr->head_dim;
+    const int64_t kv_cols = (int64_t)attr->n_head_kv * attr->head_dim;
+    LQ_TRY(check_rows(node->in[Q], "q", cols));
+    LQ_TRY(check_rows(node->in[K], "k", kv_cols));
+    LQ_TRY(check_rows(node->in[V], "v", kv_cols));
+    if (!node->in[K_CACHE] != !node->in[V_CACHE])
+        return lq_fail(LQ_ESHAPE, "attention: one cache without the other");
+    if (node->in[K_CACHE]) LQ_TRY(check_rows(node->in[K_CACHE], "the key cache", kv_cols));
+    if (node->in[V_CACHE]) LQ_TRY(check_rows(node->in[V_CACHE], "the value cache", kv_cols));
+    if (node->in[STARTS]->fmt != &lq_i32)
+        return lq_fail(LQ_ESHAPE, "attention: starts are %s, wanted i32",
+                       node->in[STARTS]->fmt->name);
+    lq_tensor *out = node->out, *saved = node->saved; /* saved (N,H): L */
+    out->fmt = saved->fmt = &lq_f32;
+    out->ndim = saved->ndim = 2;
+    out->dim[0] = saved->dim[0] = node->in[Q]->dim[0];
+    out->dim[1] = cols;
+    saved->dim[1] = attr->n_head;
+    return LQ_OK;
+}
+
+static unsigned bwd_reads(const lq_node *node) {
+    (void)node;
+    return LQ_IN(Q) | LQ_IN(K) | LQ_IN(V) | LQ_IN(STARTS) | LQ_OUT;
+}
+
+/* What all blocks of a run share. */
+typedef struct job {
+    const lq_attention_attr *attr;
+    const float *q, *k, *v;  /* q (N, H*d); k and v (rows, K*d), caches or this run's */
+    const int32_t *starts;   /* (N) */
+    int64_t n, past;         /* rows of q; the key row of q's row 0 */
+    int64_t q_ld, kv_ld;
+} job;
+
+static job make_job(const lq_node *node, const lq_run *run) {
+    const lq_attention_attr *attr = node->attr;
+    const bool cached = node->in[K_CACHE] != NULL;
+    job j = {.attr = attr, .q = lq_data_f32(node->in[Q]), .starts = lq_data_i32(node->in[STARTS]),
+             .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
+             .q_ld = (int64_t)attr->n_head * attr->head_dim,
+             .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
+    j.k = lq_data_f32(node->in[cached ? K_CACHE : K]);
+    j.v = lq_data_f32(node->in[cached ? V_CACHE : V]);
+    return j;
+}
+
+/* First and one past the last key row that query row t sees. */
+static int64_t key_begin(const job *j, int64_t t) {
+    const int64_t window_begin = j->attr->window > 0 ? j->past + t - j->attr->window + 1 : 0;
+    return max64(j->starts[t], window_begin);
+}
+
+static int64_t key_end(const job *j, int64_t t) { return j->past + t + 1; }
+
+/* Query head h's key head. */
+static int64_t kv_head(const job *j, int64_t h) {
+    return h / (j->attr->n_head / j->attr->n_head_kv);
+}
+
+/* A block of scores: queries [t, t + n) of head h against keys [key, key + m). */
+typedef struct block {
+    const float *q, *k, *v;  /* at head h, rows t and key */
+    int64_t t, n, key, m;
+} block;
+
+static block make_block(const job *j, int64_t h, int64_t t, int64_t key, int64_t key_stop) {
+    const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
+    return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
+                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key)};
+}
+
+/* s (n,m) = cap(scale q k^T) */
+static void make_scores(const job *j, const block *b, float *s) {
+    const float cap = j->attr->softcap;
+    lq_gemm_serial(s, BK, 0, j->attr->scale, (lq_mat){b->q, j->q_ld, false},
+                   (lq_mat){b->k, j->kv_ld, true}, b->n, b->m, j->attr->head_dim);
+    if (cap <= 0) return;
+    for (int64_t i = 0; i < b->n; i++)
+        lq_cpu_kernels()->tanh_cap(s + i * BK, s + i * BK, cap, b->m);
+}
+
+/* The columns of block row i that its query sees: [*begin, *end), possibly none. */
+static void visible(const job *j, const block *b, int64_t i, int64_t *begin, int64_t *end) {
+    *begin = min64(b->m, max64(0, key_begin(j, b->t + i) - b->key));
+    *end = max64(*begin, min64(b->m, key_end(j, b->t + i) - b->key));
+}
+
+/* p = exp(s - shift) where visible, else 0. Returns the sum. */
+static double exp_row(float *p, const float *s, float shift, int64_t begin, int64_t end,
+                      int64_t m) {
+    memset(p, 0, (size_t)begin * sizeof *p);
+    memset(p + end, 0, (size_t)(m - end) * sizeof *p);
+    return lq_cpu_kernels()->exp_sum(p + begin, s + begin, shift, end - begin);
+}
+
+/* ---- forward -------------------------------------------------------------------------------- */
+
+/* Running maximum and sum of a block of queries. */
+typedef struct softmax {
+    float max[BQ];
+    double sum[BQ];
+} softmax;
+
+/* Adds a key block: s becomes p relative to the new maximum, out and the sum are rescaled to it. */
+static void online_softmax(const job *j, const block *b, float *s, softmax *state, float *out) {
+    const lq_cpu *cpu = lq_cpu_kernels();
+    for (int64_t i = 0; i < b->n; i++) {
+        float *const row = s + i * BK;
+        int64_t begin, end;
+        visible(j, b, i, &begin, &end);
+        const float old = state->max[i], most = fmaxf(old, cpu->max(row + begin, end - begin));
+        if (begin < end && most > old) {
+            const float shrink = expf(old - most); /* the first time 0 */
+            cpu->scale(out + i * j->q_ld, shrink, j->attr->head_dim);
+            state->sum[i] *= (double)shrink;
+            state->max[i] = most;
+        }
+        state->sum[i] += exp_row(row, row, state->max[i], begin, end, b->m);
+    }
+}
+
+/* out rows [t, t + BQ) of head h, and their L. */
+static void forward_block(const job *j, int64_t h, int64_t t, float *out_all, float *lse) {
+    const int64_t d = j->attr->head_dim, n = min64(BQ, j->n - t);
+    float s[BQ * BK];
+    softmax state;
+    float *const out = out_all + t * j->q_ld + h * d;
+    for (int64_t i = 0; i < n; i++) {
+        state.max[i] = -INFINITY;
+        state.sum[i] = 0;
+        memset(out + i * j->q_ld, 0, (size_t)d * sizeof *out);
+    }
+    const int64_t stop = key_end(j, t + n - 1);
+    for (int64_t key = key_begin(j, t); key < stop; key += BK) {
+        const block b = make_block(j, h, t, key, stop);
+        make_scores(j, &b, s);
+        online_softmax(j, &b, s, &state, out);
+        lq_gemm_serial(out, j->q_ld, 1, 1, (lq_mat){s, BK, false}, (lq_mat){b.v, j->kv_ld, false},
+                       n, d, b.m);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        lq_cpu_kernels()->scale(out + i * j->q_ld, (float)(1 / state.sum[i]), d);
+        lse[(t + i) * j->attr->n_head + h] = state.max[i] + (float)log(state.sum[i]);
+    }
+}
+
+static void store_cache(lq_tensor *cache, const lq_tensor *rows, int64_t n_past) {
+    assert(n_past + rows->dim[0] <= cache->dim[0]);
+    const size_t row_bytes = (size_t)rows->dim[1] * sizeof(float);
+    memcpy(lq_data_f32(cache) + n_past * rows->dim[1], rows->data,
+           (size_t)rows->dim[0] * row_bytes);
+}
+
+static void forward(const lq_node *node, const lq_run *run) {
+    if (node->in[K_CACHE]) {
+        store_cache(node->in[K_CACHE], node->in[K], run->n_past);
+        store_cache(node->in[V_CACHE], node->in[V], run->n_past);
+    }
+    const job j = make_job(node, run);
+    const int64_t blocks = (j.n + BQ - 1) / BQ, tasks = blocks * j.attr->n_head;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t task = 0; task < tasks; task++) /* the longest first */
+        forward_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
+                      lq_data_f32(node->out), lq_data_f32(node->saved));
+}
+
+/* ---- backward ------------------------------------------------------------------------------- */
+
+/* One query head's gradients. dk and dv are its key head's own or a partial (N,d). */
+typedef struct head_grad {
+    const float *out, *dout, *lse;  /* at head h; rows apart by q_ld, q_ld, n_head */
+    float *dq, *dk, *dv;            /* NULL: not wanted */
+    int64_t kv_ld;                  /* of dk and dv */
+} head_grad;
+
+/* p from s; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
+static void score_gradient(const job *j, const block *b, const float *lse, const float *correction,
+                           const float *s, float *p, float *dp) {
+    const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0,
+                scale = j->attr->scale;
+    for (int64_t i = 0; i < b->n; i++) {
+        const float *const s_row = s + i * BK;
+        float *const p_row = p + i * BK, *const d_row = dp + i * BK;
+        int64_t begin, end;
+        visible(j, b, i, &begin, &end);
+        exp_row(p_row, s_row, lse[(b->t + i) * j->attr->n_head], begin, end, b->m);
+        memset(d_row, 0, (size_t)begin * sizeof *d_row);
+        memset(d_row + end, 0, (size_t)(b->m - end) * sizeof *d_row);
+#pragma omp simd
+        for (int64_t c = begin; c < end; c++) {
+            const float r = s_row[c] * inverse_cap;
+            d_row[c] = p_row[c] * (d_row[c] - correction[i]) * scale * (1 - r * r);
+        }
+    }
+}
+
+static void backward_block(const job *j, const block *b, const head_grad *g,
+                           const float *correction) {
+    const int64_t d = j->attr->head_dim;
+    float s[BQ * BK], p[BQ * BK], ds[BQ * BK];
+    const lq_mat dout = {g->dout + b->t * j->q_ld, j->q_ld, false};
+    make_scores(j, b, s);
+    lq_gemm_serial(ds, BK, 0, 1, dout, (lq_mat){b->v, j->kv_ld, true}, b->n, b->m, d);
+    score_gradient(j, b, g->lse, correction, s, p, ds);
+    if (g->dv)
+        lq_gemm_serial(g->dv + b->key * g->kv_ld, g->kv_ld, 1, 1, (lq_mat){p, BK, true}, dout, b->m,
+                       d, b->n);
+    if (g->dk)
+        lq_gemm_serial(g->dk + b->key * g->kv_ld, g->kv_ld, 1, 1, (lq_mat){ds, BK, true},
+                       (lq_mat){b->q, j->q_ld, false}, b->m, d, b->n);
+    if (g->dq)
+        lq_gemm_serial(g->dq + b->t * j->q_ld, j->q_ld, 1, 1, (lq_mat){ds, BK, false},
+                       (lq_mat){b->k, j->kv_ld, false}, b->n, d, b->m);
+}
+
+static void backward_head(const job *j, int64_t h, const head_grad *g) {
+    for (int64_t t = 0; t < j->n; t += BQ) {
+        const int64_t n = min64(BQ, j->n - t), stop = key_end(j, t + n - 1);
+        float correction[BQ];
+        for (int64_t i = 0; i < n; i++)
+            correction[i] = lq_cpu_kernels()->dot(g->dout + (t + i) * j->q_ld,
+                                                  g->out + (t + i) * j->q_ld, j->attr->head_dim);
+        for (int64_t key = key_begin(j, t); key < stop; key += BK) {
+            const block b = make_block(j, h, t, key, stop);
+            backward_block(j, &b, g, correction);
+        }
+    }
+}
+
+/* Several query heads share a key head: each then sums its dk and dv in scratch, (H,N,d) each. */
+static bool is_grouped(const lq_attention_attr *attr) { return attr->n_head != attr->n_head_kv; }
+
+static size_t scratch(const lq_node *node, bool backward) {
+    const lq_attention_attr *attr = node->attr;
+    if (!backward || !is_grouped(attr)) return 0;
+    return 2 * (size_t)(node->in[Q]->dim[0] * attr->n_head * attr->head_dim) * sizeof(float);
+}
+
+/* dst (N,K*d) += the partial sums (H,N,d) of its query heads, in the heads' order. */
+static void add_partials(const job *j, const float *partial, float *dst) {
+    const int64_t d = j->attr->head_dim;
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < j->n; t++)
+        for (int64_t h = 0; h < j->attr->n_head; h++)
+            lq_cpu_kernels()->axpy(dst + t * j->kv_ld + kv_head(j, h) * d, 1,
+                                   partial + (h * j->n + t) * d, d);
+}
+
+static head_grad make_head_grad(const lq_node *node, const job *j, int64_t h, float *partial) {
+    const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d, size = j->n * d;
+    float *const dq = lq_grad_f32(node->in[Q]), *const dk = lq_grad_f32(node->in[K]);
+    float *const dv = lq_grad_f32(node->in[V]);
+    head_grad g = {.out = lq_data_f32(node->out) + h * d, .dout = lq_grad_f32(node->out) + h * d,
+                   .lse = lq_data_f32(node->saved) + h, .dq = dq ? dq + h * d : NULL};
+    if (!is_grouped(j->attr)) {
+        g.kv_ld = j->kv_ld;
+        g.dk = dk ? dk + kv : NULL;
+        g.dv = dv ? dv + kv : NULL;
+        return g;
+    }
+    g.kv_ld = d;
+    g.dk = dk ? partial + h * size : NULL;
+    g.dv = dv ? partial + (j->attr->n_head + h) * size : NULL;
+    if (dk) memset(g.dk, 0, (size_t)size * sizeof(float));
+    if (dv) memset(g.dv, 0, (size_t)size * sizeof(float));
+    return g;
+}
+
+static void backward(const lq_node *node, const lq_run *run) {
+    assert(!node->in[K_CACHE]);
+    const job j = make_job(node, run);
+    float *const partial = run->scratch;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t h = 0; h < j.attr->n_head; h++) {
+        const head_grad g = make_head_grad(node, &j, h, partial);
+        backward_head(&j, h, &g);
+    }
+    if (!is_grouped(j.attr)) return;
+    if (node->in[K]->grad) add_partials(&j, partial, lq_grad_f32(node->in[K]));
+    if (node->in[V]->grad) add_partials(&j, partial + j.n * j.q_ld, lq_grad_f32(node->in[V]));
+}
+
+const lq_op lq_op_attention = {
+    .name = "attention",
+    .n_in = N_IN,
+    .attr_bytes = sizeof(lq_attention_attr),
+    .nograd = LQ_IN(STARTS) | LQ_IN(K_CACHE) | LQ_IN(V_CACHE),
+    .bwd_reads = bwd_reads,
+    .shape = shape,
+    .scratch = scratch,
+    .kernel = {[LQ_CPU] = {forward, backward}},
+};
+
+lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,
+                        lq_tensor *k_cache, lq_tensor *v_cache, lq_attention_attr attr) {
+    lq_tensor *const in[N_IN] = {q, k, v, starts, k_cache, v_cache};
+    return lq_tape_record(tape, &lq_op_attention, &attr, N_IN, in);
+}

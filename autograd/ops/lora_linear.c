@@ -1,0 +1,159 @@
+/* lora_linear: a linear with a low-rank adapter. With P = drop(x) A^T (N,R) and Q = dy B (N,R):
+ *   out = x W^T + bias (+ s P B^T, unless merged: then W holds the adapter already)
+ *   dB += s dy^T P;  dA += s Q^T drop(x);  dx += dy W (+ s drop'(Q A), unless merged)
+ * Nothing of W's size is formed. Forward saves P, which is small; merged, backward makes it. The
+ * dropout mask is a function of the run's key, the node and the element, so it is drawn again in
+ * backward. */
+#include "blas.h"
+#include "linear_parts.h"
+#include "ops.h"
+#include "random.h"
+#include "wtile.h"
+
+#include <string.h>
+
+enum { X, W, BIAS, A, B, N_IN };
+
+static lq_status shape(lq_node *node) {
+    const lq_tensor *w = node->in[W], *a = node->in[A], *b = node->in[B];
+    const lq_lora_attr *attr = node->attr;
+    LQ_TRY(lq_linear_shape(node, "lora_linear"));
+    if (a->ndim != 2 || b->ndim != 2 || a->dim[1] != w->dim[1] || b->dim[0] != w->dim[0] ||
+        a->dim[0] != b->dim[1])
+        return lq_fail(LQ_ESHAPE,
+                       "lora_linear '%s' (%lld,%lld): A is (%lld,%lld) and B (%lld,%lld), "
+                       "wanted (R,%lld) and (%lld,R)",
+                       w->name ? w->name : "?", (long long)w->dim[0], (long long)w->dim[1],
+                       (long long)a->dim[0], (long long)lq_cols(a), (long long)b->dim[0],
+                       (long long)lq_cols(b), (long long)w->dim[1], (long long)w->dim[0]);
+    if (!(attr->dropout >= 0 && attr->dropout < 1) || (attr->merged && attr->dropout > 0))
+        return lq_fail(LQ_EVALUE,
+                       "lora_linear '%s': dropout is %g, wanted 0 to below 1, and 0 when merged",
+                       w->name ? w->name : "?", (double)attr->dropout);
+    if (attr->merged) return LQ_OK;
+    lq_tensor *saved = node->saved; /* P */
+    saved->fmt = &lq_f32;
+    saved->ndim = 2;
+    saved->dim[0] = node->in[X]->dim[0];
+    saved->dim[1] = a->dim[0];
+    return LQ_OK;
+}
+
+static unsigned bwd_reads(const lq_node *node) {
+    (void)node;
+    return LQ_IN(X) | LQ_IN(W) | LQ_IN(A) | LQ_IN(B);
+}
+
+/* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it. */
+typedef struct layout { size_t p, q, dropped, bytes; } layout;
+
+static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
+
+static layout scratch_layout(const lq_node *node, int64_t n) {
+    const lq_lora_attr *attr = node->attr;
+    const size_t rank_bytes = align64((size_t)(n * node->in[A]->dim[0]) * sizeof(float));
+    layout l;
+    l.p = align64(lq_wtile_scratch(node->in[W]));
+    l.q = l.p + rank_bytes;
+    l.dropped = l.q + rank_bytes;
+    l.bytes =
+        l.dropped + (attr->dropout > 0 ? (size_t)(n * node->in[X]->dim[1]) * sizeof(float) : 0);
+    return l;
+}
+
+static size_t scratch(const lq_node *node, bool backward) {
+    (void)backward;
+    return scratch_layout(node, node->in[X]->dim[0]).bytes;
+}
+
+/* y = mask x / (1 - p), or with add: y += the same. y (N,D). */
+static void apply_dropout(const lq_node *node, const lq_run *run, const float *x, float *y,
+                          bool add) {
+    const float p = ((const lq_lora_attr *)node->attr)->dropout;
+    const uint64_t key = lq_random_key(run->key, node->id);
+    const int64_t N = node->in[X]->dim[0], D = node->in[X]->dim[1];
+    const float keep = 1 / (1 - p);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < N * D; i++) {
+        const float v = lq_random_uniform(key, (uint64_t)i) < p ? 0 : x[i] * keep;
+        y[i] = add ? y[i] + v : v;
+    }
+}
+
+static bool drops(const lq_node *node, const lq_run *run) {
+    return run->training && ((const lq_lora_attr *)node->attr)->dropout > 0;
+}
+
+/* The adapter's input: x, or drop(x) made in scratch. */
+static const float *adapter_input(const lq_node *node, const lq_run *run, float *dropped) {
+    const float *const x = lq_data_f32(node->in[X]);
+    if (!drops(node, run)) return x;
+    apply_dropout(node, run, x, dropped, false);
+    return dropped;
+}
+
+static void forward(const lq_node *node, const lq_run *run) {
+    const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A];
+    const lq_lora_attr *attr = node->attr;
+    const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0], R = a->dim[0];
+    float *const y = lq_data_f32(node->out);
+    lq_wtile_forward(w, lq_data_f32(x), y, N, run->scratch);
+    lq_linear_bias(node->in[BIAS], y, N);
+    if (attr->merged) return;
+    const layout l = scratch_layout(node, N);
+    char *const base = run->scratch;
+    float *const p = node->saved ? lq_data_f32(node->saved) : (float *)(base + l.p);
+    const lq_mat xm = {adapter_input(node, run, (float *)(base + l.dropped)), D, false};
+    lq_gemm(p, R, 0, 1, xm, (lq_mat){lq_data_f32(a), D, true}, N, R, D);
+    lq_gemm(y, O, 1, attr->scale, (lq_mat){p, R, false},
+            (lq_mat){lq_data_f32(node->in[B]), R, true}, N, O, R);
+}
+
+static void adapter_dx(const lq_node *node, const lq_run *run, const float *q, float *dropped) {
+    const lq_tensor *x = node->in[X], *a = node->in[A];
+    const lq_lora_attr *attr = node->attr;
+    const int64_t N = x->dim[0], D = x->dim[1], R = a->dim[0];
+    const lq_mat qm = {q, R, false}, am = {lq_data_f32(a), D, false};
+    float *const dx = lq_grad_f32(x);
+    if (!drops(node, run)) {
+        lq_gemm(dx, D, 1, attr->scale, qm, am, N, D, R);
+        return;
+    }
+    lq_gemm(dropped, D, 0, attr->scale, qm, am, N, D, R);
+    apply_dropout(node, run, dropped, dx, true);
+}
+
+static void backward(const lq_node *node, const lq_run *run) {
+    const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A], *b = node->in[B];
+    const lq_lora_attr *attr = node->attr;
+    const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0], R = a->dim[0];
+    const layout l = scratch_layout(node, N);
+    char *const base = run->scratch;
+    float *const made_p = (float *)(base + l.p), *const q = (float *)(base + l.q);
+    float *const dropped = (float *)(base + l.dropped);
+    const float *const dy = lq_grad_f32(node->out); /* (N,O) */
+    if (x->grad) lq_wtile_backward(w, dy, lq_grad_f32(x), N, run->scratch);
+    lq_linear_bias_backward(node->in[BIAS], dy, N);
+
+    lq_gemm(q, R, 0, 1, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R, O);
+    const lq_mat xm = {adapter_input(node, run, dropped), D, false};
+    if (attr->merged)
+        lq_gemm(made_p, R, 0, 1, xm, (lq_mat){lq_data_f32(a), D, true}, N, R, D);
+    const float *const p = attr->merged ? made_p : lq_data_f32(node->saved);
+    if (b->grad)
+        lq_gemm(lq_grad_f32(b), R, 1, attr->scale, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O,
+                R, N);
+    if (a->grad) lq_gemm(lq_grad_f32(a), D, 1, attr->scale, (lq_mat){q, R, true}, xm, R, D, N);
+    if (x->grad && !attr->merged) adapter_dx(node, run, q, dropped);
+}
+
+const lq_op lq_op_lora_linear = {
+    .name = "lora_linear", .n_in = N_IN, .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
+    .shape = shape, .scratch = scratch, .kernel = {[LQ_CPU] = {forward, backward}},
+};
+
+lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias, lq_tensor *a,
+                          lq_tensor *b, lq_lora_attr attr) {
+    lq_tensor *const in[N_IN] = {x, w, bias, a, b};
+    return lq_tape_record(tape, &lq_op_lora_linear, &attr, N_IN, in);
+}

@@ -1,0 +1,107 @@
+/* What must hold between keys. Only values that differ from their defaults clash, so that the dump
+ * of a valid configuration, which states every key, is valid too. */
+#include "schema.h"
+
+#include <assert.h>
+#include <string.h>
+
+static int key_index(const char *name) {
+    bool inverted;
+    const int key = lq_key_find(name, &inverted);
+    assert(key >= 0);
+    return key;
+}
+
+static bool is_set(const lq_reader *r, int key) {
+    const lq_key *k = &lq_keys[key];
+    return !k->kind->equal(lq_key_value(k, r->config), lq_key_value(k, r->defaults));
+}
+
+/* Reports at the place where the key was given. */
+static void refuse(lq_reader *r, int key, const char *why) {
+    lq_slot s = {.reader = r, .key = &lq_keys[key], .line = r->line[key]};
+    if (!r->bad[key]) lq_slot_mistake(&s, "%s", why);
+}
+
+static void refuse_if_set(lq_reader *r, const char *name, const char *why) {
+    const int key = key_index(name);
+    if (is_set(r, key)) refuse(r, key, why);
+}
+
+static void check_pairs(lq_reader *r) {
+    static const struct { const char *key, *other, *why; } pairs[] = {
+        {"warmup_steps", "warmup_ratio", "cannot be given together with warmup_ratio"},
+        {"eval_steps", "evals_per_epoch", "cannot be given together with evals_per_epoch"},
+        {"save_steps", "saves_per_epoch", "cannot be given together with saves_per_epoch"},
+        {"data", "datasets", "cannot be given together with datasets"},
+    };
+    for (int i = 0; i < LQ_ARRAY_LEN(pairs); i++)
+        if (is_set(r, key_index(pairs[i].other))) refuse_if_set(r, pairs[i].key, pairs[i].why);
+}
+
+static void check_required(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (!c->base_model) refuse(r, key_index("base_model"), "wanted: the model to start from");
+    if (!c->datasets.n && !c->data)
+        refuse(r, key_index("datasets"), "wanted: the files to train on");
+}
+
+static void check_full(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (strcmp(c->adapter, "full") != 0) return;
+    for (int i = 0; i < lq_n_keys; i++)
+        if (strcmp(lq_keys[i].group, "adapter") == 0 && is_set(r, i))
+            refuse(r, i, "has no meaning with adapter: full");
+    refuse_if_set(r, "lora_model_dir",
+                  "has no meaning with adapter: full; give that model as base_model");
+    refuse_if_set(r, "export.lora", "adapter: full has no adapter to export");
+    refuse_if_set(r, "export.outtype", "adapter: full has no adapter to export");
+    if (c->has_qat)
+        lq_mistake(r, r->section_line[lq_section_find("qat")],
+                   "qat: not possible with adapter: full; it trains a LoRA adapter");
+}
+
+static void check_qat(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (!c->has_qat) return;
+    refuse_if_set(r, "export.quantize",
+                  "a run with qat exports what it validated, in qat.weight_dtype; leave this out");
+    if (strcmp(c->qat.mode, "merged") != 0) return;
+    refuse_if_set(r, "lora_dropout",
+                  "not possible with qat.mode merged: the adapter is part of the weight");
+    refuse_if_set(r, "export.lora",
+                  "qat.mode merged exports one model; its adapter alone is not what was validated");
+    refuse_if_set(r, "export.outtype", "qat.mode merged exports no adapter");
+}
+
+static void check_schedule(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (strcmp(c->lr_scheduler, "cosine") != 0)
+        refuse_if_set(r, "cosine_min_lr_ratio", "has no meaning without lr_scheduler: cosine");
+}
+
+/* chat_template: jinja stands for the text in chat_template_jinja, as in Axolotl. */
+static void check_template(lq_reader *r) {
+    const lq_config *c = r->config;
+    const bool jinja = c->chat_template && strcmp(c->chat_template, "jinja") == 0;
+    if (jinja && !c->chat_template_jinja)
+        refuse_if_set(r, "chat_template", "found jinja, but chat_template_jinja is not given");
+    if (c->chat_template_jinja && !jinja)
+        refuse_if_set(r, "chat_template", "cannot be given together with chat_template_jinja");
+}
+
+static void check_validation(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (c->test_datasets.n && c->val_set_size > 0)
+        refuse_if_set(r, "val_set_size", "cannot be given together with test_datasets");
+}
+
+void lq_config_check(lq_reader *r) {
+    check_required(r);
+    check_pairs(r);
+    check_full(r);
+    check_qat(r);
+    check_schedule(r);
+    check_template(r);
+    check_validation(r);
+}

@@ -1,0 +1,70 @@
+/* The table of architectures. Facts: llama.cpp's src/models/<name>.cpp (tensors, shapes, rotary
+ * pairs), gguf-py's tensor_mapping.py (names). */
+#include "arch.h"
+
+#include "str.h"
+
+#include <string.h>
+
+#define ONCE(role, gguf, module, rows, cols, optional) \
+    {LQ_ROLE_##role, gguf, module, LQ_DIM_##rows, LQ_DIM_##cols, optional, false}
+#define EACH(role, gguf, module, rows, cols, bias) \
+    {LQ_ROLE_##role, "blk.#." gguf, "model.layers.#." module, \
+     LQ_DIM_##rows, LQ_DIM_##cols, false, bias}
+
+#define EMBEDDING_AND_HEAD \
+    ONCE(TOKEN_EMBD, "token_embd", "model.embed_tokens", VOCAB, EMBD, false), \
+    ONCE(OUTPUT, "output", "lm_head", VOCAB, EMBD, true), \
+    ONCE(OUTPUT_NORM, "output_norm", "model.norm", ONE, EMBD, false)
+#define NORMS \
+    EACH(ATTN_NORM, "attn_norm", "input_layernorm", ONE, EMBD, false), \
+    EACH(FFN_NORM, "ffn_norm", "post_attention_layernorm", ONE, EMBD, false)
+#define QKV(bias) \
+    EACH(ATTN_Q, "attn_q", "self_attn.q_proj", Q, EMBD, bias), \
+    EACH(ATTN_K, "attn_k", "self_attn.k_proj", KV, EMBD, bias), \
+    EACH(ATTN_V, "attn_v", "self_attn.v_proj", KV, EMBD, bias)
+#define QK_NORMS \
+    EACH(ATTN_Q_NORM, "attn_q_norm", "self_attn.q_norm", ONE, HEAD, false), \
+    EACH(ATTN_K_NORM, "attn_k_norm", "self_attn.k_norm", ONE, HEAD, false)
+#define ATTN_OUTPUT(bias) EACH(ATTN_OUTPUT, "attn_output", "self_attn.o_proj", EMBD, Q, bias)
+#define GATED_FFN(bias) \
+    EACH(FFN_GATE, "ffn_gate", "mlp.gate_proj", FF, EMBD, bias), \
+    EACH(FFN_UP, "ffn_up", "mlp.up_proj", FF, EMBD, bias), \
+    EACH(FFN_DOWN, "ffn_down", "mlp.down_proj", EMBD, FF, bias)
+
+static const lq_slot llama[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true),
+    ONCE(ROPE_FREQS, "rope_freqs", "model.rotary_emb", ONE, HALF_ROT, true),
+};
+
+static const lq_slot qwen2[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(false), GATED_FFN(false),
+};
+
+static const lq_slot qwen3[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(false), QK_NORMS, ATTN_OUTPUT(false), GATED_FFN(false),
+};
+
+/* name, tensors, their number, NEOX rotary pairs, activation */
+static const lq_arch archs[] = {
+    {"llama", llama, LQ_ARRAY_LEN(llama), false, LQ_SILU},
+    {"qwen2", qwen2, LQ_ARRAY_LEN(qwen2), true, LQ_SILU},
+    {"qwen3", qwen3, LQ_ARRAY_LEN(qwen3), true, LQ_SILU},
+};
+
+lq_status lq_arch_find(const lq_arch **out, const char *name) {
+    for (int i = 0; i < LQ_ARRAY_LEN(archs); i++) {
+        if (strcmp(archs[i].name, name) != 0) continue;
+        *out = &archs[i];
+        return LQ_OK;
+    }
+    lq_str names = LQ_STR_INIT;
+    for (int i = 0; i < LQ_ARRAY_LEN(archs); i++)
+        lq_str_printf(&names, "%s%s", i ? ", " : "", archs[i].name);
+    lq_status status = lq_str_status(&names);
+    if (status == LQ_OK)
+        status = lq_fail(LQ_EUNSUPPORTED, "architecture '%s' is not supported yet; supported: %s",
+                         name, lq_str_text(&names));
+    lq_str_clear(&names);
+    return status;
+}

@@ -1,0 +1,40 @@
+/* The descriptor row of an architecture: which tensors a model has, under which names and with
+ * which shapes, and the traits in which its blocks differ. The builder follows the traits and the
+ * tensors that are there; it never asks which architecture it is building. */
+#ifndef LOQUAT_ARCH_H
+#define LOQUAT_ARCH_H
+
+#include "model.h"
+
+/* Sizes that tensors' shapes are made of. */
+typedef enum lq_dim {
+    LQ_DIM_ONE,        /* rows of a vector */
+    LQ_DIM_EMBD, LQ_DIM_VOCAB, LQ_DIM_FF,
+    LQ_DIM_Q, LQ_DIM_KV,      /* all query heads, all key/value heads */
+    LQ_DIM_HEAD,       /* one head */
+    LQ_DIM_HALF_ROT,   /* rotated pairs */
+    LQ_N_DIMS
+} lq_dim;
+
+/* One tensor, or one per block where the names have a '#' for the block's number. */
+typedef struct lq_slot {
+    lq_role role;
+    const char *gguf;      /* without ".weight" */
+    const char *module;    /* the same thing in Hugging Face's tree */
+    lq_dim rows, cols;
+    bool optional;
+    bool bias;             /* may have a ".bias" of `rows` numbers */
+} lq_slot;
+
+struct lq_arch {
+    const char *name;          /* general.architecture */
+    const lq_slot *slot;
+    int n_slots;
+    bool neox;                 /* rotary pairs (i, i + n_rot/2), else (2i, 2i+1) */
+    lq_act act;                /* of the gated feed-forward */
+};
+
+/* LQ_EUNSUPPORTED names those that there are. */
+lq_status lq_arch_find(const lq_arch **out, const char *name);
+
+#endif

@@ -1,0 +1,155 @@
+/* The decoder on a tape: embed, then per layer
+ *   x += o(attention(rope(q(norm x)), rope(k(norm x)), v(norm x)))
+ *   x += down(act(gate(norm x)) * up(norm x))
+ * then norm and head. What a model has decides what is recorded (biases, norms of q and k, rope
+ * factors); how a weight takes part (frozen, in another format, with an adapter, trained) is its
+ * patch's say. */
+#include "arch.h"
+
+#include <assert.h>
+#include <math.h>
+
+typedef struct builder {
+    const lq_model *m;
+    const lq_build_options *o;
+    lq_tape *tape;
+    lq_model_io *io;
+    lq_tensor *rope_factors;   /* NULL: none */
+} builder;
+
+static const lq_patch *patch_of(const builder *b, int i) {
+    return b->o->patch ? &b->o->patch[i] : NULL;
+}
+
+/* The tensor of weight i as its patch wants it; NULL when i is -1. */
+static lq_tensor *weight_tensor(const builder *b, int i) {
+    if (i < 0) return NULL;
+    const lq_weight *w = &b->m->weight[i];
+    const lq_patch *p = patch_of(b, i);
+    const int ndim = w->rows == 1 ? 1 : 2;
+    const int64_t dim[2] = {w->rows, w->cols};
+    const int64_t *sizes = ndim == 1 ? &dim[1] : dim;
+    if (p && p->full && w->role != LQ_ROLE_ROPE_FREQS)   /* a table of constants */
+        return lq_tape_param(b->tape, w->name, ndim, sizes, p->w, p->dw);
+    if (p && p->fmt) return lq_tape_weight(b->tape, w->name, p->fmt, ndim, sizes, p->data);
+    return lq_tape_weight(b->tape, w->name, w->fmt, ndim, sizes, w->data);
+}
+
+static lq_tensor *find_tensor(const builder *b, lq_role role, int layer) {
+    return weight_tensor(b, lq_model_find(b->m, role, layer, false));
+}
+
+static lq_tensor *norm(const builder *b, lq_tensor *x, lq_role role, int layer) {
+    lq_tensor *w = find_tensor(b, role, layer);
+    return w ? lq_rmsnorm(b->tape, x, w, (lq_rmsnorm_attr){b->m->hp.norm_eps}) : x;
+}
+
+/* x W^T + bias with W the tensor of weight i, plus its adapter. */
+static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
+    const lq_weight *weight = &b->m->weight[i];
+    const lq_patch *p = patch_of(b, i);
+    lq_tensor *bias = weight_tensor(b, lq_model_find(b->m, weight->role, weight->layer, true));
+    if (!p || !p->rank) return lq_linear(b->tape, x, w, bias);
+    const int64_t a_dim[2] = {p->rank, weight->cols}, b_dim[2] = {weight->rows, p->rank};
+    lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
+    lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
+    return lq_lora_linear(b->tape, x, w, bias, down, up,
+                          (lq_lora_attr){p->scale, p->dropout, p->merged});
+}
+
+static lq_tensor *linear(const builder *b, lq_tensor *x, lq_role role, int layer) {
+    const int i = lq_model_find(b->m, role, layer, false);
+    return project(b, x, i, weight_tensor(b, i));
+}
+
+static lq_tensor *rope(const builder *b, lq_tensor *x) {
+    const lq_hparams *hp = &b->m->hp;
+    const lq_rope_attr attr = {
+        .head_dim = (int)hp->head_dim, .n_rot = (int)hp->n_rot, .neox = b->m->arch->neox,
+        .freq_base = hp->rope_freq_base, .freq_scale = hp->rope_freq_scale,
+        .attn_factor = hp->rope_attn_factor};
+    return lq_rope(b->tape, x, b->io->pos, b->rope_factors, attr);
+}
+
+static lq_tensor *cache_tensor(const builder *b, const char *name, float *const *cache, int layer) {
+    const int64_t dim[2] = {b->o->n_ctx, b->m->hp.n_head_kv * b->m->hp.head_dim};
+    return cache ? lq_tape_param(b->tape, name, 2, dim, cache[layer], NULL) : NULL;
+}
+
+static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
+    const lq_hparams *hp = &b->m->hp;
+    lq_tensor *q = linear(b, x, LQ_ROLE_ATTN_Q, layer);
+    lq_tensor *k = linear(b, x, LQ_ROLE_ATTN_K, layer);
+    lq_tensor *v = linear(b, x, LQ_ROLE_ATTN_V, layer);
+    q = rope(b, norm(b, q, LQ_ROLE_ATTN_Q_NORM, layer));
+    k = rope(b, norm(b, k, LQ_ROLE_ATTN_K_NORM, layer));
+    const lq_attention_attr attr = {
+        .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv,
+        .head_dim = (int)hp->head_dim, .scale = 1 / sqrtf((float)hp->head_dim),
+        .window = (int)hp->sliding_window, .softcap = hp->attn_softcap};
+    lq_tensor *k_cache = cache_tensor(b, "k_cache", b->o->k_cache, layer);
+    lq_tensor *v_cache = cache_tensor(b, "v_cache", b->o->v_cache, layer);
+    lq_tensor *mixed = lq_attention(b->tape, q, k, v, b->io->starts, k_cache, v_cache, attr);
+    return linear(b, mixed, LQ_ROLE_ATTN_OUTPUT, layer);
+}
+
+static lq_tensor *feed_forward(const builder *b, lq_tensor *x, int layer) {
+    lq_tensor *gate = linear(b, x, LQ_ROLE_FFN_GATE, layer);
+    lq_tensor *up = linear(b, x, LQ_ROLE_FFN_UP, layer);
+    lq_tensor *hidden = lq_glu(b->tape, gate, up, (lq_glu_attr){b->m->arch->act});
+    return linear(b, hidden, LQ_ROLE_FFN_DOWN, layer);
+}
+
+static lq_tensor *block(const builder *b, lq_tensor *x, int layer) {
+    x = lq_add(b->tape, x, attention(b, norm(b, x, LQ_ROLE_ATTN_NORM, layer), layer));
+    return lq_add(b->tape, x, feed_forward(b, norm(b, x, LQ_ROLE_FFN_NORM, layer), layer));
+}
+
+static lq_tensor *embed(const builder *b, lq_tensor *w) {
+    const lq_embed_attr attr = {.scale = 1, .noise_alpha = b->o->noise_alpha};
+    return lq_embed(b->tape, b->io->ids, w, attr.noise_alpha > 0 ? b->io->starts : NULL, attr);
+}
+
+/* The cross-entropy head computes no product of its own with an adapter: one that is not part of
+ * the weight's data already, or that is to be trained, cannot sit on it. */
+static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
+    const float softcap = b->m->hp.final_softcap;
+    const int i = lq_model_find(b->m, b->m->tied ? LQ_ROLE_TOKEN_EMBD : LQ_ROLE_OUTPUT, -1, false);
+    lq_tensor *w = b->m->tied ? embd : weight_tensor(b, i);
+    const lq_patch *p = patch_of(b, i);
+    if (b->o->loss && p && p->rank && !(p->merged && !p->da))
+        return lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
+                            "an adapter on %s cannot be trained yet; take the head out of "
+                            "lora_target_modules",
+                            b->m->weight[i].name);
+    if (b->o->loss) return lq_ce_head(b->tape, x, w, b->io->labels, (lq_ce_head_attr){softcap});
+    lq_tensor *logits = project(b, x, i, w);
+    return softcap > 0 ? lq_softcap(b->tape, logits, (lq_softcap_attr){softcap}) : logits;
+}
+
+static void add_inputs(const builder *b) {
+    *b->io = (lq_model_io){
+        .ids = lq_tape_input(b->tape, "ids", &lq_i32, 0),
+        .pos = lq_tape_input(b->tape, "pos", &lq_i32, 0),
+        .starts = lq_tape_input(b->tape, "starts", &lq_i32, 0),
+        .labels = b->o->loss ? lq_tape_input(b->tape, "labels", &lq_i32, 0) : NULL,
+    };
+}
+
+lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape,
+                         lq_model_io *io) {
+    builder b = {.m = m, .o = options, .tape = tape, .io = io};
+    assert(!options->k_cache == !options->v_cache && !(options->loss && options->k_cache));
+    add_inputs(&b);
+    b.rope_factors = find_tensor(&b, LQ_ROLE_ROPE_FREQS, -1);
+    lq_tensor *embd = find_tensor(&b, LQ_ROLE_TOKEN_EMBD, -1);
+    lq_tensor *x = embed(&b, embd);
+    for (int layer = 0; layer < m->hp.n_layer; layer++) {
+        lq_tape_segment(tape, layer);
+        x = block(&b, x, layer);
+    }
+    lq_tape_segment(tape, -1);
+    io->out = head(&b, norm(&b, x, LQ_ROLE_OUTPUT_NORM, -1), embd);
+    lq_tape_output(tape, io->out);
+    return LQ_OK;
+}

@@ -1,0 +1,137 @@
+/* Hyper-parameters from metadata: keys, types and defaults as in llama.cpp's loader. */
+#include "model_parts.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_BYTES = 128, MAX_LAYERS = 512, MAX_SIZE = 1 << 24 };
+
+typedef struct reader { const lq_gguf *file; const char *arch; } reader;
+
+static const char *key_of(char key[KEY_BYTES], const reader *r, const char *name) {
+    snprintf(key, KEY_BYTES, "%s.%s", r->arch, name);
+    return key;
+}
+
+static lq_status get_f32(const reader *r, const char *name, bool required, float *out) {
+    char key[KEY_BYTES];
+    return lq_gguf_get_f32(r->file, key_of(key, r, name), required, out);
+}
+
+/* One number per layer where the file has a list: they must be equal. */
+static lq_status get_uniform(const lq_gguf_kv *kv, int64_t n_layer, uint32_t *out) {
+    if ((kv->elem != LQ_GGUF_U32 && kv->elem != LQ_GGUF_I32) || kv->n != (uint64_t)n_layer)
+        return lq_fail(LQ_EFORMAT, "key %s must have one u32 or one of each of the %lld layers",
+                       kv->key, (long long)n_layer);
+    memcpy(out, kv->data, sizeof *out);
+    for (uint64_t i = 1; i < kv->n; i++)
+        if (memcmp((const char *)kv->data + i * sizeof *out, out, sizeof *out) != 0)
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "key %s differs between layers, which is not supported yet", kv->key);
+    return LQ_OK;
+}
+
+static lq_status get_size(const reader *r, const char *name, bool required, int64_t n_layer,
+                          int64_t *out) {
+    char key[KEY_BYTES];
+    uint32_t v = (uint32_t)*out;
+    const lq_gguf_kv *kv = lq_gguf_find(r->file, key_of(key, r, name));
+    if (kv && kv->type == LQ_GGUF_ARRAY && n_layer)
+        LQ_TRY(get_uniform(kv, n_layer, &v));
+    else
+        LQ_TRY(lq_gguf_get_u32(r->file, key, required, &v));
+    if (kv && (v == 0 || v > MAX_SIZE))
+        return lq_fail(LQ_EFORMAT, "key %s is %u, must be from 1 to %d", key, (unsigned)v,
+                       MAX_SIZE);
+    *out = v;
+    return LQ_OK;
+}
+
+/* In reading order: n_layer comes before the keys that may be lists. */
+static const struct { const char *name; size_t offset; bool required, per_layer; } sizes[] = {
+    {"context_length", offsetof(lq_hparams, n_ctx_train), true, false},
+    {"embedding_length", offsetof(lq_hparams, n_embd), true, false},
+    {"block_count", offsetof(lq_hparams, n_layer), true, false},
+    {"feed_forward_length", offsetof(lq_hparams, n_ff), true, true},
+    {"attention.head_count", offsetof(lq_hparams, n_head), true, true},
+};
+
+static lq_status read_sizes(lq_hparams *hp, const reader *r) {
+    for (int i = 0; i < LQ_ARRAY_LEN(sizes); i++) {
+        int64_t *const field = (int64_t *)((char *)hp + sizes[i].offset);
+        LQ_TRY(get_size(r, sizes[i].name, sizes[i].required, sizes[i].per_layer ? hp->n_layer : 0,
+                        field));
+    }
+    if (hp->n_layer > MAX_LAYERS)
+        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch,
+                       (long long)hp->n_layer, MAX_LAYERS);
+    hp->n_head_kv = hp->n_head;
+    LQ_TRY(get_size(r, "attention.head_count_kv", false, hp->n_layer, &hp->n_head_kv));
+    if (hp->n_head % hp->n_head_kv)
+        return lq_fail(LQ_EFORMAT, "%lld attention heads cannot share %lld key/value heads",
+                       (long long)hp->n_head, (long long)hp->n_head_kv);
+    return LQ_OK;
+}
+
+static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
+    int64_t value = hp->n_embd / hp->n_head;
+    hp->head_dim = value;
+    LQ_TRY(get_size(r, "attention.key_length", false, 0, &hp->head_dim));
+    LQ_TRY(get_size(r, "attention.value_length", false, 0, &value));
+    hp->n_rot = hp->head_dim;
+    LQ_TRY(get_size(r, "rope.dimension_count", false, 0, &hp->n_rot));
+    if (value != hp->head_dim)
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "attention.key_length is %lld and value_length %lld: they must be equal",
+                       (long long)hp->head_dim, (long long)value);
+    if (hp->n_rot != hp->head_dim || hp->n_rot % 2)
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "rope.dimension_count is %lld, must be the head size %lld, an even number",
+                       (long long)hp->n_rot, (long long)hp->head_dim);
+    return LQ_OK;
+}
+
+/* linear: positions are divided by the factor, 0 meaning none. llama3's scaling is a tensor. */
+static lq_status read_rope(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    char *type = NULL;
+    float factor = 0;
+    hp->rope_freq_base = 10000;
+    hp->rope_attn_factor = 1;
+    LQ_TRY(get_f32(r, "rope.freq_base", false, &hp->rope_freq_base));
+    LQ_TRY(get_f32(r, "rope.scaling.attn_factor", false, &hp->rope_attn_factor));
+    LQ_TRY(get_f32(r, "rope.scale_linear", false, &factor));  /* the key's old name */
+    LQ_TRY(get_f32(r, "rope.scaling.factor", false, &factor));
+    LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
+    lq_status status = LQ_OK;
+    const bool linear = !type || strcmp(type, "linear") == 0;
+    if (!linear && strcmp(type, "none") != 0)
+        status = lq_fail(LQ_EUNSUPPORTED,
+                         "key %s is '%s', which is not supported yet; supported: none, linear, and "
+                         "llama3's rope_freqs.weight",
+                         key, type);
+    hp->rope_freq_scale = linear && factor > 0 ? 1 / factor : 1;
+    lq_free(type);
+    return status;
+}
+
+static lq_status refuse_experts(const reader *r) {
+    char key[KEY_BYTES];
+    uint32_t n = 0;
+    LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "expert_count"), false, &n));
+    if (!n) return LQ_OK;
+    return lq_fail(LQ_EUNSUPPORTED,
+                   "key %s is %u: a mixture of experts, which is not supported yet", key,
+                   (unsigned)n);
+}
+
+lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const char *arch) {
+    const reader r = {file, arch};
+    *out = (lq_hparams){0};
+    LQ_TRY(refuse_experts(&r));
+    LQ_TRY(read_sizes(out, &r));
+    LQ_TRY(read_head_sizes(out, &r));
+    LQ_TRY(get_f32(&r, "attention.layer_norm_rms_epsilon", true, &out->norm_eps));
+    return read_rope(out, &r);
+}

@@ -1,0 +1,41 @@
+/* An inspection report for people. */
+#include "inspect_parts.h"
+
+static void print_value(lq_str *out, const json_t *v) {
+    if (json_is_string(v))
+        lq_str_add(out, json_string_value(v), json_string_length(v));
+    else if (json_is_integer(v))
+        lq_str_printf(out, "%lld", (long long)json_integer_value(v));
+    else if (json_is_real(v))
+        lq_str_printf(out, "%.6g", json_real_value(v));
+    else
+        lq_str_puts(out, json_is_true(v) ? "yes" : "no");
+}
+
+static void print_list(lq_str *out, const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (i) lq_str_puts(out, ", ");
+        print_value(out, json_array_get(list, i));
+    }
+}
+
+static void print_object(lq_str *out, const json_t *object, int indent) {
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)object, key, v) {
+        lq_str_printf(out, "%*s%s:", indent, "", key);
+        if (json_is_object(v)) {
+            lq_str_putc(out, '\n');
+            print_object(out, v, indent + 2);
+            continue;
+        }
+        lq_str_putc(out, ' ');
+        if (json_is_array(v))
+            print_list(out, v);
+        else
+            print_value(out, v);
+        lq_str_putc(out, '\n');
+    }
+}
+
+void lq_inspect_print(lq_str *out, const json_t *report) { print_object(out, report, 0); }

@@ -1,0 +1,118 @@
+/* Opening a base model, and questions about its weights. See model.h. */
+#include "model.h"
+
+#include "model_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static lq_status refuse_other_files(const lq_gguf *file) {
+    char *type = NULL;
+    uint16_t splits = 0;
+    LQ_TRY(lq_gguf_get_string(file, "general.type", false, &type));
+    const bool adapter = type && strcmp(type, "adapter") == 0;
+    lq_free(type);
+    if (adapter) return lq_fail(LQ_EVALUE, "is an adapter, wanted a model");
+    const lq_gguf_kv *kv = lq_gguf_find(file, "split.count");
+    if (kv && kv->type == LQ_GGUF_U16) memcpy(&splits, kv->data, sizeof splits);
+    if (splits > 1)
+        return lq_fail(
+            LQ_EUNSUPPORTED,
+            "is one of the %d files of a split model; join them first (llama-gguf-split --merge)",
+            splits);
+    return LQ_OK;
+}
+
+static lq_status find_arch(lq_model *m) {
+    char *name = NULL;
+    LQ_TRY(lq_gguf_get_string(m->file, "general.architecture", true, &name));
+    const lq_status status = lq_arch_find(&m->arch, name);
+    lq_free(name);
+    return status;
+}
+
+/* The vocabulary's size is the tokenizer's; a file that says it has none gives it in a key. */
+static lq_status open_tokenizer(lq_model *m) {
+    char key[64];
+    char *kind = NULL;
+    uint32_t n = 0;
+    LQ_TRY(lq_gguf_get_string(m->file, "tokenizer.ggml.model", false, &kind));
+    const bool none = !kind || strcmp(kind, "no_vocab") == 0 || strcmp(kind, "none") == 0;
+    lq_free(kind);
+    if (none) {
+        snprintf(key, sizeof key, "%s.vocab_size", m->arch->name);
+        LQ_TRY(lq_gguf_get_u32(m->file, key, true, &n));
+        m->hp.n_vocab = n;
+        return LQ_OK;
+    }
+    LQ_TRY(lq_tokenizer_from_gguf(&m->tokenizer, m->file));
+    m->hp.n_vocab = lq_tokenizer_n_vocab(m->tokenizer);
+    return LQ_OK;
+}
+
+static lq_status load(lq_model *m, bool check_finite) {
+    LQ_TRY(refuse_other_files(m->file));
+    LQ_TRY(find_arch(m));
+    LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch->name));
+    LQ_TRY(open_tokenizer(m));
+    LQ_TRY(lq_weights_bind(m));
+    m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
+    return check_finite ? lq_weights_check_finite(m) : LQ_OK;
+}
+
+lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
+    lq_model *m = lq_alloc(sizeof *m);
+    if (!m) return LQ_EMEM;
+    lq_status status = lq_gguf_open(&m->file, path);
+    if (status == LQ_OK) {
+        status = load(m, check_finite);
+        if (status != LQ_OK) lq_fail_context(status, "%s: ", path);
+    }
+    if (status == LQ_OK)
+        *out = m;
+    else
+        lq_model_close(m);
+    return status;
+}
+
+void lq_model_close(lq_model *m) {
+    if (!m) return;
+    for (int i = 0; i < m->n_weights; i++) {
+        lq_free((char *)m->weight[i].name);
+        lq_free((char *)m->weight[i].module);
+    }
+    lq_free(m->weight);
+    lq_tokenizer_close(m->tokenizer);
+    lq_gguf_close(m->file);
+    lq_free(m);
+}
+
+int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias) {
+    for (int i = 0; i < m->n_weights; i++) {
+        const lq_weight *w = &m->weight[i];
+        if (w->role == role && w->layer == layer && w->is_bias == is_bias) return i;
+    }
+    return -1;
+}
+
+int lq_model_find_name(const lq_model *m, const char *gguf_name) {
+    for (int i = 0; i < m->n_weights; i++)
+        if (strcmp(m->weight[i].name, gguf_name) == 0) return i;
+    return -1;
+}
+
+bool lq_weight_is_linear(const lq_weight *w) {
+    static const bool linear[LQ_N_ROLES] = {
+        [LQ_ROLE_OUTPUT] = true, [LQ_ROLE_ATTN_Q] = true,      [LQ_ROLE_ATTN_K] = true,
+        [LQ_ROLE_ATTN_V] = true, [LQ_ROLE_ATTN_OUTPUT] = true, [LQ_ROLE_FFN_GATE] = true,
+        [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,
+    };
+    return linear[w->role] && !w->is_bias;
+}
+
+int64_t lq_model_n_params(const lq_model *m) {
+    int64_t n = 0;
+    for (int i = 0; i < m->n_weights; i++)
+        if (m->weight[i].role != LQ_ROLE_ROPE_FREQS) n += m->weight[i].rows * m->weight[i].cols;
+    return n;
+}

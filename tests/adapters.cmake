@@ -1,0 +1,8 @@
+lq_check(adapter adapters tiny_model)
+lq_check(export adapters tiny_model)
+lq_check(lora_file adapters tiny_model)
+lq_check(merge adapters)
+lq_check(targets adapters tiny_model)
+foreach(name adapter export lora_file targets)
+    target_sources(check_${name} PRIVATE adapter_fixture.c)
+endforeach()

@@ -1,0 +1,74 @@
+/* Rules between keys: each is broken by one configuration; those just inside the rules are fine. */
+#include "test_util.h"
+
+#include "config.h"
+
+#define BASE "base_model: m.gguf\ndatasets: d.jsonl\n"
+
+static const struct { const char *yaml, *message; } broken[] = {
+    {BASE "warmup_steps: 5\nwarmup_ratio: 0.2\n",
+     "run.yaml:3: warmup_steps: cannot be given together with warmup_ratio"},
+    {BASE "evals_per_epoch: 2\neval_steps: 5\n",
+     "run.yaml:4: eval_steps: cannot be given together with evals_per_epoch"},
+    {BASE "save_steps: 0.5\nsaves_per_epoch: 5\n",
+     "run.yaml:3: save_steps: cannot be given together with saves_per_epoch"},
+    {BASE "data: dir\n", "run.yaml:3: data: cannot be given together with datasets"},
+    {BASE "test_datasets: t.jsonl\nval_set_size: 0.2\n",
+     "run.yaml:4: val_set_size: cannot be given together"},
+    {BASE "lr_scheduler: linear\ncosine_min_lr_ratio: 0.1\n",
+     "run.yaml:4: cosine_min_lr_ratio: has no meaning"},
+    {BASE "chat_template: jinja\n", "run.yaml:3: chat_template: found jinja, but"},
+    {BASE "chat_template: chatml\nchat_template_jinja: t\n",
+     "run.yaml:3: chat_template: cannot be given together"},
+    {BASE "qat: {mode: merged}\nlora_dropout: 0.1\n",
+     "run.yaml:4: lora_dropout: not possible with qat.mode merged"},
+    {BASE "qat: {mode: merged}\nexport: {lora: true}\n",
+     "run.yaml:4: export.lora: qat.mode merged exports one model"},
+    {BASE "qat: {mode: separate}\nexport: {quantize: [F16]}\n",
+     "run.yaml:4: export.quantize: a run with qat exports what"},
+    {BASE "adapter: full\nqat: {mode: merged}\n",
+     "run.yaml:4: qat: not possible with adapter: full"},
+    {BASE "adapter: full\nlora_r: 8\n", "run.yaml:4: lora_r: has no meaning with adapter: full"},
+    {BASE "adapter: full\nlora_model_dir: x\n",
+     "run.yaml:4: lora_model_dir: has no meaning with adapter: full"},
+    {BASE "adapter: full\nexport: {lora: true}\n",
+     "run.yaml:4: export.lora: adapter: full has no adapter to export"},
+};
+
+START_TEST(a_broken_rule_is_named) {
+    lq_config *c;
+    ck_fails(lq_config_parse(&c, broken[_i].yaml, "run.yaml"), LQ_ECONFIG, broken[_i].message);
+    ck_assert_ptr_null(c);
+}
+END_TEST
+
+static const char *const kept[] = {
+    BASE "warmup_steps: 5\n",
+    BASE "warmup_ratio: 0.2\nwarmup_steps: 0\n",
+    BASE "eval_steps: 0.25\nsave_steps: 100\n",
+    "base_model: m\ndata: dir\n",
+    BASE "test_datasets: t.jsonl\n",
+    BASE "test_datasets: t.jsonl\nval_set_size: 0\n",
+    BASE "lr_scheduler: cosine\ncosine_min_lr_ratio: 0.1\n",
+    BASE "chat_template: jinja\nchat_template_jinja: t.jinja\n",
+    BASE "chat_template_jinja: t.jinja\n",
+    BASE "qat: {mode: separate}\nlora_dropout: 0.1\nexport: {outtype: f16, lora: true}\n",
+    BASE "lora_dropout: 0.1\nexport: {quantize: [F16, Q4_0], lora: true}\n",
+    BASE "adapter: full\nlora_r: 16\nexport: {quantize: [F16]}\n",
+};
+
+START_TEST(what_keeps_the_rules_is_fine) {
+    lq_config *c = NULL;
+    ck_ok(lq_config_parse(&c, kept[_i], "run.yaml"));
+    lq_config_free(c);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("config_check");
+    TCase *tc = tcase_create("config_check");
+    tcase_add_loop_test(tc, a_broken_rule_is_named, 0, LQ_ARRAY_LEN(broken));
+    tcase_add_loop_test(tc, what_keeps_the_rules_is_fine, 0, LQ_ARRAY_LEN(kept));
+    suite_add_tcase(suite, tc);
+    return test_run(suite);
+}

@@ -1,0 +1,260 @@
+/* format.c, formats/, cpu/quant_*.c: exact bytes of every format, on every instruction set.
+ * The golden hashes are of what ggml's own quantizers make of the same input;
+ * conformance/check_formats.py makes that comparison live. */
+#include "cpu.h"
+#include "format.h"
+#include "test_util.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ROW = 1024, ROWS = 4, N = ROW * ROWS };
+
+static float golden_x[N], golden_imatrix[ROW];
+
+static uint32_t draw(uint32_t *state) { return *state = *state * 1664525u + 1013904223u; }
+
+static void make_golden_input(void) {
+    uint32_t state = 12345;
+    for (int i = 0; i < N; i++) {
+        int32_t sum = 0;
+        for (int k = 0; k < 4; k++) sum += (int32_t)(draw(&state) >> 16) - 32768;
+        golden_x[i] = (float)sum * 0x1p-20f;
+    }
+    for (int i = 0; i < ROW; i++) golden_imatrix[i] = (float)((draw(&state) >> 24) + 1) / 64;
+}
+
+static uint64_t fnv1a(const void *data, size_t n) {
+    const uint8_t *p = data;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 0x100000001b3u;
+    return hash;
+}
+
+static uint64_t golden_hash(const lq_format *fmt, const float *imatrix) {
+    static uint8_t bytes[N * 4];
+    const size_t row_bytes = lq_format_bytes(fmt, ROW);
+    for (int r = 0; r < ROWS; r++)
+        fmt->quant(golden_x + r * ROW, bytes + (size_t)r * row_bytes, ROW, imatrix);
+    return fnv1a(bytes, row_bytes * ROWS);
+}
+
+static const struct { const lq_format *fmt; uint64_t plain, weighted; } golden[] = {
+    {&lq_q4_0, 0xac6d31e0b82a4f68u, 0x7faee6de66c41c73u},
+    {&lq_q8_0, 0xb848ffcdb057d0d6u, 0xb848ffcdb057d0d6u},
+};
+
+START_TEST(bytes_are_ggmls) {
+    make_golden_input();
+    ck_assert_uint_eq(fnv1a(golden_x, sizeof golden_x), 0xb5967020b5327118u);
+    ck_assert_uint_eq(fnv1a(golden_imatrix, sizeof golden_imatrix), 0x63bf9b92f36dc65au);
+    for (int i = 0; i < LQ_ARRAY_LEN(golden); i++) {
+        ck_assert_msg(golden_hash(golden[i].fmt, NULL) == golden[i].plain, "%s",
+                      golden[i].fmt->name);
+        ck_assert_msg(golden_hash(golden[i].fmt, golden_imatrix) == golden[i].weighted,
+                      "%s, weighted", golden[i].fmt->name);
+    }
+}
+END_TEST
+
+/* ---- rows that are hard to quantize, one generator each -------------------------------------- */
+
+static float bf16_rounded(float x) { return lq_f32_from_bf16(lq_bf16_from_f32(x)); }
+
+static float random_at(int i, uint64_t key) {
+    float x[1];
+    test_fill(x, 1, key * 1000003u + (uint64_t)i);
+    return x[0];
+}
+
+static float row_random(int i) { return random_at(i, 1); }
+static float row_zero(int i) { (void)i; return 0; }
+static float row_negative_zero(int i) { return i % 3 ? 0.0f : -0.0f; }
+static float row_constant(int i) { (void)i; return -0.3f; }
+static float row_tiny(int i) { return random_at(i, 2) * 1e-8f; } /* the F16 scale underflows */
+static float row_subnormal(int i) { return random_at(i, 3) * 1e-38f; } /* 1 / scale may overflow */
+static float row_smallest(int i) { return (float)(i % 5 - 2) * 0x1p-149f; }
+static float row_huge(int i) { return random_at(i, 4) * 3e38f; } /* the F16 scale overflows */
+static float row_ties(int i) { return bf16_rounded(random_at(i, 5)); }
+static float row_grid(int i) { return (float)(i * 7 % 33 - 16) * 0.5f; } /* every half step */
+static float row_eighths(int i) { return (float)(i * 37 % 509 - 254) * 0.5f; }
+static float row_equal_extremes(int i) { return i % 32 == 5 ? -1.0f : i % 32 == 9 ? 1.0f : 0.125f; }
+static float row_outlier(int i) { return i % 32 == 17 ? 1e4f : random_at(i, 6) * 1e-3f; }
+
+static float (*const hard_rows[])(int) = {
+    row_random,    row_zero,           row_negative_zero, row_constant, row_tiny,
+    row_subnormal, row_smallest,       row_huge,          row_ties,     row_grid,
+    row_eighths,   row_equal_extremes, row_outlier,
+};
+
+enum { HARD = 8192 };
+
+static void fill_hard(float *x, int kind) {
+    for (int i = 0; i < HARD; i++) x[i] = hard_rows[kind](i);
+}
+
+/* Equal bits, or both NaN (code 0 times an infinite scale). */
+static bool same_floats(const float *a, const float *b, int n) {
+    for (int i = 0; i < n; i++)
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]))) return false;
+    return true;
+}
+
+typedef void (*quant_fn)(const float *x, void *out, int64_t n);
+typedef void (*dequant_fn)(const void *in, float *out, int64_t n);
+
+static void compare_format(const lq_format *fmt, int kind, const char *cpu, quant_fn const quant[2],
+                           dequant_fn const dequant[2]) {
+    static float x[HARD], want[HARD], got[HARD];
+    static uint8_t a[HARD * 2], b[HARD * 2];
+    fill_hard(x, kind);
+    quant[0](x, a, HARD);
+    quant[1](x, b, HARD);
+    ck_assert_msg(memcmp(a, b, lq_format_bytes(fmt, HARD)) == 0, "%s, %s, row %d", fmt->name, cpu,
+                  kind);
+    dequant[0](a, want, HARD);
+    dequant[1](a, got, HARD);
+    ck_assert_msg(same_floats(want, got, HARD), "%s back, %s, row %d", fmt->name, cpu, kind);
+}
+
+/* Each instruction set's quantizer writes the reference's bytes and reads them back to the same
+ * floats. */
+START_TEST(instruction_sets_agree) {
+    const lq_cpu *const r = &lq_cpu_ref;
+    for (const lq_cpu *const *cpu = lq_cpu_tables(); *cpu; cpu++) {
+        const lq_cpu *const c = *cpu;
+        compare_format(&lq_q4_0, _i, c->name, (quant_fn[]){r->quant_q4_0, c->quant_q4_0},
+                       (dequant_fn[]){r->dequant_q4_0, c->dequant_q4_0});
+        compare_format(&lq_q8_0, _i, c->name, (quant_fn[]){r->quant_q8_0, c->quant_q8_0},
+                       (dequant_fn[]){r->dequant_q8_0, c->dequant_q8_0});
+    }
+}
+END_TEST
+
+/* The first of all 65,536 halves that `dequant` does not widen as `widen` does, or that does not
+ * come back through `narrow`; -1: none. The vector version gets lengths that leave tails. */
+static int first_wrong_half(dequant_fn dequant, float (*widen)(uint16_t), uint16_t (*narrow)(float),
+                            int split) {
+    static uint16_t half[65536];
+    static float x[65536];
+    for (int i = 0; i < 65536; i++) half[i] = (uint16_t)i;
+    dequant(half, x, split);
+    dequant(half + split, x + split, 65536 - split);
+    for (int i = 0; i < 65536; i++) {
+        const float want = widen(half[i]);
+        if (memcmp(&want, &x[i], sizeof want) != 0 || (!isnan(want) && narrow(want) != half[i]))
+            return i;
+    }
+    return -1;
+}
+
+START_TEST(halves_convert_exactly) {
+    for (const lq_cpu *const *cpu = lq_cpu_tables(); *cpu; cpu++) {
+        ck_assert_int_eq(first_wrong_half((*cpu)->dequant_f16, lq_f32_from_f16, lq_f16_from_f32, 3),
+                         -1);
+        ck_assert_int_eq(
+            first_wrong_half((*cpu)->dequant_bf16, lq_f32_from_bf16, lq_bf16_from_f32, 5), -1);
+    }
+}
+END_TEST
+
+static const struct { float x; uint16_t f16, bf16; } rounded[] = {
+    {1, 0x3c00, 0x3f80},
+    {-2.5f, 0xc100, 0xc020},
+    {0x1.002p0f, 0x3c00, 0x3f80},       /* half way between two F16: to even */
+    {0x1.006p0f, 0x3c02, 0x3f80},
+    {0x1.01p0f, 0x3c04, 0x3f80},        /* half way between two BF16: to even */
+    {0x1.03p0f, 0x3c0c, 0x3f82},
+    {65504, 0x7bff, 0x4780},
+    {65519.996f, 0x7bff, 0x4780},
+    {65520, 0x7c00, 0x4780},            /* the first that overflows F16 */
+    {0x1p-25f, 0x0000, 0x3300},         /* half the smallest F16: to even */
+    {0x1.000002p-25f, 0x0001, 0x3300},
+    {0x1.8p-24f, 0x0002, 0x33c0},
+    {0x1.ffep-15f, 0x0400, 0x3880},     /* rounds up into the normal numbers */
+    {-0.0f, 0x8000, 0x8000},
+    {INFINITY, 0x7c00, 0x7f80},
+    {0x1p-149f, 0x0000, 0x0000},
+};
+
+START_TEST(floats_round_to_even) {
+    ck_assert_uint_eq(lq_f16_from_f32(rounded[_i].x), rounded[_i].f16);
+    ck_assert_uint_eq(lq_bf16_from_f32(rounded[_i].x), rounded[_i].bf16);
+}
+END_TEST
+
+START_TEST(nan_stays_nan) {
+    ck_assert(isnan(lq_f32_from_f16(lq_f16_from_f32(NAN))));
+    ck_assert(isnan(lq_f32_from_bf16(lq_bf16_from_f32(NAN))));
+    const uint32_t signalling = 0x7f800001u; /* would round to infinity */
+    float x;
+    memcpy(&x, &signalling, sizeof x);
+    ck_assert(isnan(lq_f32_from_bf16(lq_bf16_from_f32(x))));
+    ck_assert(isnan(lq_f32_from_f16(lq_f16_from_f32(x))));
+}
+END_TEST
+
+/* For every weight format: found by name and id; what it stored is read back and stored again
+ * unchanged. */
+START_TEST(table_is_consistent) {
+    static float x[HARD], once[HARD], twice[HARD];
+    static uint8_t a[HARD * 4], b[HARD * 4];
+    for (int i = 0; lq_formats[i]; i++) {
+        const lq_format *fmt = lq_formats[i];
+        ck_assert_ptr_eq(lq_format_by_name(fmt->name), fmt);
+        ck_assert_ptr_eq(lq_format_by_name(fmt->label), fmt);
+        ck_assert_ptr_eq(lq_format_by_ggml_id(fmt->ggml_id), fmt);
+        ck_assert_str_eq(lq_ggml_type_name(fmt->ggml_id), fmt->name);
+        ck_assert_uint_eq(lq_format_bytes(fmt, fmt->block * 3), (size_t)fmt->bytes * 3);
+        fill_hard(x, 0);
+        fmt->quant(x, a, HARD, NULL);
+        fmt->dequant(a, once, HARD);
+        fmt->quant(once, b, HARD, NULL);
+        fmt->dequant(b, twice, HARD);
+        ck_assert_msg(memcmp(a, b, lq_format_bytes(fmt, HARD)) == 0, "%s is not idempotent",
+                      fmt->name);
+        test_close(fmt->name, once, x, HARD, 0.13, 0); /* Q4_0 ends at 7/8 of the largest */
+    }
+    ck_assert_ptr_null(lq_format_by_name("q4_k"));
+    ck_assert_ptr_null(lq_format_by_ggml_id(12));
+    ck_assert_str_eq(lq_ggml_type_name(12), "q4_K");
+    ck_assert_ptr_null(lq_ggml_type_name(4));
+    ck_assert_ptr_null(lq_ggml_type_name(-1));
+    ck_assert_ptr_null(lq_ggml_type_name(1000));
+}
+END_TEST
+
+/* The search beats the plain rule by its own measure, and leaves zero blocks zero. */
+START_TEST(importance_lowers_weighted_error) {
+    static uint8_t plain[ROW], weighted[ROW];
+    static float a[ROW], b[ROW], zero[ROW];
+    make_golden_input();
+    lq_q4_0.quant(golden_x, plain, ROW, NULL);
+    lq_q4_0.quant(golden_x, weighted, ROW, golden_imatrix);
+    lq_q4_0.dequant(plain, a, ROW);
+    lq_q4_0.dequant(weighted, b, ROW);
+    double error_plain = 0, error_weighted = 0;
+    for (int i = 0; i < ROW; i++) {
+        error_plain += golden_imatrix[i] * pow(a[i] - golden_x[i], 2);
+        error_weighted += golden_imatrix[i] * pow(b[i] - golden_x[i], 2);
+    }
+    ck_assert_double_lt(error_weighted, error_plain);
+    lq_q4_0.quant(zero, weighted, ROW, golden_imatrix);
+    lq_q4_0.dequant(weighted, b, ROW);
+    test_close("zero row", b, zero, ROW, 0, 0);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("format");
+    TCase *tc = tcase_create("format");
+    tcase_add_test(tc, bytes_are_ggmls);
+    tcase_add_loop_test(tc, instruction_sets_agree, 0, LQ_ARRAY_LEN(hard_rows));
+    tcase_add_test(tc, halves_convert_exactly);
+    tcase_add_loop_test(tc, floats_round_to_even, 0, LQ_ARRAY_LEN(rounded));
+    tcase_add_test(tc, nan_stays_nan);
+    tcase_add_test(tc, table_is_consistent);
+    tcase_add_test(tc, importance_lowers_weighted_error);
+    suite_add_tcase(suite, tc);
+    return test_run(suite);
+}

@@ -1,0 +1,71 @@
+#!/bin/sh
+# The whole conformance run: Loquat against live PyTorch, transformers, PEFT, gguf and llama.cpp. Opt-in and by hand; nothing
+# here is needed to build, test or use Loquat. What is missing is said and skipped, and the run is then not complete.
+#
+#   tests/conformance/run.sh BUILD_DIR
+#
+# Environment (all optional):
+#   PYTHON              a Python with torch, transformers, peft, safetensors, gguf, xllamacpp, numpy (default: python3)
+#   LLAMA_BIN           a folder with llama.cpp's programs
+#   LLAMA_SOURCE        llama.cpp's source tree, for its converters
+#   LOQUAT_SHARED_DATA  the folder of real models and texts that other tests use too
+# Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 all that ran passed, but something was skipped.
+set -u
+[ $# -eq 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+build=$(cd "$1" && pwd) || exit 2
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+loquat=$build/loquat
+make_tiny=$build/tests/make_tiny
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed= skipped=
+
+for program in "$loquat" "$make_tiny"; do
+    [ -x "$program" ] || { echo "run.sh: $program is missing; build it first" >&2; exit 2; }
+done
+
+has() { "$python" -c "import $1" 2>/dev/null; }
+
+# step NAME 'CONDITION' WHAT_IS_MISSING COMMAND...
+step() {
+    name=$1 condition=$2 missing=$3
+    shift 3
+    if ! eval "$condition"; then
+        echo "== $name: skipped, $missing"
+        skipped="$skipped $name"
+        return
+    fi
+    echo "== $name"
+    "$@" || failed="$failed $name"
+}
+
+# The committed reference values are what their scripts make today.
+same_optim_reference() {
+    "$python" "$here/optim_reference.py" >"$work/optim_reference.h" &&
+        diff "$work/optim_reference.h" "$here/../optim_reference.h"
+}
+
+templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
+
+export_judged() {
+    "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN"
+}
+
+end_to_end() {
+    "$python" "$here/end_to_end.py" "$loquat" "$make_tiny" ${LLAMA_BIN:+--llama-bin "$LLAMA_BIN"} \
+        ${LLAMA_SOURCE:+--llama-source "$LLAMA_SOURCE"}
+}
+
+step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
+step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
+    'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
+step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
+step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
+step stories 'has numpy && [ -d "${LOQUAT_SHARED_DATA:-}/models" ]' 'numpy or LOQUAT_SHARED_DATA is missing' \
+    "$python" "$here/stories.py" "$loquat" "${LOQUAT_SHARED_DATA:-}"
+
+[ -z "$skipped" ] || echo "skipped:$skipped"
+[ -z "$failed" ] || { echo "FAILED:$failed"; exit 1; }
+[ -z "$skipped" ] || exit 77
+echo "all conformance checks passed"

@@ -1,0 +1,2 @@
+lq_check(optim optim)
+lq_check(schedule optim)

@@ -1,0 +1,113 @@
+/* See ref.h. */
+#include "ref.h"
+
+#include <math.h>
+
+void ref_embed(double *out, const int32_t *ids, const double *w, double scale, int64_t n,
+               int64_t d) {
+    for (int64_t t = 0; t < n; t++)
+        for (int64_t j = 0; j < d; j++) out[t * d + j] = scale * w[ids[t] * d + j];
+}
+
+void ref_rmsnorm(double *out, const double *x, const double *w, double eps, int64_t n, int64_t cols,
+                 int64_t d) {
+    for (int64_t at = 0; at < n * cols; at += d) {
+        double sum = 0;
+        for (int64_t j = 0; j < d; j++) sum += x[at + j] * x[at + j];
+        for (int64_t j = 0; j < d; j++)
+            out[at + j] = x[at + j] / sqrt(sum / (double)d + eps) * w[j];
+    }
+}
+
+static double ref_dot(const double *a, const double *b, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+void ref_linear(double *out, const double *x, const double *w, const double *bias, int64_t n,
+                int64_t d, int64_t o) {
+    for (int64_t t = 0; t < n; t++)
+        for (int64_t i = 0; i < o; i++)
+            out[t * o + i] = ref_dot(x + t * d, w + i * d, d) + (bias ? bias[i] : 0);
+}
+
+void ref_rope(double *out, const double *x, const int32_t *pos, const double *factors,
+              lq_rope_attr attr, int64_t n, int64_t cols) {
+    for (int64_t at = 0; at < n * cols; at++) out[at] = x[at];
+    for (int64_t head = 0; head < n * cols; head += attr.head_dim) {
+        for (int i = 0; i < attr.n_rot / 2; i++) {
+            const double theta = (double)pos[head / cols] * (double)attr.freq_scale *
+                                 pow((double)attr.freq_base, -2.0 * i / attr.n_rot) /
+                                 (factors ? factors[i] : 1);
+            const double c = cos(theta) * (double)attr.attn_factor;
+            const double s = sin(theta) * (double)attr.attn_factor;
+            const int64_t a = head + (attr.neox ? i : 2 * i);
+            const int64_t b = head + (attr.neox ? i + attr.n_rot / 2 : 2 * i + 1);
+            out[a] = x[a] * c - x[b] * s;
+            out[b] = x[a] * s + x[b] * c;
+        }
+    }
+}
+
+static double ref_cap(double x, double cap) { return cap > 0 ? cap * tanh(x / cap) : x; }
+
+/* One row and head: o (d), keys and values from row `first` to row t. */
+static void ref_attend(double *o, const double *q, const double *k, const double *v, int64_t first,
+                       int64_t t, int64_t stride, lq_attention_attr attr) {
+    const int64_t d = attr.head_dim;
+    double sum = 0;
+    for (int64_t j = 0; j < d; j++) o[j] = 0;
+    for (int64_t s = first; s <= t; s++) {
+        const double p = exp(ref_cap(ref_dot(q, k + s * stride, d) * (double)attr.scale,
+                                     (double)attr.softcap));
+        sum += p;
+        for (int64_t j = 0; j < d; j++) o[j] += p * v[s * stride + j];
+    }
+    for (int64_t j = 0; j < d; j++) o[j] /= sum;
+}
+
+void ref_attention(double *out, const double *q, const double *k, const double *v,
+                   const int32_t *starts, lq_attention_attr attr, int64_t n) {
+    const int64_t d = attr.head_dim, stride = attr.n_head_kv * d;
+    const int64_t group = attr.n_head / attr.n_head_kv;
+    for (int64_t t = 0; t < n; t++) {
+        int64_t first = starts[t];
+        if (attr.window && t - attr.window + 1 > first) first = t - attr.window + 1;
+        for (int64_t h = 0; h < attr.n_head; h++) {
+            const int64_t at = (t * attr.n_head + h) * d, kv = h / group * d;
+            ref_attend(out + at, q + at, k + kv, v + kv, first, t, stride, attr);
+        }
+    }
+}
+
+void ref_glu(double *out, const double *gate, const double *up, lq_act act, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const double g = gate[i];
+        const double silu = g / (1 + exp(-g));
+        const double gelu = 0.5 * g * (1 + tanh(sqrt(2 / acos(-1.0)) * (g + 0.044715 * g * g * g)));
+        out[i] = (act == LQ_SILU ? silu : gelu) * up[i];
+    }
+}
+
+void ref_softcap(double *out, const double *x, double cap, int64_t n) {
+    for (int64_t i = 0; i < n; i++) out[i] = ref_cap(x[i], cap);
+}
+
+void ref_ce_head(double *out, const double *h, const double *w, const int32_t *labels,
+                 double softcap, int64_t n, int64_t d, int64_t vocab) {
+    for (int64_t t = 0; t < n; t++) {
+        out[2 * t] = out[2 * t + 1] = 0;
+        if (labels[t] < 0) continue;
+        const double own = ref_cap(ref_dot(h + t * d, w + labels[t] * d, d), softcap);
+        double sum = 0;
+        int above = 0;
+        for (int64_t i = 0; i < vocab; i++) {
+            const double logit = ref_cap(ref_dot(h + t * d, w + i * d, d), softcap);
+            sum += exp(logit);
+            above += logit > own;
+        }
+        out[2 * t] = log(sum) - own;
+        out[2 * t + 1] = above == 0;
+    }
+}

@@ -1,0 +1,19 @@
+# The trainer's tests run the program as users do; they see the library for fixtures only.
+add_library(lq_run_fixture STATIC run_fixture.c)
+target_link_libraries(lq_run_fixture PUBLIC lq_test_util lq_tiny_model)
+target_compile_definitions(lq_run_fixture PUBLIC LOQUAT_PROGRAM="$<TARGET_FILE:loquat>")
+
+lq_check(logits_file trainer)
+lq_check(train trainer run_fixture)
+lq_check(cli trainer run_fixture)
+lq_check(resume trainer run_fixture)
+foreach(name train cli resume)
+    add_dependencies(check_${name} loquat)
+endforeach()
+set_tests_properties(resume PROPERTIES TIMEOUT 600)
+
+# As an outsider uses an installation.
+add_executable(make_tiny make_tiny.c)
+target_link_libraries(make_tiny PRIVATE lq_tiny_model)
+add_test(NAME install COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/check_install.sh ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}
+    $<TARGET_FILE:make_tiny> "$<$<BOOL:${LOQUAT_SANITIZE}>:-fsanitize=address,undefined>")

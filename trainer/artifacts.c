@@ -1,0 +1,120 @@
+/* What a run leaves behind: merged GGUF, adapter GGUF, quantized base, named by the GGUF convention. */
+#include "atomic_file.h"
+#include "export.h"
+#include "trainer.h"
+
+#include <ctype.h>
+#include <string.h>
+
+void lq_artifacts_clear(lq_artifacts *l) {
+    for (int64_t i = 0; i < l->n; i++) lq_free(l->a[i].path);
+    lq_free(l->a);
+    *l = (lq_artifacts){0};
+}
+
+/* NAME: run_name, else the base file's name without its type suffix and extension. */
+static char *artifact_name(const lq_config *c) {
+    if (c->run_name && *c->run_name) return lq_strdup(c->run_name);
+    const char *slash = strrchr(c->base_model, '/');
+    char *name = lq_strdup(slash ? slash + 1 : c->base_model);
+    if (!name) return NULL;
+    char *dot = strrchr(name, '.');
+    if (dot && strcmp(dot, ".gguf") == 0) *dot = 0;
+    char *dash = strrchr(name, '-');
+    if (dash && lq_format_by_name(dash + 1)) *dash = 0;
+    return name;
+}
+
+/* Takes over `path`. */
+static lq_status add(lq_artifacts *l, const char *kind, const char *type, char *path) {
+    lq_status status = lq_reserve((void **)&l->a, &l->cap, l->n + 1, sizeof *l->a);
+    lq_artifact a = {.kind = kind, .type = type, .path = path};
+    if (status == LQ_OK) status = lq_sha256_file(a.sha256, path, &a.bytes);
+    if (status != LQ_OK) {
+        lq_free(path);
+        return status;
+    }
+    l->a[l->n++] = a;
+    lq_log(LQ_LOG_INFO, "wrote %s (%s, %.1f MB)", path, kind, 1e-6 * (double)a.bytes);
+    return LQ_OK;
+}
+
+static lq_status export_merged(const lq_adapter *a, const char *dir, const char *name, const lq_format *type,
+                               const lq_lineage *lineage, lq_artifacts *out) {
+    char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, type->label);
+    if (!path) return LQ_EMEM;
+    const lq_status status = lq_export_merged(a, path, type, lineage);
+    if (status == LQ_OK) return add(out, "merged", type->label, path);
+    lq_free(path);
+    return status;
+}
+
+static lq_status export_lora(const lq_adapter *a, const char *dir, const char *name, const lq_format *type,
+                             const lq_lineage *lineage, lq_artifacts *out) {
+    char *path = lq_sprintf("%s/%s-%s-LoRA.gguf", dir, name, type->label);
+    if (!path) return LQ_EMEM;
+    const lq_status status = lq_export_lora(a, path, type, lineage);
+    if (status == LQ_OK) return add(out, "adapter", type->label, path);
+    lq_free(path);
+    return status;
+}
+
+static lq_status export_base(const lq_adapter *a, const char *dir, const char *name, const lq_lineage *lineage,
+                             lq_artifacts *out) {
+    const lq_format *type = a->options.weight_format;
+    char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, type->label);
+    if (!path) return LQ_EMEM;
+    const lq_status status = lq_export_base(a, path, lineage);
+    if (status == LQ_OK) return add(out, "base", type->label, path);
+    lq_free(path);
+    return status;
+}
+
+static lq_status export_types(const lq_adapter *a, const char *dir, const char *name, const char *const *types,
+                              int n_types, const lq_lineage *lineage, lq_artifacts *out) {
+    for (int i = 0; i < n_types; i++) {
+        const lq_format *type = lq_format_by_name(types[i]);
+        if (!type || !type->quant)
+            return lq_fail(LQ_ECONFIG, "export: found type '%s', wanted one that Loquat writes (F32, F16, BF16, Q8_0, Q4_0)",
+                           types[i]);
+        LQ_TRY(export_merged(a, dir, name, type, lineage, out));
+    }
+    return LQ_OK;
+}
+
+static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char *dir, const char *name,
+                             const char *const *types, int n_types, const lq_lineage *lineage, lq_artifacts *out) {
+    const lq_format *outtype = lq_format_by_name(c->exports.outtype);
+    if (!outtype) return lq_fail(LQ_ECONFIG, "export.outtype: '%s' is not a type", c->exports.outtype);
+    if (a->options.mode == LQ_QAT_MERGED) {
+        if (n_types > 0)
+            return lq_fail(LQ_ECONFIG, "export: a run trained as merged %s is exported as just that; other types would not be "
+                           "what was validated", a->options.weight_format->label);
+        return export_merged(a, dir, name, a->options.weight_format, lineage, out);
+    }
+    if (a->options.mode == LQ_QAT_SEPARATE) {
+        if (n_types > 0)
+            return lq_fail(LQ_ECONFIG, "export: a run trained as a separate adapter on %s is exported as base and adapter; "
+                           "merging it would not be what was validated", a->options.weight_format->label);
+        LQ_TRY(export_base(a, dir, name, lineage, out));
+        return export_lora(a, dir, name, outtype, lineage, out);
+    }
+    LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
+    if (a->options.full) return n_types ? LQ_OK : export_merged(a, dir, name, &lq_f16, lineage, out);
+    return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out) : LQ_OK;
+}
+
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir, const char *const *types,
+                        int n_types, lq_artifacts *out) {
+    const lq_lineage lineage = {.name = NULL, .base_path = c->base_model, .version = loquat_version()};
+    if (!types) {
+        types = (const char *const *)c->exports.quantize.s;
+        n_types = c->exports.quantize.n;
+    }
+    LQ_TRY(lq_make_dirs(dir));
+    char *name = artifact_name(c);
+    if (!name) return LQ_EMEM;
+    const lq_status status = export_mode(a, c, dir, name, types, n_types, &lineage, out);
+    lq_free(name);
+    return status;
+}

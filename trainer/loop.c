@@ -1,0 +1,177 @@
+/* The training loop: steps, evaluations, log lines, checkpoints, early stopping, export. */
+#include "trainer.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- progress ---------------------------------------------------------------------------------- */
+
+static double tokens_per_second(const lq_trainer *t) {
+    const double seconds = lq_seconds() - t->started;
+    return seconds > 0 ? ((double)t->at.tokens - t->tokens_started) / seconds : 0;
+}
+
+static void report(const lq_trainer *t, double eval_loss, bool logged) {
+    if (!t->callbacks || !t->callbacks->progress) return;
+    const double rate = tokens_per_second(t);
+    const double per_step = t->at.step ? (double)t->at.tokens / (double)t->at.step : 0;
+    const loquat_progress p = {
+        .step = t->at.step,
+        .total_steps = t->total_steps,
+        .epoch = (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader),
+        .loss = logged || !t->at.logged_labels ? t->at.last_loss : t->at.logged_nll / (double)t->at.logged_labels,
+        .eval_loss = eval_loss,
+        .learning_rate = t->learning_rate,
+        .grad_norm = t->grad_norm,
+        .tokens_per_second = rate,
+        .seconds_left = rate > 0 ? (double)(t->total_steps - t->at.step) * per_step / rate : 0,
+        .logged = logged,
+    };
+    t->callbacks->progress(t->callbacks->ctx, &p);
+}
+
+/* ---- what is validated -------------------------------------------------------------------------- */
+
+lq_status lq_trainer_use(lq_trainer *t, const float *param) {
+    if (param != t->adapter->param)
+        memcpy(t->adapter->param, param, (size_t)t->adapter->n_params * sizeof(float));
+    return lq_adapter_rebuild(t->adapter);
+}
+
+static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
+    const lq_status status = lq_scorer_run(t->scorer, loss);
+    return status == LQ_OK ? LQ_OK : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
+}
+
+static lq_status score(lq_trainer *t, lq_loss *loss) {
+    if (!t->ema && t->net_is_quantized) return score_in_place(t, loss);
+    const size_t bytes = (size_t)t->adapter->n_params * sizeof(float);
+    memcpy(t->kept, t->adapter->param, bytes);
+    LQ_TRY(lq_trainer_use(t, t->ema ? t->ema : t->adapter->param));
+    const lq_status status = score_in_place(t, loss);
+    LQ_TRY(lq_trainer_use(t, t->kept));
+    return status;
+}
+
+lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss) {
+    lq_loss loss;
+    LQ_TRY(score(t, &loss));
+    *out_loss = loss.nll / (double)loss.labels;
+    if (t->at.best_step < 0 || *out_loss < t->at.best_loss) {
+        t->at.best_step = t->at.step;
+        t->at.best_loss = *out_loss;
+        t->at.evals_without_gain = 0;
+        memcpy(t->best, t->ema ? t->ema : t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+    } else {
+        t->at.evals_without_gain++;
+    }
+    return lq_metrics_eval(t, &loss);
+}
+
+/* ---- the loop ----------------------------------------------------------------------------------- */
+
+static bool due(int64_t step, int64_t every, int64_t total) {
+    return every > 0 && (step % every == 0 || step == total);
+}
+
+static bool out_of_patience(const lq_trainer *t) {
+    const int64_t patience = t->config->early_stopping_patience;
+    return patience > 0 && t->at.evals_without_gain >= patience;
+}
+
+/* From quant_from_step on, the tape runs on the effective weights. */
+static lq_status choose_net(lq_trainer *t) {
+    const bool quantized = t->at.step >= t->quant_from_step;
+    if (t->net.tape && quantized == t->net_is_quantized) return LQ_OK;
+    const lq_net_options options = {
+        .build = {.patch = quantized ? t->adapter->patch : t->plain_patch, .loss = true,
+                  .noise_alpha = (float)t->config->neftune_noise_alpha},
+        .training = true,
+        .checkpoint = t->config->gradient_checkpointing,
+        .capacity = t->batch.capacity,
+    };
+    lq_net_close(&t->net);
+    LQ_TRY(lq_net_open(&t->net, t->model, &options));
+    t->net_is_quantized = quantized;
+    return quantized ? lq_adapter_rebuild(t->adapter) : LQ_OK;
+}
+
+static lq_status log_step(lq_trainer *t) {
+    if (t->at.logged_labels) t->at.last_loss = t->at.logged_nll / (double)t->at.logged_labels;
+    LQ_TRY(lq_metrics_step(t, tokens_per_second(t)));
+    report(t, NAN, true);
+    t->at.logged_nll = 0;
+    t->at.logged_labels = t->at.logged_tokens = 0;
+    return LQ_OK;
+}
+
+static lq_status after_step(lq_trainer *t) {
+    const int64_t step = t->at.step;
+    if (step % t->config->logging_steps == 0 || step == t->total_steps) LQ_TRY(log_step(t));
+    else report(t, NAN, false);
+    if (t->scorer && due(step, t->eval_every, t->total_steps)) {
+        double loss;
+        LQ_TRY(lq_trainer_evaluate(t, &loss));
+        report(t, loss, true);
+    }
+    return due(step, t->save_every, t->total_steps) || out_of_patience(t) ? lq_checkpoint_save(t) : LQ_OK;
+}
+
+static lq_status train(lq_trainer *t) {
+    if (t->scorer && t->at.step == 0) { /* where the run starts from: a row of every honest table */
+        lq_loss loss;
+        LQ_TRY(score(t, &loss));
+        LQ_TRY(lq_metrics_eval(t, &loss));
+        report(t, loss.nll / (double)loss.labels, true);
+    }
+    while (t->at.step < t->total_steps && !out_of_patience(t)) {
+        LQ_TRY(choose_net(t));
+        const lq_status status = lq_train_step(t);
+        if (status == LQ_EINTERRUPTED) {
+            LQ_TRY(lq_checkpoint_save(t));
+            return lq_fail(LQ_EINTERRUPTED, "stopped at step %lld of %lld; a checkpoint is saved in %s: continue with "
+                           "--resume-from-checkpoint auto", (long long)t->at.step, (long long)t->total_steps,
+                           t->checkpoint_dir);
+        }
+        if (status != LQ_OK) return status;
+        LQ_TRY(after_step(t));
+    }
+    if (out_of_patience(t))
+        lq_log(LQ_LOG_INFO, "stopped early at step %lld: no gain in %lld evaluations", (long long)t->at.step,
+               (long long)t->at.evals_without_gain);
+    return LQ_OK;
+}
+
+/* Puts what is to be shipped in place and proves that it is what was validated: the loss must come out the same
+ * to the last bit. */
+static lq_status settle(lq_trainer *t, double *final_loss) {
+    const bool best = t->scorer && t->config->load_best_model_at_end && t->at.best_step >= 0;
+    *final_loss = NAN;
+    lq_net_close(&t->net); /* its arena is not needed any more */
+    LQ_TRY(lq_trainer_use(t, best ? t->best : t->ema ? t->ema : t->adapter->param));
+    if (!t->scorer) return LQ_OK;
+    lq_loss loss;
+    LQ_TRY(lq_scorer_run(t->scorer, &loss));
+    *final_loss = loss.nll / (double)loss.labels;
+    if (best && *final_loss != t->at.best_loss)
+        return lq_fail(LQ_EVALUE, "internal error: the best parameters gave loss %.17g when validated and %.17g now",
+                       t->at.best_loss, *final_loss);
+    return LQ_OK;
+}
+
+lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
+    lq_artifacts artifacts = {0};
+    const lq_config *c = t->config;
+    const char *dir = c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output_dir;
+    double final_loss;
+    lq_status status = LQ_OK;
+    t->started = lq_seconds();
+    t->tokens_started = (double)t->at.tokens;
+    LQ_GOTO(status, train(t));
+    LQ_GOTO(status, settle(t, &final_loss));
+    LQ_GOTO(status, lq_export_run(t->adapter, c, dir, NULL, 0, &artifacts));
+    LQ_GOTO(status, lq_record_write(t, &artifacts, final_loss, out_record));
+done:
+    lq_artifacts_clear(&artifacts);
+    return status;
+}

@@ -1,0 +1,66 @@
+/* metrics.jsonl: one JSON object per logged step and per evaluation. After a resume the lines that the
+ * checkpoint did not know are cut off, so the file reads as if the run had never stopped. */
+#include "atomic_file.h"
+#include "trainer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+lq_status lq_metrics_open(lq_trainer *t) {
+    char *path = lq_path_join(t->output_dir, "metrics.jsonl");
+    if (!path) return LQ_EMEM;
+    lq_status status = LQ_OK;
+    t->metrics = fopen(path, "a+");
+    if (!t->metrics || ftruncate(fileno(t->metrics), (off_t)t->at.metrics_bytes) != 0)
+        status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    lq_free(path);
+    return status;
+}
+
+static lq_status put_line(lq_trainer *t, lq_str *line) {
+    lq_status status = lq_str_status(line);
+    if (status == LQ_OK &&
+        (fwrite(line->s, 1, line->n, t->metrics) != line->n || fflush(t->metrics) != 0))
+        status = lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+    if (status == LQ_OK) t->at.metrics_bytes += (int64_t)line->n;
+    lq_str_clear(line);
+    return status;
+}
+
+/* JSON has no NaN. */
+static void put_number(lq_str *line, const char *key, double value) {
+    if (isfinite(value)) lq_str_printf(line, ", \"%s\": %.9g", key, value);
+    else lq_str_printf(line, ", \"%s\": null", key);
+}
+
+lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
+    lq_str line = LQ_STR_INIT;
+    lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
+    put_number(&line, "epoch", (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader));
+    put_number(&line, "loss", t->at.last_loss);
+    put_number(&line, "learning_rate", t->learning_rate);
+    put_number(&line, "grad_norm", t->grad_norm);
+    lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens, (long long)t->at.skipped);
+    put_number(&line, "tokens_per_second", tokens_per_second);
+    lq_str_puts(&line, "}\n");
+    return put_line(t, &line);
+}
+
+lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss) {
+    lq_str line = LQ_STR_INIT;
+    lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
+    put_number(&line, "eval_loss", loss->nll / (double)loss->labels);
+    put_number(&line, "eval_accuracy", (double)loss->correct / (double)loss->labels);
+    lq_str_printf(&line, ", \"eval_tokens\": %lld", (long long)loss->labels);
+    put_number(&line, "best_loss", t->at.best_loss);
+    lq_str_puts(&line, "}\n");
+    return put_line(t, &line);
+}
+
+lq_status lq_metrics_sync(lq_trainer *t) {
+    if (fflush(t->metrics) != 0 || fsync(fileno(t->metrics)) != 0)
+        return lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+    return LQ_OK;
+}

@@ -1,0 +1,157 @@
+/* See session.h. */
+#include "session.h"
+
+#include "atomic_file.h"
+
+#include <jansson.h>
+#include <string.h>
+
+enum { MAX_LORAS = 16 };
+
+/* What to open: a GGUF and adapters; resolved from a run directory if the path is one. */
+typedef struct target { char *model; lq_lora_file lora[MAX_LORAS]; char *owned; int n; } target;
+
+static const char *artifact_path(const json_t *record, const char *kind) {
+    size_t i;
+    json_t *a;
+    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
+        const char *found = json_string_value(json_object_get(a, "kind"));
+        if (found && strcmp(found, kind) == 0) return json_string_value(json_object_get(a, "path"));
+    }
+    return NULL;
+}
+
+/* As deployed: a merged file; else the quantized base (or the run's base model) and the adapter. */
+static lq_status resolve_record(target *t, const json_t *record, const char *run_json) {
+    const char *merged = artifact_path(record, "merged"), *adapter = artifact_path(record, "adapter");
+    const char *base = artifact_path(record, "base");
+    if (!base) base = json_string_value(json_object_get(json_object_get(record, "base"), "path"));
+    const char *model = merged ? merged : base;
+    if (!model || (!merged && !adapter))
+        return lq_fail(LQ_EFORMAT, "%s: lists neither a merged model nor a base and an adapter", run_json);
+    t->model = lq_strdup(model);
+    if (!t->model) return LQ_EMEM;
+    if (merged) return LQ_OK;
+    t->owned = lq_strdup(adapter);
+    if (!t->owned) return LQ_EMEM;
+    t->lora[t->n++] = (lq_lora_file){t->owned, 1};
+    return LQ_OK;
+}
+
+static lq_status resolve(target *t, const char *path, const loquat_lora *loras, size_t n_loras) {
+    json_error_t error;
+    json_t *record = NULL;
+    lq_status status = LQ_OK;
+    char *run_json = lq_path_join(path, "run.json");
+    LQ_GOTO(status, run_json ? LQ_OK : LQ_EMEM);
+    if (lq_file_exists(run_json)) {
+        record = json_load_file(run_json, 0, &error);
+        LQ_GOTO(status, record ? LQ_OK : lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
+        LQ_GOTO(status, resolve_record(t, record, run_json));
+    } else {
+        t->model = lq_strdup(path);
+        LQ_GOTO(status, t->model ? LQ_OK : LQ_EMEM);
+    }
+    if (n_loras > (size_t)(MAX_LORAS - t->n))
+        LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras, MAX_LORAS - t->n));
+    for (size_t i = 0; i < n_loras; i++) t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
+done:
+    json_decref(record);
+    lq_free(run_json);
+    return status;
+}
+
+static lq_status open_template(loquat_model *s) {
+    const char *source = s->model->tokenizer ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL;
+    if (!source) return LQ_OK;
+    if (lq_template_parse(&s->chat_template, source) == LQ_OK) return LQ_OK;
+    lq_log(LQ_LOG_WARN, "the model's chat template cannot be used: %s", lq_error());
+    return LQ_OK;
+}
+
+loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras, size_t n_loras) {
+    target t = {0};
+    lq_status status = LQ_OK;
+    *out = NULL;
+    loquat_model *s = lq_alloc(sizeof *s);
+    if (!s) return LOQUAT_EMEM;
+    LQ_GOTO(status, resolve(&t, path, loras, n_loras));
+    LQ_GOTO(status, lq_model_open(&s->model, t.model, false));
+    if (t.n > 0) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, t.lora, t.n));
+    LQ_GOTO(status, open_template(s));
+    *out = s;
+done:
+    lq_free(t.model);
+    lq_free(t.owned);
+    if (status != LQ_OK) loquat_model_close(s);
+    return (loquat_status)status;
+}
+
+void loquat_model_close(loquat_model *s) {
+    if (!s) return;
+    lq_generator_free(s->generator);
+    lq_net_close(&s->logits);
+    lq_template_free(s->chat_template);
+    lq_adapter_free(s->lora);
+    lq_model_close(s->model);
+    lq_free(s);
+}
+
+const lq_patch *lq_session_patch(const loquat_model *s) { return s->lora ? s->lora->patch : NULL; }
+
+lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
+    const int64_t V = s->model->hp.n_vocab;
+    if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
+    for (int64_t t = 0; t < n; t++)
+        if (ids[t] < 0 || ids[t] >= V)
+            return lq_fail(LQ_EVALUE, "token id %d at position %lld: the vocabulary has %lld", ids[t], (long long)t,
+                           (long long)V);
+    if (!s->logits.tape || s->logits.capacity < n) {
+        const lq_net_options options = {.build = {.patch = lq_session_patch(s)}, .capacity = n};
+        lq_net_close(&s->logits);
+        LQ_TRY(lq_net_open(&s->logits, s->model, &options));
+    }
+    lq_net_load_ids(&s->logits, ids, n, 0);
+    LQ_TRY(lq_tape_forward(s->logits.tape, 0, 0));
+    memcpy(out, s->logits.io.out->data, (size_t)(n * V) * sizeof(float));
+    return LQ_OK;
+}
+
+lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **out) {
+    if (s->generator && lq_generator_n_ctx(s->generator) < n_ctx) {
+        lq_generator_free(s->generator);
+        s->generator = NULL;
+    }
+    if (!s->generator) LQ_TRY(lq_generator_new(&s->generator, s->model, lq_session_patch(s), n_ctx));
+    *out = s->generator;
+    return LQ_OK;
+}
+
+/* Hands whole UTF-8 characters of out[*sent..] to the caller. False: the caller wants to stop. */
+static bool stream(const loquat_generate_options *o, const lq_str *out, size_t *sent, bool last) {
+    if (!o->piece) return true;
+    const char *rest = lq_str_text(out) + *sent;
+    const size_t n = last ? out->n - *sent : lq_utf8_complete(rest, out->n - *sent);
+    *sent += n;
+    return n == 0 || o->piece(o->ctx, rest, n);
+}
+
+lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n, const loquat_generate_options *options,
+                              lq_str *out) {
+    const lq_sampling sampling = {options->temperature, options->top_p, options->seed};
+    const int64_t max_new = options->max_new_tokens > 0 ? options->max_new_tokens : 128;
+    size_t sent = out->n;
+    lq_generator *g;
+    LQ_TRY(lq_session_generator(s, n + max_new, &g));
+    LQ_TRY(lq_generator_prompt(g, ids, n));
+    bool going = true;
+    for (int64_t i = 0; i < max_new && going; i++) {
+        int32_t id;
+        LQ_TRY(lq_generator_next(g, &sampling, &id));
+        if (lq_token_is_eog(s->model->tokenizer, id)) break;
+        LQ_TRY(lq_token_piece(s->model->tokenizer, id, false, out));
+        going = stream(options, out, &sent, false);
+    }
+    stream(options, out, &sent, true);
+    return lq_str_status(out);
+}

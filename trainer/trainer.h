@@ -1,0 +1,111 @@
+/* One training run: everything it holds, and the functions that move it. setup.c opens it, step.c is one
+ * optimizer step, loop.c runs to the end, checkpoint.c saves and resumes, artifacts.c exports. */
+#ifndef LOQUAT_TRAINER_H
+#define LOQUAT_TRAINER_H
+
+#include "adapter.h"
+#include "config.h"
+#include "loquat.h"
+#include "net.h"
+#include "optim.h"
+#include "prepare.h"
+#include "scorer.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* What a checkpoint restores besides the arrays: the run's position. Plain numbers only. */
+typedef struct lq_position {
+    int64_t step;              /* optimizer steps done (skipped ones count) */
+    int64_t batches;           /* micro-batches consumed: the loader's position */
+    int64_t tokens;            /* real tokens seen */
+    int64_t skipped, skipped_in_a_row;   /* steps with a non-finite loss or gradient */
+    int64_t above_threshold;   /* steps in a row with a loss above loss_watchdog_threshold */
+    int64_t evals_without_gain;
+    int64_t best_step;         /* -1: no evaluation yet */
+    double best_loss;
+    double last_loss;          /* of the last logged step */
+    double logged_nll; int64_t logged_labels, logged_tokens;   /* since the last log line */
+    int64_t metrics_bytes;     /* length of metrics.jsonl */
+    int64_t optim_step;        /* updates applied: the optimizer's own t */
+} lq_position;
+
+typedef struct lq_trainer {
+    lq_config *config;
+    char *output_dir, *checkpoint_dir;
+    int lock;                          /* file descriptor of the output directory's lock; -1: none */
+    lq_model *model;
+    char base_key[LQ_SHA256_HEX];      /* content hash of the base file */
+    lq_prepared data;
+    lq_adapter *adapter;
+    lq_patch *plain_patch;             /* the adapter's patches without quantization: before
+                                          fake_quant_after_n_steps; NULL when not needed */
+    lq_loader *loader;
+    lq_batch batch;
+    lq_net net;
+    bool net_is_quantized;             /* which of the patch lists the net was built with */
+    lq_scorer *scorer;                 /* NULL: no validation data */
+    const lq_optim *rule;
+    lq_optim_options optim;
+    lq_optim_group groups[2]; int n_groups;
+    const lq_schedule *schedule;
+    float *state;                      /* rule->n_state * n_params */
+    float *ema;                        /* n_params; NULL: off */
+    float *best;                       /* n_params: the best validated parameters; NULL until the first evaluation */
+    float *kept;                       /* n_params scratch while others are being validated */
+    int64_t total_batches, total_steps, steps_per_epoch, warmup_steps, quant_from_step;
+    int64_t eval_every, save_every;    /* steps; 0: never */
+    lq_position at;
+    FILE *metrics;
+    const loquat_callbacks *callbacks;
+    double started, tokens_started;    /* clock and tokens of this process: tokens/s, time left */
+    double grad_norm, learning_rate;   /* of the last step, for reports */
+} lq_trainer;
+
+/* Takes ownership of `config`. Resumes when resume_from_checkpoint says so. */
+lq_status lq_trainer_open(lq_trainer **out, lq_config *config, const loquat_callbacks *callbacks);
+void lq_trainer_close(lq_trainer *t);
+
+/* One optimizer step. LQ_EINTERRUPTED (nothing changed) when a stop was asked for. */
+lq_status lq_train_step(lq_trainer *t);
+/* Validates what would be shipped now (EMA if on), updates best and patience. *out_loss: mean nats. */
+lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
+/* Trains to the end, exports and writes run.json. *out_record may be NULL. */
+lq_status lq_trainer_run(lq_trainer *t, char **out_record);
+
+bool lq_trainer_stop_asked(const lq_trainer *t);
+/* Puts `param` in the adapter's span and rebuilds the effective weights. */
+lq_status lq_trainer_use(lq_trainer *t, const float *param);
+
+/* ---- checkpoint.c ---- */
+lq_status lq_checkpoint_save(lq_trainer *t);
+/* path: a checkpoint, or "auto": the newest that can be read. LQ_OK with *resumed false: none there. */
+lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed);
+/* Removes every checkpoint: a new run starts here. */
+lq_status lq_checkpoint_discard(const char *dir);
+/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). */
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step);
+
+/* ---- metrics.c: metrics.jsonl ---- */
+lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes first */
+lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second);
+lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss);
+lq_status lq_metrics_sync(lq_trainer *t);
+
+/* ---- artifacts.c ---- */
+typedef struct lq_artifact { const char *kind, *type; char *path; char sha256[LQ_SHA256_HEX]; uint64_t bytes; } lq_artifact;
+typedef struct lq_artifacts { lq_artifact *a; int64_t n, cap; } lq_artifacts;
+void lq_artifacts_clear(lq_artifacts *l);
+/* Writes what the configuration asks for from the adapter's present state. types NULL: config->exports.quantize. */
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir, const char *const *types,
+                        int n_types, lq_artifacts *out);
+
+/* ---- record.c: run.json ---- */
+json_t *lq_artifacts_json(const lq_artifacts *l);
+lq_status lq_record_write(const lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json);
+
+/* ---- shared by setup and export: the adapter that a configuration means ---- */
+lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c, bool plan_only);
+lq_status lq_base_key(char out[LQ_SHA256_HEX], const lq_model *m);
+
+#endif
