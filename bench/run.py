@@ -88,7 +88,8 @@ def run_loquat(args, model, batch, length, steps, accumulate, more):
                 log.seek(0)
                 sys.exit(f"{' '.join(map(str, command))}\n{log.read()}")
         seconds = step_seconds(out / "metrics.jsonl", batch * length * accumulate)
-        return {"step": min(seconds), "start": first - start - min(seconds), "memory": 1024 * usage.ru_maxrss}
+        return {"step": min(seconds), "start": first - start - min(seconds), "memory": 1024 * usage.ru_maxrss,
+                "steps": seconds}
 
 
 def run_peer(args, shape, batch, length, steps):
@@ -98,15 +99,16 @@ def run_peer(args, shape, batch, length, steps):
         sys.exit(done.stderr)
     r = json.loads(done.stdout)
     least = min(r["step_seconds"])
-    return {"step": least, "start": r["first_step_done"] - least, "memory": r["peak_bytes"]}
+    return {"step": least, "start": r["first_step_done"] - least, "memory": r["peak_bytes"],
+            "steps": r["step_seconds"]}
 
 
 def least(runs):
-    return {key: min(r[key] for r in runs) for key in runs[0]}
+    return {key: min(r[key] for r in runs) for key in ("step", "start", "memory")}
 
 
 def spread(runs):
-    steps = [r["step"] for r in runs]
+    steps = [x for r in runs for x in r["steps"]]
     return f"{min(steps):.4f} .. {max(steps):.4f}, median {statistics.median(steps):.4f}"
 
 

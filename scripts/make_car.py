@@ -161,10 +161,11 @@ def example(r, intent, wording):
     action, slots, _, _ = INTENTS[intent]
     drawn = {name: slot(r) for name, slot in slots.items()}
     text = wording.format(**{name: said for name, (_, said) in drawn.items()})
+    text = polite(r, text)
     if r.random() < 0.5:
         text = text[0].upper() + text[1:]
     answer = json.dumps(fill(action, {name: value for name, (value, _) in drawn.items()}), separators=(",", ":"))
-    return {"messages": [{"role": "user", "content": polite(r, text)}, {"role": "assistant", "content": answer}],
+    return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": answer}],
             "group": f"{intent}/{wording}"}
 
 
