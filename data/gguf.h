@@ -43,6 +43,7 @@ void lq_gguf_close(lq_gguf *g);
 
 const char *lq_gguf_path(const lq_gguf *g);
 size_t lq_gguf_bytes(const lq_gguf *g);
+const void *lq_gguf_data(const lq_gguf *g);      /* the whole file, lq_gguf_bytes of it */
 int64_t lq_gguf_n_kv(const lq_gguf *g);
 const lq_gguf_kv *lq_gguf_kv_at(const lq_gguf *g, int64_t i);
 const lq_gguf_kv *lq_gguf_find(const lq_gguf *g, const char *key);          /* NULL if absent */

@@ -308,6 +308,7 @@ void lq_gguf_close(lq_gguf *g) {
 
 const char *lq_gguf_path(const lq_gguf *g) { return g->path; }
 size_t lq_gguf_bytes(const lq_gguf *g) { return g->n; }
+const void *lq_gguf_data(const lq_gguf *g) { return g->bytes; }
 int64_t lq_gguf_n_kv(const lq_gguf *g) { return g->n_kv; }
 const lq_gguf_kv *lq_gguf_kv_at(const lq_gguf *g, int64_t i) { return &g->kv[i]; }
 int64_t lq_gguf_n_tensors(const lq_gguf *g) { return g->n_tensors; }

@@ -76,11 +76,11 @@ static lq_status enforce_limit(const lq_trainer *t) {
 
 /* ---- writing -------------------------------------------------------------------------------------- */
 
-static lq_status write_all(const lq_trainer *t, lq_h5 *h, const char *config) {
+static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     const int64_t n = t->adapter->n_params, version = VERSION, n_state = n * t->rule->n_state;
     LQ_TRY(lq_h5_write(h, "version", LQ_H5_I64, &version, 1));
     LQ_TRY(lq_h5_write(h, "position", LQ_H5_U8, &t->at, sizeof t->at));
-    LQ_TRY(lq_h5_write_string(h, "base", t->base_key));
+    LQ_TRY(lq_h5_write_string(h, "base", lq_base_hash_hex(&t->base_hash)));
     LQ_TRY(lq_h5_write_string(h, "data", t->data.key));
     LQ_TRY(lq_h5_write_string(h, "config", config));
     LQ_TRY(lq_h5_write(h, "param", LQ_H5_F32, t->adapter->param, n));
@@ -172,7 +172,7 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     const int64_t n = t->adapter->n_params;
     lq_position at;
     LQ_TRY(read_version(h));
-    LQ_TRY(same_text(h, "base", t->base_key, "another base model"));
+    LQ_TRY(same_text(h, "base", lq_base_hash_hex(&t->base_hash), "another base model"));
     LQ_TRY(same_config(h, t->config));
     LQ_TRY(same_text(h, "data", t->data.key, "other training data"));
     LQ_TRY(read_position(h, &at));

@@ -44,12 +44,12 @@ static json_t *counts(const lq_dataset *d) {
                      (json_int_t)n->trained_tokens);
 }
 
-static json_t *build(const lq_trainer *t, const lq_artifacts *artifacts, double final_loss, const char *config) {
+static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_loss, const char *config) {
     const bool has_best = t->at.best_step >= 0;
     return json_pack(
         "{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:I, s:I, s:f}, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
         "version", loquat_version(), "config", config,
-        "base", "path", t->config->base_model, "sha256", t->base_key,
+        "base", "path", t->config->base_model, "sha256", lq_base_hash_hex(&t->base_hash),
         "data", data_files(t->config), "train", counts(&t->data.train), "validation", counts(&t->data.val),
         "split", "train", (json_int_t)t->data.train.n, "validation", (json_int_t)t->data.val.n, "val_set_size",
         t->config->val_set_size,
@@ -59,7 +59,7 @@ static json_t *build(const lq_trainer *t, const lq_artifacts *artifacts, double 
         "trained_parameters", (json_int_t)t->adapter->n_params, "artifacts", lq_artifacts_json(artifacts));
 }
 
-lq_status lq_record_write(const lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json) {
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json) {
     lq_str config = LQ_STR_INIT;
     json_t *record = NULL;
     char *path = lq_path_join(t->output_dir, "run.json"), *text = NULL;

@@ -250,7 +250,7 @@ static lq_status open_all(lq_trainer *t) {
     if (c->sequence_len > t->model->hp.n_ctx_train)
         lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld", (long long)c->sequence_len,
                (long long)t->model->hp.n_ctx_train);
-    LQ_TRY(lq_base_key(t->base_key, t->model));
+    lq_base_hash_start(&t->base_hash, t->model);
     LQ_TRY(open_data(t));
     LQ_TRY(open_adapter(t));
     LQ_TRY(open_optimizer(t));
@@ -287,6 +287,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_batch_clear(&t->batch);
     lq_adapter_free(t->adapter);
     lq_prepared_clear(&t->data);
+    lq_base_hash_stop(&t->base_hash);
     lq_model_close(t->model);
     lq_free(t->plain_patch);
     lq_free(t->state);
@@ -298,9 +299,4 @@ void lq_trainer_close(lq_trainer *t) {
     lq_config_free(t->config);
     if (t->lock >= 0) close(t->lock);
     lq_free(t);
-}
-
-/* The model's bytes as a whole: metadata and weights. */
-lq_status lq_base_key(char out[LQ_SHA256_HEX], const lq_model *m) {
-    return lq_sha256_file(out, lq_gguf_path(m->file), NULL);
 }

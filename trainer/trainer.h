@@ -4,6 +4,7 @@
 #define LOQUAT_TRAINER_H
 
 #include "adapter.h"
+#include "base_hash.h"
 #include "config.h"
 #include "loquat.h"
 #include "net.h"
@@ -35,7 +36,7 @@ typedef struct lq_trainer {
     char *output_dir, *checkpoint_dir;
     int lock;                          /* file descriptor of the output directory's lock; -1: none */
     lq_model *model;
-    char base_key[LQ_SHA256_HEX];      /* content hash of the base file */
+    lq_base_hash base_hash;
     lq_prepared data;
     lq_adapter *adapter;
     lq_patch *plain_patch;             /* the adapter's patches without quantization: before
@@ -102,10 +103,9 @@ lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir
 
 /* ---- record.c: run.json ---- */
 json_t *lq_artifacts_json(const lq_artifacts *l);
-lq_status lq_record_write(const lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json);
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json);
 
 /* ---- shared by setup and export: the adapter that a configuration means ---- */
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c, bool plan_only);
-lq_status lq_base_key(char out[LQ_SHA256_HEX], const lq_model *m);
 
 #endif

@@ -1,0 +1,24 @@
+/* See base_hash.h. The thread allocates nothing and touches nothing else. */
+#include "base_hash.h"
+
+static void *hash(void *arg) {
+    lq_base_hash *h = arg;
+    lq_sha256(h->hex, h->bytes, h->n);
+    return NULL;
+}
+
+void lq_base_hash_start(lq_base_hash *h, const lq_model *m) {
+    *h = (lq_base_hash){.bytes = lq_gguf_data(m->file), .n = lq_gguf_bytes(m->file)};
+    h->running = pthread_create(&h->thread, NULL, hash, h) == 0;
+    if (!h->running) hash(h); /* no thread to be had: now, then */
+}
+
+const char *lq_base_hash_hex(lq_base_hash *h) {
+    lq_base_hash_stop(h);
+    return h->hex;
+}
+
+void lq_base_hash_stop(lq_base_hash *h) {
+    if (h->running) pthread_join(h->thread, NULL);
+    h->running = false;
+}
