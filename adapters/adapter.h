@@ -1,8 +1,9 @@
-/* Trainable state on a frozen model: LoRA on any linear, or every weight (`adapter: full`), in one flat
- * F32 span; and the effective (fake-quantized) weights that go with it.
+/* Trainable state on a frozen model: LoRA on any linear, or every weight (`adapter: full`), in one
+ * flat F32 span; and the effective (fake-quantized) weights that go with it.
  *
- * merged:   W_hat = Q(W + s B A), rebuilt once per optimizer step, kept packed; the exporter writes it.
- * separate: W_hat = Q(W), quantized once.      plain (no QAT): W as it is. */
+ * merged:   W_hat = Q(W + s B A), rebuilt once per step, kept packed; the exporter writes it.
+ * separate: W_hat = Q(W), quantized once.
+ * plain:    no QAT, W as it is. */
 #ifndef LOQUAT_ADAPTER_H
 #define LOQUAT_ADAPTER_H
 
@@ -10,7 +11,8 @@
 
 typedef enum lq_qat_mode { LQ_QAT_NONE, LQ_QAT_MERGED, LQ_QAT_SEPARATE } lq_qat_mode;
 
-typedef struct lq_pattern { const char *key; double value; } lq_pattern;  /* rank_pattern, alpha_pattern */
+/* A row of rank_pattern or alpha_pattern. */
+typedef struct lq_pattern { const char *key; double value; } lq_pattern;
 
 typedef struct lq_adapter_options {
     bool full;                           /* train every weight; no A and B */
@@ -19,8 +21,9 @@ typedef struct lq_adapter_options {
     float dropout;
     bool use_rslora;                     /* scale alpha / sqrt(r) */
     const char *init;                    /* "default" (A Kaiming-uniform, B 0) or "gaussian" */
-    /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets NULL or
-     * {"all-linear"}: every linear of the blocks. A name that matches nothing is an error. */
+    /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets
+     * NULL or {"all-linear"}: every linear of the blocks. A name that matches nothing is an
+     * error. */
     const char *const *targets, *const *exclude;
     const int *layers;                   /* layers_to_transform; n_layers 0: all */
     int n_layers;
@@ -29,7 +32,8 @@ typedef struct lq_adapter_options {
     uint64_t seed;                       /* of the initialisation */
     lq_qat_mode mode;
     const lq_format *weight_format;      /* QAT format of the blocks' linears */
-    const lq_format *embd_format, *output_format;  /* of embedding and (untied) head under QAT; NULL: keep */
+    const lq_format *embd_format;        /* of the embedding under QAT; NULL: keep */
+    const lq_format *output_format;      /* of the (untied) head under QAT; NULL: keep */
 } lq_adapter_options;
 
 typedef struct lq_adapted {              /* one trained weight */
@@ -44,25 +48,28 @@ typedef struct lq_adapter {
     lq_adapter_options options;          /* pointers inside are the adapter's copies */
     lq_adapted *item; int n_items;
     int64_t n_params;
-    float *param, *grad;                 /* flat spans (n_params): all A, then all B; grad NULL until lq_adapter_train */
+    float *param;                        /* flat span (n_params): all A, then all B */
+    float *grad;                         /* the same span; NULL until lq_adapter_train */
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
     struct lq_merge *merge;              /* merged: what lq_adapter_rebuild runs; else NULL */
 } lq_adapter;
 
-/* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to what: rows
- * that no block divides keep F16, as llama-quantize does. plan_only: computes counts and patches with NULL
- * data; its spans are never touched, so they cost addresses, not memory. */
-lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_options *options, bool plan_only);
+/* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to
+ * what: rows that no block divides keep F16, as llama-quantize does. plan_only: computes counts
+ * and patches with NULL data; its spans are never touched, so they cost addresses, not memory. */
+lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_options *options,
+                         bool plan_only);
 void lq_adapter_free(lq_adapter *a);
 /* Allocates gradients and hangs them into the patches. */
 lq_status lq_adapter_train(lq_adapter *a);
-/* Copies A and B from a saved adapter (GGUF) into the span; targets, ranks and shapes must match, all
- * mismatches listed. Its scale is folded so that s B A is unchanged. */
+/* Copies A and B from a saved adapter (GGUF) into the span; targets, ranks and shapes must
+ * match, all mismatches listed. Its scale is folded so that s B A is unchanged. */
 lq_status lq_adapter_init_from(lq_adapter *a, const char *path);
-/* merged: rebuilds every effective weight from the current span (row tile by row tile, in parallel).
- * Call after the span changed and before the next forward; a no-op in the other modes. Fails on NaN. */
+/* merged: rebuilds every effective weight from the current span (row tile by row tile, in
+ * parallel). Call after the span changed and before the next forward; a no-op in the other
+ * modes. Fails on NaN. */
 lq_status lq_adapter_rebuild(lq_adapter *a);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
 

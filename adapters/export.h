@@ -1,5 +1,6 @@
-/* GGUF out: merged model, adapter, quantized base. Each is written atomically, then opened again and
- * compared byte for byte with what was meant. Effective weights are written as they are, never re-quantized. */
+/* GGUF out: merged model, adapter, quantized base. Each is written atomically, then opened again
+ * and compared byte for byte with what was meant. Effective weights are written as they are,
+ * never re-quantized. */
 #ifndef LOQUAT_EXPORT_H
 #define LOQUAT_EXPORT_H
 
@@ -11,12 +12,14 @@ typedef struct lq_lineage {
     const char *version;       /* loquat's, for general.quantized_by */
 } lq_lineage;
 
-/* The model as the last forward saw it. Plain LoRA (mode none): W + s B A in `type` (NULL: F16), quantized once
- * with llama-quantize's rule for embedding and head. merged: the packed blocks. */
-lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_format *type, const lq_lineage *lineage);
-/* A, B as llama.cpp's --lora wants them; type F32, F16 or BF16; rsLoRA and per-module scales folded into B.
- * Refused, with the reason, for mode merged and for full. */
-lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format *type, const lq_lineage *lineage);
+/* The model as the last forward saw it. Plain LoRA (mode none): W + s B A in `type` (NULL: F16),
+ * quantized once with llama-quantize's rule for embedding and head. merged: the packed blocks. */
+lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_format *type,
+                           const lq_lineage *lineage);
+/* A, B as llama.cpp's --lora wants them; type F32, F16 or BF16; rsLoRA and per-module scales
+ * folded into B. Refused, with the reason, for mode merged and for full. */
+lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format *type,
+                         const lq_lineage *lineage);
 /* separate: the quantized base that the adapter was trained on. */
 lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_lineage *lineage);
 

@@ -58,13 +58,23 @@ static int64_t part_begin(int64_t n, int64_t parts, int64_t i) {
     return i == parts ? n : n / 16 * i / parts * 16;
 }
 
+typedef struct split { int64_t rows, cols; } split;
+
+/* Each part packs all of the operand that is not cut, so the longer side is cut first; but a
+ * product with a short sum mostly writes c, which goes best by rows. */
+static split choose_split(int64_t threads, int64_t m, int64_t n, int64_t k) {
+    const int64_t most_rows = m < 64 ? 1 : m / 64, most_cols = n < 16 ? 1 : n / 16;
+    const bool cols_first = n > m && k >= 64;
+    const int64_t first = min64(threads, cols_first ? most_cols : most_rows);
+    const int64_t second = min64(threads / first, cols_first ? most_rows : most_cols);
+    return cols_first ? (split){second, first} : (split){first, second};
+}
+
 void lq_gemm(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq_mat b, int64_t m,
              int64_t n, int64_t k) {
     const int threads = omp_in_parallel() || m * n * k < 1 << 16 ? 1 : omp_get_max_threads();
-    /* rows first: each thread then packs all of b, which pays from 64 rows on */
-    const int64_t row_parts = min64(threads, m < 64 ? 1 : m / 64);
-    const int64_t col_parts = min64(threads / row_parts, n < 16 ? 1 : n / 16);
-    const int64_t parts = row_parts * col_parts;
+    const split cut = choose_split(threads, m, n, k);
+    const int64_t row_parts = cut.rows, col_parts = cut.cols, parts = row_parts * col_parts;
     const int64_t a_step = a.transposed ? 1 : a.ld, b_step = b.transposed ? b.ld : 1;
 #pragma omp parallel for schedule(static, 1) num_threads((int)parts) if (parts > 1)
     for (int64_t part = 0; part < parts; part++) {

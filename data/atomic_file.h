@@ -17,14 +17,14 @@ lq_status lq_atomic_open(lq_atomic_file *a, const char *path);
 lq_status lq_atomic_commit(lq_atomic_file *a);
 void lq_atomic_abort(lq_atomic_file *a);
 
-/* For libraries that write by name (HDF5): the two halves of the same dance. `tmp` is the caller's. */
+/* For libraries that write by name (HDF5): the two halves of the same. `tmp` is the caller's. */
 lq_status lq_atomic_tmp_name(char **tmp, const char *path);
 lq_status lq_atomic_publish(const char *tmp, const char *path);
 
-lq_status lq_write_file(const char *path, const void *bytes, size_t n);          /* atomic */
-lq_status lq_read_file(char **out, size_t *out_n, const char *path);             /* NUL-terminated copy */
-lq_status lq_make_dirs(const char *path);                                        /* mkdir -p */
+lq_status lq_write_file(const char *path, const void *bytes, size_t n); /* atomic */
+lq_status lq_read_file(char **out, size_t *out_n, const char *path);    /* NUL-terminated copy */
+lq_status lq_make_dirs(const char *path);                               /* mkdir -p */
 bool lq_file_exists(const char *path);
-char *lq_path_join(const char *dir, const char *name);                           /* allocated */
+char *lq_path_join(const char *dir, const char *name);                  /* allocated */
 
 #endif

@@ -1,6 +1,6 @@
-/* GGUF v3 files: map and validate everything, read by key or name, write atomically.
- * Format: INTEROP-style rules of ggml's gguf.cpp (magic, bounds, types, alignment, offsets exactly the
- * running padded sum); ggml-org/ggml docs/gguf.md is the written specification. Little-endian only. */
+/* GGUF v3 files: map and validate everything, read by key or name, write atomically. Little-endian.
+ * Format: ggml-org/ggml docs/gguf.md is the written specification; magic, bounds, types, alignment,
+ * offsets (exactly the running padded sum) are checked as strictly as ggml's gguf.cpp does. */
 #ifndef LOQUAT_GGUF_H
 #define LOQUAT_GGUF_H
 
@@ -8,17 +8,18 @@
 
 typedef enum lq_gguf_type {
     LQ_GGUF_U8, LQ_GGUF_I8, LQ_GGUF_U16, LQ_GGUF_I16, LQ_GGUF_U32, LQ_GGUF_I32, LQ_GGUF_F32,
-    LQ_GGUF_BOOL, LQ_GGUF_STRING, LQ_GGUF_ARRAY, LQ_GGUF_U64, LQ_GGUF_I64, LQ_GGUF_F64, LQ_GGUF_N_TYPES
+    LQ_GGUF_BOOL, LQ_GGUF_STRING, LQ_GGUF_ARRAY, LQ_GGUF_U64, LQ_GGUF_I64, LQ_GGUF_F64,
+    LQ_GGUF_N_TYPES
 } lq_gguf_type;
 
-typedef struct lq_gguf_str { const char *s; uint64_t n; } lq_gguf_str;  /* not NUL-terminated in the file */
+typedef struct lq_gguf_str { const char *s; uint64_t n; } lq_gguf_str; /* not NUL-terminated */
 
 typedef struct lq_gguf_kv {
     char *key;               /* NUL-terminated */
     lq_gguf_type type;       /* of the value; LQ_GGUF_ARRAY: of `elem` */
     lq_gguf_type elem;       /* element type; equals type for scalars */
     uint64_t n;              /* elements; 1 for scalars */
-    const void *data;        /* n packed little-endian numbers (unaligned: memcpy), or n lq_gguf_str */
+    const void *data;        /* n packed numbers (unaligned: memcpy), or n lq_gguf_str */
 } lq_gguf_kv;
 
 typedef struct lq_gguf_tensor {
@@ -34,8 +35,8 @@ typedef struct lq_gguf_tensor {
 
 typedef struct lq_gguf lq_gguf;
 
-/* Maps `path` read-only and validates header, metadata, tensor table and bounds. Messages start with
- * the path and name what was found and what was wanted. */
+/* Maps `path` read-only and validates header, metadata, tensor table and bounds. Messages start
+ * with the path and name what was found and what was wanted. */
 lq_status lq_gguf_open(lq_gguf **out, const char *path);
 /* The same over memory that the caller keeps alive (tests, fuzzing). */
 lq_status lq_gguf_open_memory(lq_gguf **out, const void *bytes, size_t n, const char *name);
@@ -51,8 +52,8 @@ int64_t lq_gguf_n_tensors(const lq_gguf *g);
 const lq_gguf_tensor *lq_gguf_tensor_at(const lq_gguf *g, int64_t i);
 const lq_gguf_tensor *lq_gguf_find_tensor(const lq_gguf *g, const char *name); /* NULL if absent */
 
-/* Typed access as llama.cpp's loader: the type must match exactly. Absent: LQ_OK and *out untouched if
- * !required, else LQ_EFORMAT naming the key. */
+/* Typed access as llama.cpp's loader: the type must match exactly. Absent: LQ_OK and *out
+ * untouched if !required, else LQ_EFORMAT naming the key. */
 lq_status lq_gguf_get_u32(const lq_gguf *g, const char *key, bool required, uint32_t *out);
 lq_status lq_gguf_get_f32(const lq_gguf *g, const char *key, bool required, float *out);
 lq_status lq_gguf_get_bool(const lq_gguf *g, const char *key, bool required, bool *out);
@@ -70,17 +71,19 @@ lq_status lq_gguf_writer_set_u32(lq_gguf_writer *w, const char *key, uint32_t v)
 lq_status lq_gguf_writer_set_f32(lq_gguf_writer *w, const char *key, float v);
 lq_status lq_gguf_writer_set_bool(lq_gguf_writer *w, const char *key, bool v);
 lq_status lq_gguf_writer_set_string(lq_gguf_writer *w, const char *key, const char *v);
-lq_status lq_gguf_writer_set_strings(lq_gguf_writer *w, const char *key, const lq_gguf_str *v, uint64_t n);
+lq_status lq_gguf_writer_set_strings(lq_gguf_writer *w, const char *key, const lq_gguf_str *v,
+                                     uint64_t n);
 /* elem: a number type; data: n packed values, copied. */
-lq_status lq_gguf_writer_set_array(lq_gguf_writer *w, const char *key, lq_gguf_type elem, const void *data,
-                                   uint64_t n);
+lq_status lq_gguf_writer_set_array(lq_gguf_writer *w, const char *key, lq_gguf_type elem,
+                                   const void *data, uint64_t n);
 void lq_gguf_writer_remove(lq_gguf_writer *w, const char *key);
-/* Adds a tensor of `ndim` sizes, ne[0] the row length. `data` must stay alive until the write. The
- * ggml type is given by id so that tensors of types Loquat does not compute with are copied through. */
-lq_status lq_gguf_writer_add(lq_gguf_writer *w, const char *name, int ggml_type, int ndim, const int64_t *ne,
-                             const void *data, uint64_t bytes);
-/* Writes path through a temporary file beside it: write, fsync, rename, fsync of the directory. On any
- * failure the old file is untouched and the temporary one removed. */
+/* Adds a tensor of `ndim` sizes, ne[0] the row length. `data` must stay alive until the write.
+ * The ggml type is given by id so that tensors of types Loquat does not compute with are copied
+ * through. */
+lq_status lq_gguf_writer_add(lq_gguf_writer *w, const char *name, int ggml_type, int ndim,
+                             const int64_t *ne, const void *data, uint64_t bytes);
+/* Writes path through a temporary file beside it: write, fsync, rename, fsync of the directory.
+ * On any failure the old file is untouched and the temporary one removed. */
 lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path);
 
 #endif

@@ -48,12 +48,13 @@ static type_info info_of(lq_h5_type type) {
     return info[type];
 }
 
-/* The innermost cause; of a failed system call only the system's own message ("No space left on device"), which
- * HDF5 buries in a page of file names and buffers. */
+/* The innermost cause; of a failed system call only the system's own message ("No space left on
+ * device"), which HDF5 buries in a page of file names and buffers. */
 static herr_t keep_first(unsigned n, const H5E_error2_t *error, void *ctx) {
     static const char mark[] = "error message = '";
     if (n != 0 || !error->desc) return 0;
-    const char *system = strstr(error->desc, mark), *text = system ? system + sizeof mark - 1 : error->desc;
+    const char *system = strstr(error->desc, mark),
+               *text = system ? system + sizeof mark - 1 : error->desc;
     snprintf(ctx, CAUSE_BYTES, "%.*s", (int)strcspn(text, system ? "'" : "\n"), text);
     return 0;
 }

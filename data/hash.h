@@ -1,4 +1,4 @@
-/* Fingerprints: SHA-256 (nettle) of files and memory, as lower-case hex; FNV-1a-64 for small keys. */
+/* Fingerprints: SHA-256 (nettle) of files and memory as hex; FNV-1a-64 of small keys. */
 #ifndef LOQUAT_HASH_H
 #define LOQUAT_HASH_H
 

@@ -33,8 +33,7 @@ static void key_of_date(lq_str *s, const char *source, int64_t now) {
     if (!source || !strstr(source, "strftime_now")) return;
     const time_t when = now ? (time_t)now : time(NULL);
     struct tm day;
-    if (now) lq_str_printf(s, "now %lld\n", (long long)now);
-    else if (localtime_r(&when, &day)) lq_str_printf(s, "day %d %d\n", day.tm_year, day.tm_yday);
+    if (localtime_r(&when, &day)) lq_str_printf(s, "day %d %d\n", day.tm_year, day.tm_yday);
 }
 
 static void key_of_options(lq_str *s, const lq_data_options *o) {

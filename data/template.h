@@ -1,5 +1,6 @@
-/* Chat templates: the model's own Jinja, rendered as Hugging Face transformers renders it (trim_blocks,
- * lstrip_blocks, raise_exception, strftime_now, tojson), with the spans that training uses. */
+/* Chat templates: the model's own Jinja, rendered as Hugging Face transformers renders it
+ * (trim_blocks, lstrip_blocks, raise_exception, strftime_now, tojson), with the spans that
+ * training uses. */
 #ifndef LOQUAT_TEMPLATE_H
 #define LOQUAT_TEMPLATE_H
 
@@ -28,16 +29,18 @@ typedef struct lq_template_options {
 } lq_template_options;
 
 /* Renders messages (array of {role, content, ...}, borrowed) and appends to out. */
-lq_status lq_template_render(const lq_template *t, json_t *messages, const lq_template_options *options,
-                             lq_str *out);
+lq_status lq_template_render(const lq_template *t, json_t *messages,
+                             const lq_template_options *options, lq_str *out);
 
-/* Renders and finds what is to be trained: for each message i with train[i] the text that the template
- * prints for it, without the header that a generation prompt would print, through its end-of-turn token.
- * Uses {% generation %} blocks where the template has them; otherwise compares the renderings of message
- * prefixes with and without generation prompt. LQ_EUNSUPPORTED if no consistent span exists (the message
- * says what to do). train NULL: every assistant message. */
+/* Renders and finds what is to be trained: for each message i with train[i] the text that the
+ * template prints for it, without the header that a generation prompt would print, through its
+ * end-of-turn token. Uses {% generation %} blocks where the template has them; otherwise
+ * compares the renderings of message prefixes with and without generation prompt.
+ * LQ_EUNSUPPORTED if no consistent span exists (the message says what to do). train NULL: every
+ * assistant message. */
 lq_status lq_template_render_spans(const lq_template *t, json_t *messages, const bool *train,
-                                   const lq_template_options *options, lq_str *out, lq_spans *spans);
+                                   const lq_template_options *options, lq_str *out,
+                                   lq_spans *spans);
 
 /* Named built-in templates ("chatml", "llama3", ...): Jinja source, or NULL. */
 const char *lq_template_builtin(const char *name);

@@ -28,7 +28,7 @@ typedef struct lq_weight {
     int layer;               /* -1: not in a block */
     bool is_bias;
     const char *name;        /* GGUF name "blk.3.attn_q.weight"; the model's */
-    const char *module;      /* Hugging Face module path "model.layers.3.self_attn.q_proj"; the model's */
+    const char *module;      /* Hugging Face path "model.layers.3.self_attn.q_proj"; the model's */
     const lq_format *fmt;
     int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
     const void *data;
@@ -46,8 +46,9 @@ typedef struct lq_model {
     bool tied;                /* the head is the token embedding */
 } lq_model;
 
-/* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all mismatches in
- * one message. `check_finite` also scans the weights for NaN and infinity (names the tensor). */
+/* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
+ * mismatches in one message. `check_finite` also scans the weights for NaN and infinity (names
+ * the tensor). */
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
 void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
@@ -59,13 +60,13 @@ int64_t lq_model_n_params(const lq_model *m);
 
 /* How one weight takes part in a tape when it is not simply frozen. Index: the weight's. */
 typedef struct lq_patch {
-    const lq_format *fmt;    /* effective weight in another format (fake-quantized); NULL: the file's own */
+    const lq_format *fmt;    /* of the effective (fake-quantized) weight; NULL: the file's own */
     const void *data;        /* NULL with fmt set: planning only */
     int rank;                /* > 0: an adapter A (rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
-    bool full;               /* adapter: full: w (rows, cols) F32 and its gradient replace the weight */
+    bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;
 
@@ -73,7 +74,7 @@ typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
     bool loss;               /* end in ce_head; else in logits (N,V) */
     float noise_alpha;       /* NEFTune, on the embedding */
-    float *const *k_cache, *const *v_cache;   /* per layer (n_ctx, K*d) F32 for generation, or NULL */
+    float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
     int64_t n_ctx;           /* rows of the caches */
 } lq_build_options;
 
@@ -83,6 +84,7 @@ typedef struct lq_model_io {
 } lq_model_io;
 
 /* Records the whole decoder on a fresh tape. */
-lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape, lq_model_io *io);
+lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape,
+                         lq_model_io *io);
 
 #endif

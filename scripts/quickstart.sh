@@ -27,7 +27,7 @@ row() {
     label=$1 bytes=$2
     shift 2
     # shellcheck disable=SC2046
-    set -- $("$loquat" evaluate "$@" --data "$test_data" --exact-match --quiet |
+    set -- $("$loquat" evaluate "$@" --data "$test_data" --exact-match --max-new-tokens 48 --quiet |
              awk '$1 == "loss" { l = $2 } $1 == "exact_match" { e = $2 } END { print l, e }')
     printf '%-40s %8.4f %9.1f %% %9.2f MB\n' "$label" "$1" "$(echo "$2" | awk '{ print 100 * $1 }')" \
         "$(echo "$bytes" | awk '{ print $1 / 1e6 }')"

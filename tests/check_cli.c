@@ -1,12 +1,16 @@
 /* The command line as users meet it: what works, and what every mistake says. */
+#include "atomic_file.h"
+#include "gguf.h"
+#include "random.h"
 #include "run_fixture.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- usage -------------------------------------------------------------------------------------------- */
+/* ---- usage ----------------------------------------------------------------------------------- */
 
 static const struct { const char *args; int exit_status; const char *says; } usage[] = {
     {"--version", 0, "loquat "},
@@ -27,16 +31,18 @@ static const struct { const char *args; int exit_status; const char *says; } usa
 
 START_TEST(usage_errors) {
     const fixture_result r = fixture_loquat("%s", usage[_i].args);
-    ck_assert_msg(r.exit_status == usage[_i].exit_status, "loquat %s: exit %d: %s", usage[_i].args, r.exit_status, r.err);
-    ck_assert_msg(test_contains(r.out, usage[_i].says) || test_contains(r.err, usage[_i].says), "loquat %s: %s%s", usage[_i].args,
-                  r.out, r.err);
+    ck_assert_msg(r.exit_status == usage[_i].exit_status, "loquat %s: exit %d: %s", usage[_i].args,
+                  r.exit_status, r.err);
+    ck_assert_msg(test_contains(r.out, usage[_i].says) || test_contains(r.err, usage[_i].says),
+                  "loquat %s: %s%s", usage[_i].args, r.out, r.err);
 }
 END_TEST
 
-/* ---- configuration and data mistakes ---------------------------------------------------------------------- */
+/* ---- configuration and data mistakes --------------------------------------------------------- */
 
 /* `line` joins run.yaml, `record` joins data.jsonl. */
-static const struct { const char *line, *record; int exit_status; const char *says; } mistakes[] = {
+static const struct { const char *line, *record; int exit_status; const char *says;
+} mistakes[] = {
     {"learing_rate: 1e-4\n", "", 2, "learning_rate"},
     {"lora_dropout: high\n", "", 2, "lora_dropout"},
     {"weight_decay: -1\n", "", 2, "weight_decay"},
@@ -44,7 +50,8 @@ static const struct { const char *line, *record; int exit_status; const char *sa
     {"qat: {weight_dtype: q4_0, mode: mergd}\n", "", 2, "merged"},
     {"adapter: lorra\n", "", 2, "lora"},
     {"lora_target_modules: [q_proj, kproj]\n", "", 2, "kproj"},
-    {"excess_length_strategy: raise\n", "{\"prompt\": \"LONG\", \"completion\": \"x\"}\n", 1, "data.jsonl"},
+    {"excess_length_strategy: raise\n", "{\"prompt\": \"LONG\", \"completion\": \"x\"}\n", 1,
+     "data.jsonl"},
     {"", "{\"prompt\": \"a\", \"completion\": \n", 1, "data.jsonl:37"},
     {"", "{\"prompt\": \"a\"}\n", 1, "data.jsonl:37"},
     {"", "{\"prompt\": \"a\", \"completion\": \"\"}\n", 1, "data.jsonl:37"},
@@ -67,9 +74,10 @@ START_TEST(run_mistakes) {
     }
     fclose(data);
     const fixture_result r = fixture_loquat("train %s", f.config);
-    ck_assert_msg(r.exit_status == mistakes[_i].exit_status, "%s%s exit %d: %s", mistakes[_i].line, mistakes[_i].record,
-                  r.exit_status, r.err);
-    ck_assert_msg(test_contains(r.err, mistakes[_i].says), "%s%s: %s", mistakes[_i].line, mistakes[_i].record, r.err);
+    ck_assert_msg(r.exit_status == mistakes[_i].exit_status, "%s%s exit %d: %s", mistakes[_i].line,
+                  mistakes[_i].record, r.exit_status, r.err);
+    ck_assert_msg(test_contains(r.err, mistakes[_i].says), "%s%s: %s", mistakes[_i].line,
+                  mistakes[_i].record, r.err);
     ck_assert_msg(!test_contains(r.err, "Sanitizer"), "%s", r.err);
 }
 END_TEST
@@ -79,12 +87,14 @@ START_TEST(every_mistake_at_once) {
     fixture_make(&f, "all", 2, "learing_rate: 1\nlora_r_: 4\nadapter: none\n");
     const fixture_result r = fixture_loquat("train %s --sed 4", f.config);
     ck_assert_int_eq(r.exit_status, 2);
-    for (const char *const *part = (const char *const[]){"learing_rate", "lora_r_", "adapter", "sed", "run.yaml:", NULL}; *part; part++)
+    for (const char *const *part =
+             (const char *const[]){"learing_rate", "lora_r_", "adapter", "sed", "run.yaml:", NULL};
+         *part; part++)
         ck_assert_msg(test_contains(r.err, *part), "lacks %s: %s", *part, r.err);
 }
 END_TEST
 
-/* ---- broken model files -------------------------------------------------------------------------------------- */
+/* ---- broken model files ---------------------------------------------------------------------- */
 
 START_TEST(broken_models) {
     fixture_run f;
@@ -102,8 +112,137 @@ START_TEST(broken_models) {
         snprintf(command, sizeof command, cases[i].make, f.model, path);
         ck_assert_int_eq(system(command), 0);
         const fixture_result r = fixture_loquat("evaluate %s --data %s", path, f.data);
-        ck_assert_msg(r.exit_status == 1 && test_contains(r.err, cases[i].says), "case %d: exit %d: %s", i, r.exit_status, r.err);
+        ck_assert_msg(r.exit_status == 1 && test_contains(r.err, cases[i].says),
+                      "case %d: exit %d: %s", i, r.exit_status, r.err);
     }
+}
+END_TEST
+
+/* The model again with a string of its metadata set (key) or a tensor changed. */
+typedef struct model_change {
+    const char *key, *value;
+    const char *tensor;
+    enum { UNCHANGED, LEFT_OUT, ROW_MISSING, NAN_INSIDE, OTHER_TYPE } how;
+    const char *says[2];
+} model_change;
+
+static const model_change changes[] = {
+    {.key = "general.architecture", .value = "lamma", .says = {"lamma", "llama"}},
+    {.key = "tokenizer.ggml.model", .value = "wordsmith", .says = {"wordsmith"}},
+    {.key = "tokenizer.ggml.model", .value = "gpt2", .says = {"tokenizer.ggml."}},
+    {.tensor = "blk.1.ffn_up.weight", .how = LEFT_OUT, .says = {"blk.1.ffn_up.weight"}},
+    {.tensor = "blk.0.attn_q.weight", .how = ROW_MISSING, .says = {"blk.0.attn_q.weight", "63"}},
+    {.tensor = "output_norm.weight", .how = ROW_MISSING, .says = {"output_norm.weight", "63"}},
+    {.tensor = "blk.0.ffn_down.weight",
+     .how = NAN_INSIDE,
+     .says = {"blk.0.ffn_down.weight", "NaN"}},
+    {.tensor = "token_embd.weight", .how = NAN_INSIDE, .says = {"token_embd.weight", "NaN"}},
+    {.tensor = "blk.1.attn_v.weight", .how = OTHER_TYPE, .says = {"blk.1.attn_v.weight", "I32"}},
+};
+
+/* `scratch`: room for one tensor. */
+static lq_status add_changed(lq_gguf_writer * w, const lq_gguf_tensor *t,
+                             const model_change *change, float *scratch) {
+    enum { I32 = 26 };
+    int64_t ne[4];
+    memcpy(ne, t->ne, sizeof ne);
+    if (!change->tensor || strcmp(t->name, change->tensor) != 0)
+        return lq_gguf_writer_add(w, t->name, t->ggml_type, t->ndim, ne, t->data, t->bytes);
+    ck_assert_uint_le(t->bytes, 131072);
+    memcpy(scratch, t->data, t->bytes);
+    if (change->how == LEFT_OUT) return LQ_OK;
+    if (change->how == NAN_INSIDE) scratch[100] = NAN;
+    if (change->how == ROW_MISSING) ne[t->ndim - 1]--;
+    const uint64_t bytes = t->bytes / (uint64_t)t->ne[t->ndim - 1] * (uint64_t)ne[t->ndim - 1];
+    return lq_gguf_writer_add(w, t->name, change->how == OTHER_TYPE ? I32 : t->ggml_type, t->ndim,
+                              ne, scratch, bytes);
+}
+
+static void change_model(const fixture_run *f, const model_change *change) {
+    static float scratch[32768];
+    lq_gguf *g = NULL;
+    lq_gguf_writer *w = NULL;
+    ck_ok(lq_gguf_open(&g, f->model));
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_copy_kv(w, g));
+    if (change->key) ck_ok(lq_gguf_writer_set_string(w, change->key, change->value));
+    for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++)
+        ck_ok(add_changed(w, lq_gguf_tensor_at(g, i), change, scratch));
+    ck_ok(lq_gguf_writer_write(w, f->model));
+    lq_gguf_writer_free(w);
+    lq_gguf_close(g);
+}
+
+START_TEST(unfit_models) {
+    fixture_run f;
+    const model_change *change = &changes[_i];
+    fixture_make(&f, "unfit", 2, "");
+    change_model(&f, change);
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 1, "case %d: exit %d: %s", _i, r.exit_status, r.err);
+    for (int i = 0; i < 2 && change->says[i]; i++)
+        ck_assert_msg(test_contains(r.err, change->says[i]), "case %d: lacks '%s': %s", _i,
+                      change->says[i], r.err);
+}
+END_TEST
+
+/* A random bit in the header, the metadata or the tensor table: whatever it does, the program ends
+ * in order. */
+START_TEST(flipped_bits) {
+    enum { FLIPS = 20 };
+    fixture_run f;
+    lq_gguf *g = NULL;
+    char *bytes = NULL, path[300];
+    size_t n;
+    fixture_make(&f, "flipped", 2, "");
+    snprintf(path, sizeof path, "%s/flipped.gguf", f.dir);
+    ck_ok(lq_gguf_open(&g, f.model));
+    const uint64_t header =
+        (uint64_t)((const char *)lq_gguf_tensor_at(g, 0)->data - (const char *)lq_gguf_data(g));
+    lq_gguf_close(g);
+    ck_ok(lq_read_file(&bytes, &n, f.model));
+    for (uint64_t i = 0; i < FLIPS; i++) {
+        const uint64_t at = lq_random_below(1, i, (uint32_t)header), bit = lq_random_below(2, i, 8);
+        bytes[at] = (char)(bytes[at] ^ (1 << bit));
+        ck_ok(lq_write_file(path, bytes, n));
+        bytes[at] = (char)(bytes[at] ^ (1 << bit));
+        const fixture_result r = fixture_loquat("evaluate %s --data %s", path, f.data);
+        ck_assert_msg(r.exit_status == 0 || r.exit_status == 1, "bit %d of byte %d: exit %d: %s",
+                      (int)bit, (int)at, r.exit_status, r.err);
+        ck_assert_msg(r.exit_status == 0 || test_contains(r.err, "flipped.gguf") ||
+                          test_contains(r.err, "data.jsonl"),
+                      "bit %d of byte %d: %s", (int)bit, (int)at, r.err);
+        ck_assert_msg(!test_contains(r.err, "Sanitizer") && !test_contains(r.err, "runtime error"),
+                      "bit %d of byte %d: %s", (int)bit, (int)at, r.err);
+    }
+    lq_free(bytes);
+}
+END_TEST
+
+/* Nothing is left to train on. */
+static const struct { const char *args, *says; } nothing[] = {
+    {"--sequence-len 8", "longer than sequence_len"},
+    {"--sequence-len 8 --excess-length-strategy truncate", "beyond sequence_len 8"},
+    {"--sequence-len 8 --excess-length-strategy raise", "data.jsonl:1"},
+};
+
+START_TEST(nothing_to_train_on) {
+    fixture_run f;
+    fixture_make(&f, "nothing", 2, "");
+    const fixture_result r = fixture_loquat("train %s %s", f.config, nothing[_i].args);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, nothing[_i].says), "%s: exit %d: %s",
+                  nothing[_i].args, r.exit_status, r.err);
+}
+END_TEST
+
+START_TEST(role_that_nobody_has) {
+    fixture_run f;
+    fixture_make(&f, "roles", 2, "chat_template: chatml\nroles_to_train: [narrator]\n");
+    fixture_write(f.data, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+                          "\"assistant\", \"content\": \"b\"}]}\n");
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "narrator"), "exit %d: %s",
+                  r.exit_status, r.err);
 }
 END_TEST
 
@@ -130,7 +269,8 @@ START_TEST(full_disk) {
     const fixture_result r = fixture_loquat("train %s", f.config);
     const int exit_status = r.exit_status;
     const bool says = test_contains(r.err, "No space left");
-    snprintf(command, sizeof command, "ls -A '%s' '%s/checkpoints' | grep -q '[.]tmp'", f.out, f.out);
+    snprintf(command, sizeof command, "ls -A '%s' '%s/checkpoints' | grep -q '[.]tmp'", f.out,
+             f.out);
     const bool litter = system(command) == 0;
     snprintf(command, sizeof command, "umount '%s'", f.out);
     ck_assert_int_eq(system(command), 0);
@@ -140,7 +280,7 @@ START_TEST(full_disk) {
 }
 END_TEST
 
-/* ---- verbs that work ------------------------------------------------------------------------------------------- */
+/* ---- verbs that work ------------------------------------------------------------------------- */
 
 START_TEST(verbs) {
     fixture_run f;
@@ -150,19 +290,23 @@ START_TEST(verbs) {
     r = fixture_loquat("preprocess %s --debug", f.config);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "[["), "%s%s", r.out, r.err);
     r = fixture_loquat("train %s --json", f.config);
-    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"artifacts\""), "%s%s", r.out, r.err);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"artifacts\""), "%s%s", r.out,
+                  r.err);
     r = fixture_loquat("evaluate %s --data %s --exact-match --json", f.out, f.data);
-    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"exact_match\""), "%s%s", r.out, r.err);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"exact_match\""), "%s%s", r.out,
+                  r.err);
     r = fixture_loquat("chat %s --prompt 'make it red' --max-new-tokens 4", f.out);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
-    r = fixture_loquat("merge %s --lora %s/model-F32-LoRA.gguf --output %s/m.gguf --type Q4_0", f.model, f.out, f.dir);
+    r = fixture_loquat("merge %s --lora %s/model-F32-LoRA.gguf --output %s/m.gguf --type Q4_0",
+                       f.model, f.out, f.dir);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("inspect %s/m.gguf", f.dir);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "llama"), "%s%s", r.out, r.err);
     r = fixture_loquat("logits %s --ids '1 2 3' --output %s/l.npy", f.model, f.dir);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("export %s", f.out);
-    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "model-base-Q8_0.gguf"), "%s%s", r.out, r.err);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "model-base-Q8_0.gguf"), "%s%s", r.out,
+                  r.err);
     r = fixture_loquat("tokenize %s 'red 7' --ids", f.model);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     char ids[256];
@@ -180,6 +324,10 @@ int main(void) {
     tcase_add_loop_test(tc, run_mistakes, 0, LQ_ARRAY_LEN(mistakes));
     tcase_add_test(tc, every_mistake_at_once);
     tcase_add_test(tc, broken_models);
+    tcase_add_loop_test(tc, unfit_models, 0, LQ_ARRAY_LEN(changes));
+    tcase_add_test(tc, flipped_bits);
+    tcase_add_loop_test(tc, nothing_to_train_on, 0, LQ_ARRAY_LEN(nothing));
+    tcase_add_test(tc, role_that_nobody_has);
     tcase_add_test(tc, unwritable_output);
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, verbs);

@@ -1,4 +1,5 @@
-/* llama-perplexity's logits file: what is written reads back within half a code; broken files are refused. */
+/* llama-perplexity's logits file: what is written reads back within half a code; broken files
+ * are refused. */
 #include "logits_file.h"
 #include "test_util.h"
 

@@ -1,5 +1,5 @@
-/* Offsets: nothing alive at the same time overlaps; the arena is as small as it can be where that is
- * known, and not much larger elsewhere. */
+/* Offsets: nothing alive at the same time overlaps; the arena is as small as it can be where
+ * that is known, and not much larger elsewhere. */
 #include "plan.h"
 #include "random.h"
 #include "redzone.h"

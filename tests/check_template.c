@@ -50,25 +50,32 @@ START_TEST(builtins_print_their_format) {
     } cases[] = {
         {"chatml",
          "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
-         "[[b<|im_end|>]]\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n[[d<|im_end|>]]\n"},
+         "[[b<|im_end|>]]\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n[[d<|im_end|>]]\n"
+         ""},
         {"llama2",
          "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST][[ b </s>]]<s>[INST] c [/INST][[ d </s>]]"},
         {"llama3",
-         "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>"
-         "\n\na<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n[[b<|eot_id|>]]<|start_header_id|>"
-         "user<|end_header_id|>\n\nc<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n[[d<|eot_id|>]]"},
+         "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>"
+         "user<|end_header_id|>"
+         "\n\na<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n[[b<|eot_id|>"
+         "]]<|start_header_id|>"
+         "user<|end_header_id|>\n\nc<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+         "[[d<|eot_id|>]]"},
         {"gemma",
          "<s><start_of_turn>user\nS\n\na<end_of_turn>\n<start_of_turn>model\n[[b<end_of_turn>]]\n"
          "<start_of_turn>user\nc<end_of_turn>\n<start_of_turn>model\n[[d<end_of_turn>]]\n"},
         {"phi3",
-         "<|system|>\nS<|end|>\n<|user|>\na<|end|>\n<|assistant|>\n[[b<|end|>]]\n<|user|>\nc<|end|>\n"
+         "<|system|>\nS<|end|>\n<|user|>\na<|end|>\n<|assistant|>\n[[b<|end|>]]\n<|user|>\n"
+         "c<|end|>\n"
          "<|assistant|>\n[[d<|end|>]]\n"},
         {"mistral", "<s>[INST]S\n\na[/INST][[b</s>]][INST]c[/INST][[d</s>]]"},
         {"zephyr",
-         "<|system|>\nS</s>\n<|user|>\na</s>\n<|assistant|>\n[[b</s>]]\n<|user|>\nc</s>\n<|assistant|>\n"
+         "<|system|>\nS</s>\n<|user|>\na</s>\n<|assistant|>\n[[b</s>]]\n<|user|>\nc</s>\n"
+         "<|assistant|>\n"
          "[[d</s>]]\n"},
         {"alpaca",
-         "S\n\n### Instruction:\na\n\n### Response:\n[[b</s>]]\n\n### Instruction:\nc\n\n### Response:\n"
+         "S\n\n### Instruction:\na\n\n### Response:\n[[b</s>]]\n\n### Instruction:\nc\n\n### "
+         "Response:\n"
          "[[d</s>]]\n\n"}};
     const lq_template_options options = {.bos_token = "<s>", .eos_token = "</s>"};
     json_t *messages = parse(conversation);
@@ -121,13 +128,15 @@ static const char plain[] =
 START_TEST(chosen_messages_are_trained) {
     check_spans(
         plain, conversation, NULL,
-        "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n<assistant>[[d<end>]]\n");
+        "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n"
+        "<assistant>[[d<end>]]\n");
     check_spans(
         plain, conversation, "00001",
         "<system>S<end>\n<user>a<end>\n<assistant>b<end>\n<user>c<end>\n<assistant>[[d<end>]]\n");
     check_spans(
         plain, conversation, "01100",
-        "<system>S<end>\n[[<user>a<end>]]\n<assistant>[[b<end>]]\n<user>c<end>\n<assistant>d<end>\n");
+        "<system>S<end>\n[[<user>a<end>]]\n<assistant>[[b<end>]]\n<user>c<end>\n"
+        "<assistant>d<end>\n");
 }
 END_TEST
 
@@ -135,7 +144,8 @@ START_TEST(templates_that_rewrite_history_have_spans) {
     /* reasoning only in the last turn; end-of-text only at the very end; system text moves to the
      * last user turn */
     check_spans(
-        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}<think>t</think>{% endif %}"
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' and loop.last %}"
+        "<think>t</think>{% endif %}"
         "{{ m.content }}<end>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
         conversation, NULL,
         "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n<assistant>"
@@ -146,7 +156,8 @@ START_TEST(templates_that_rewrite_history_have_spans) {
                 "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n<assistant>"
                 "[[d<end>]]\n</s>");
     check_spans(
-        "{% set users = messages|selectattr('role', 'eq', 'user')|list %}{% for m in messages[1:] %}"
+        "{% set users = messages|selectattr('role', 'eq', 'user')|list %}{% for m in "
+        "messages[1:] %}"
         "{% if m.role == 'user' %}[Q]{{ messages[0].content if m == users[-1] }}{{ m.content }}[/Q]"
         "{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}",
         conversation, NULL, "[Q]a[/Q][[b</s>]][Q]Sc[/Q][[d</s>]]");
@@ -156,10 +167,12 @@ END_TEST
 START_TEST(generation_blocks_are_the_spans) {
     static const char source[] =
         "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}"
-        "{% generation %}{{ m.content }}<end>{% endgeneration %}{{ '\\n' }}{% else %}{{ m.content }}<end>\n{% endif %}{% endfor %}";
+        "{% generation %}{{ m.content }}<end>{% endgeneration %}{{ '\\n' }}{% else %}{{ "
+        "m.content }}<end>\n{% endif %}{% endfor %}";
     check_spans(
         source, conversation, NULL,
-        "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n<assistant>[[d<end>]]\n");
+        "<system>S<end>\n<user>a<end>\n<assistant>[[b<end>]]\n<user>c<end>\n"
+        "<assistant>[[d<end>]]\n");
     check_spans(
         source, conversation, "00001",
         "<system>S<end>\n<user>a<end>\n<assistant>b<end>\n<user>c<end>\n<assistant>[[d<end>]]\n");
@@ -200,7 +213,8 @@ START_TEST(reasoning_has_all_its_names) {
     lq_str out = LQ_STR_INIT;
     ck_ok(lq_template_parse(
         &t,
-        "{{ messages[0].reasoning_content }}{{ messages[0].thinking }}{{ tools is none }}{{ bos_token }}"));
+        "{{ messages[0].reasoning_content }}{{ messages[0].thinking }}{{ tools is none }}{{ "
+        "bos_token }}"));
     ck_ok(lq_template_render(t, messages, NULL, &out));
     ck_assert_str_eq(lq_str_text(&out), "rrTrue");
     lq_template_free(t);

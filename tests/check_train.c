@@ -1,5 +1,5 @@
-/* What training promises: the loss falls, the exported file is what was validated, packing and checkpointing change
- * nothing, a bad number stops the run with the last good checkpoint kept. */
+/* What training promises: the loss falls, the exported file is what was validated, packing and
+ * checkpointing change nothing, a bad number stops the run with the last good checkpoint kept. */
 #include "run_fixture.h"
 
 #include <math.h>
@@ -16,7 +16,8 @@ static double number_after(const char *json, const char *key) {
 }
 
 static double evaluate(const char *model, const char *data) {
-    const fixture_result r = fixture_loquat("evaluate %s --data %s --json --threads 1", model, data);
+    const fixture_result r =
+        fixture_loquat("evaluate %s --data %s --json --threads 1", model, data);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     return number_after(r.out, "loss");
 }
@@ -30,30 +31,35 @@ static const char *const modes[] = {
     "adapter: full\n",
 };
 
-/* With the training data as validation data, the recorded loss is reproduced from the exported files alone. */
+/* With the training data as validation data, the recorded loss is reproduced from the exported
+ * files alone. */
 START_TEST(validated_is_shipped) {
     fixture_run f;
     char name[32], command[3000];
     snprintf(name, sizeof name, "shipped-%d", _i);
     fixture_make(&f, name, 30, modes[_i]);
-    snprintf(command, sizeof command, "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
+    snprintf(command, sizeof command,
+             "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);
     const double before = evaluate(f.model, f.data);
     const fixture_result r = fixture_loquat("train %s --json", f.config);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     const double best = number_after(r.out, "best_eval_loss");
     ck_assert_msg(best < before - 0.5, "loss %g before, %g after", before, best);
-    if (strstr(modes[_i], "quantize") || strstr(modes[_i], "full")) return; /* exported in another precision than validated */
+    if (strstr(modes[_i], "quantize") || strstr(modes[_i], "full"))
+        return; /* exported in another precision than validated */
     ck_assert_double_eq_tol(evaluate(f.out, f.data), best, 1e-8);
 }
 END_TEST
 
-/* Packing and checkpointing are about speed and memory: the first evaluation after a step is the same number. */
+/* Packing and checkpointing are about speed and memory: the first evaluation after a step is the
+ * same number. */
 START_TEST(checkpointing_is_bit_identical) {
     fixture_run plain, checkpointed;
     char a[400], b[400];
     fixture_make(&plain, "plain", 6, "qat: {weight_dtype: q4_0, mode: merged}\n");
-    fixture_make(&checkpointed, "checkpointed", 6, "qat: {weight_dtype: q4_0, mode: merged}\ngradient_checkpointing: true\n");
+    fixture_make(&checkpointed, "checkpointed", 6,
+                 "qat: {weight_dtype: q4_0, mode: merged}\ngradient_checkpointing: true\n");
     ck_assert_int_eq(fixture_loquat("train %s", plain.config).exit_status, 0);
     ck_assert_int_eq(fixture_loquat("train %s", checkpointed.config).exit_status, 0);
     snprintf(a, sizeof a, "%s/model-Q4_0.gguf", plain.out);
@@ -67,10 +73,12 @@ START_TEST(continues_from_an_adapter) {
     fixture_make(&first, "first", 20, "");
     fixture_make(&second, "second", 10, "qat: {weight_dtype: q4_0, mode: merged}\n");
     ck_assert_int_eq(fixture_loquat("train %s", first.config).exit_status, 0);
-    fixture_result r = fixture_loquat("train %s --lora-model-dir %s/model-F32-LoRA.gguf", second.config, first.out);
+    fixture_result r = fixture_loquat("train %s --lora-model-dir %s/model-F32-LoRA.gguf",
+                                      second.config, first.out);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     char metrics[900];
-    snprintf(metrics, sizeof metrics, "grep -m1 eval_loss %s/metrics.jsonl > %s/first-eval", second.out, second.out);
+    snprintf(metrics, sizeof metrics, "grep -m1 eval_loss %s/metrics.jsonl > %s/first-eval",
+             second.out, second.out);
     ck_assert_int_eq(system(metrics), 0);
     snprintf(metrics, sizeof metrics, "%s/first-eval", second.out);
     FILE *f = fopen(metrics, "r");
@@ -78,15 +86,21 @@ START_TEST(continues_from_an_adapter) {
     ck_assert_ptr_nonnull(fgets(line, sizeof line, f));
     fclose(f);
     const double start = number_after(line, "eval_loss");
-    ck_assert_msg(start < 4, "step 0 of the continuation has loss %g: the adapter was not taken over", start);
+    ck_assert_msg(start < 4,
+                  "step 0 of the continuation has loss %g: the adapter was not taken over", start);
 }
 END_TEST
 
 START_TEST(exploding_run_stops) {
     fixture_run f;
-    fixture_make(&f, "exploding", 200, "max_grad_norm: 0\nloss_watchdog_patience: 2\noptimizer: sgd\nlr_scheduler: constant\n");
-    const fixture_result r = fixture_loquat("train %s --learning-rate 10 --lora-alpha 1e6", f.config);
-    ck_assert_msg(r.exit_status == 1 && (test_contains(r.err, "non-finite") || test_contains(r.err, "not finite")), "exit %d: %s", r.exit_status, r.err);
+    fixture_make(
+        &f, "exploding", 200,
+        "max_grad_norm: 0\nloss_watchdog_patience: 2\noptimizer: sgd\nlr_scheduler: constant\n");
+    const fixture_result r =
+        fixture_loquat("train %s --learning-rate 10 --lora-alpha 1e6", f.config);
+    ck_assert_msg(r.exit_status == 1 &&
+                      (test_contains(r.err, "non-finite") || test_contains(r.err, "not finite")),
+                  "exit %d: %s", r.exit_status, r.err);
 }
 END_TEST
 

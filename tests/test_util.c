@@ -11,7 +11,8 @@
 
 bool test_contains(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-void test_close(const char *what, const float *got, const float *want, int64_t n, double atol, double rtol) {
+void test_close(const char *what, const float *got, const float *want, int64_t n, double atol,
+                double rtol) {
     int64_t worst = -1;
     double worst_excess = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -22,8 +23,9 @@ void test_close(const char *what, const float *got, const float *want, int64_t n
             worst_excess = excess;
         }
     }
-    ck_assert_msg(worst < 0, "%s[%lld]: got %.9g, wanted %.9g (atol %g, rtol %g)", what, (long long)worst,
-                  (double)got[worst < 0 ? 0 : worst], (double)want[worst < 0 ? 0 : worst], atol, rtol);
+    ck_assert_msg(worst < 0, "%s[%lld]: got %.9g, wanted %.9g (atol %g, rtol %g)", what,
+                  (long long)worst, (double)got[worst < 0 ? 0 : worst],
+                  (double)want[worst < 0 ? 0 : worst], atol, rtol);
 }
 
 static char tmp_dir[64];

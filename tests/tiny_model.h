@@ -22,7 +22,7 @@ typedef struct tiny_model {
     bool qk_norms;
     bool rope_freqs;
     const lq_format *fmt;       /* of the matrices [F32]; F16 for rows its blocks do not divide */
-    bool no_tokenizer;          /* else SPM: control tokens, bytes, letters, words, the rest unused */
+    bool no_tokenizer;          /* else SPM: control tokens, bytes, letters, words, unused */
     const char *chat_template;  /* NULL: none */
     uint64_t seed;
 } tiny_model;

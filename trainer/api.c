@@ -1,11 +1,12 @@
-/* The public interface over the folders: each function checks, calls and translates; no logic lives here. */
+/* The public interface over the folders: each function checks, calls and translates; no logic
+ * lives here. */
 #include "atomic_file.h"
 #include "export.h"
+#include "json_text.h"
 #include "loquat.h"
 #include "session.h"
 #include "trainer.h"
 
-#include <jansson.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,8 @@
 #endif
 
 _Static_assert(sizeof(loquat_setting) == sizeof(lq_override) &&
-               offsetof(loquat_setting, value) == offsetof(lq_override, value), "settings are passed on as overrides");
+                   offsetof(loquat_setting, value) == offsetof(lq_override, value),
+               "settings are passed on as overrides");
 _Static_assert((int)LOQUAT_EDEVICE == (int)LQ_EDEVICE && (int)LOQUAT_EBUSY == (int)LQ_EBUSY,
                "loquat_status mirrors lq_status");
 
@@ -29,12 +31,14 @@ void loquat_set_log(void (*fn)(void *ctx, loquat_log_level level, const char *li
 
 void loquat_set_threads(int n) { omp_set_num_threads(n > 0 ? n : omp_get_num_procs()); }
 
-loquat_status loquat_train(const char *config_path, const loquat_setting *settings, size_t n_settings,
-                           const loquat_callbacks *callbacks, char **out_record) {
+loquat_status loquat_train(const char *config_path, const loquat_setting *settings,
+                           size_t n_settings, const loquat_callbacks *callbacks,
+                           char **out_record) {
     lq_config *config = NULL;
     lq_trainer *t = NULL;
     if (out_record) *out_record = NULL;
-    lq_status status = lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings);
+    lq_status status =
+        lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings);
     if (status == LQ_OK) status = lq_trainer_open(&t, config, callbacks);
     if (status == LQ_OK) status = lq_trainer_run(t, out_record);
     lq_trainer_close(t);
@@ -49,27 +53,33 @@ loquat_status loquat_config_help(char **out_text) {
     return (loquat_status)status;
 }
 
-bool loquat_config_is_key(const char *name, bool *takes_value) { return lq_config_is_key(name, takes_value); }
-
-/* ---- export of a run ----------------------------------------------------------------------------- */
-
-static lq_status artifacts_text(const lq_artifacts *l, char **out) {
-    json_t *list = lq_artifacts_json(l);
-    char *text = list ? json_dumps(list, JSON_INDENT(2)) : NULL;
-    json_decref(list);
-    *out = text ? lq_strdup(text) : NULL;
-    free(text);
-    return *out ? LQ_OK : lq_fail(LQ_EMEM, "out of memory");
+bool loquat_config_is_key(const char *name, bool *takes_value) {
+    return lq_config_is_key(name, takes_value);
 }
 
-loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types, char **out_text) {
+/* ---- export of a run ------------------------------------------------------------------------- */
+
+static lq_status artifacts_text(const lq_artifacts *l, char **out) {
+    lq_str text = LQ_STR_INIT;
+    json_t *list = lq_artifacts_json(l);
+    const lq_status status = lq_json_print(&text, list, JSON_INDENT(2));
+    json_decref(list);
+    lq_str_putc(&text, '\n');
+    *out = status == LQ_OK ? lq_str_take(&text) : NULL;
+    lq_str_clear(&text);
+    return status == LQ_OK && !*out ? LQ_EMEM : status;
+}
+
+loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
+                            char **out_text) {
     lq_config *config = NULL;
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
     lq_artifacts artifacts = {0};
     int64_t step;
     lq_status status = LQ_OK;
-    char *config_path = lq_path_join(run_dir, "config.yaml"), *dir = lq_path_join(run_dir, "checkpoints");
+    char *config_path = lq_path_join(run_dir, "config.yaml"),
+         *dir = lq_path_join(run_dir, "checkpoints");
     *out_text = NULL;
     LQ_GOTO(status, config_path && dir ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_config_load(&config, config_path, NULL, 0));
@@ -78,7 +88,8 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
     LQ_GOTO(status, lq_adapter_rebuild(adapter));
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
-    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, n_types ? types : NULL, (int)n_types, &artifacts));
+    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, n_types ? types : NULL, (int)n_types,
+                                  &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
@@ -90,14 +101,16 @@ done:
     return (loquat_status)status;
 }
 
-loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras, const char *output,
-                           const char *type) {
+loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
+                           const char *output, const char *type) {
     const lq_lineage lineage = {.base_path = model, .version = loquat_version()};
     const lq_format *fmt = lq_format_by_name(type);
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
-    if (!fmt || !fmt->quant) LQ_GOTO(status, lq_fail(LQ_EVALUE, "--type: found '%s', wanted F32, F16, BF16, Q8_0 or Q4_0", type));
-    if (!n_loras) LQ_GOTO(status, lq_fail(LQ_EVALUE, "no adapter given: nothing to merge"));
+    if (!fmt || !fmt->quant)
+        LQ_GOTO(status, lq_fail(LQ_ECONFIG,
+                                "--type: found '%s', wanted F32, F16, BF16, Q8_0 or Q4_0", type));
+    if (!n_loras) LQ_GOTO(status, lq_fail(LQ_ECONFIG, "no adapter given: nothing to merge"));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
     LQ_GOTO(status, lq_export_merged(s->lora, output, fmt, &lineage));
 done:
@@ -105,17 +118,19 @@ done:
     return (loquat_status)status;
 }
 
-/* ---- tokens, logits, text --------------------------------------------------------------------------- */
+/* ---- tokens, logits, text -------------------------------------------------------------------- */
 
 int64_t loquat_model_vocabulary(const loquat_model *m) { return m->model->hp.n_vocab; }
 bool loquat_model_chats(const loquat_model *m) { return m->chat_template != NULL; }
 
 static lq_status need_tokenizer(const loquat_model *m) {
-    return m->model->tokenizer ? LQ_OK : lq_fail(LQ_EUNSUPPORTED, "%s: has no tokenizer", lq_gguf_path(m->model->file));
+    return m->model->tokenizer
+               ? LQ_OK
+               : lq_fail(LQ_EUNSUPPORTED, "%s: has no tokenizer", lq_gguf_path(m->model->file));
 }
 
-loquat_status loquat_tokenize(const loquat_model *m, const char *text, size_t n, unsigned flags, int32_t **out_ids,
-                              size_t *out_n) {
+loquat_status loquat_tokenize(const loquat_model *m, const char *text, size_t n, unsigned flags,
+                              int32_t **out_ids, size_t *out_n) {
     lq_tokens tokens = LQ_TOKENS_INIT;
     const unsigned how = (flags & LOQUAT_TOKENIZE_NO_BOS ? 0 : LQ_TOK_BOS | LQ_TOK_EOS) |
                          (flags & LOQUAT_TOKENIZE_SPECIAL ? LQ_TOK_SPECIAL : 0);
@@ -132,7 +147,8 @@ loquat_status loquat_tokenize(const loquat_model *m, const char *text, size_t n,
     return (loquat_status)status;
 }
 
-loquat_status loquat_detokenize(const loquat_model *m, const int32_t *ids, size_t n, char **out_text, size_t *out_n) {
+loquat_status loquat_detokenize(const loquat_model *m, const int32_t *ids, size_t n,
+                                char **out_text, size_t *out_n) {
     lq_str text = LQ_STR_INIT;
     lq_status status = need_tokenizer(m);
     if (status == LQ_OK) status = lq_detokenize(m->model->tokenizer, ids, (int64_t)n, true, &text);
@@ -150,7 +166,8 @@ static lq_status render(const loquat_model *m, const char *messages_json, lq_str
     const lq_tokenizer *tok = m->model->tokenizer;
     json_error_t error;
     if (!m->chat_template)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: has no chat template (a `pt` model?): give a plain prompt",
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "%s: has no chat template (a `pt` model?): give a plain prompt",
                        lq_gguf_path(m->model->file));
     json_t *messages = json_loads(messages_json, 0, &error);
     if (!messages) return lq_fail(LQ_EFORMAT, "messages: line %d: %s", error.line, error.text);
@@ -166,7 +183,7 @@ static lq_status render(const loquat_model *m, const char *messages_json, lq_str
 
 loquat_status loquat_generate(loquat_model *m, const char *messages_json, const char *prompt,
                               const loquat_generate_options *options, char **out_text) {
-    lq_str rendered = LQ_STR_INIT, text = LQ_STR_INIT;
+    lq_str rendered = LQ_STR_INIT, text = LQ_STR_INIT, valid = LQ_STR_INIT;
     lq_tokens tokens = LQ_TOKENS_INIT;
     lq_status status = LQ_OK;
     *out_text = NULL;
@@ -175,10 +192,12 @@ loquat_status loquat_generate(loquat_model *m, const char *messages_json, const 
     else lq_str_puts(&rendered, prompt);
     LQ_GOTO(status, lq_str_status(&rendered));
     /* a rendered conversation is complete: as in training, nothing is added to it */
-    LQ_GOTO(status, lq_tokenize(m->model->tokenizer, lq_str_text(&rendered), rendered.n,
-                                messages_json ? LQ_TOK_SPECIAL : LQ_TOK_BOS | LQ_TOK_SPECIAL, &tokens));
+    LQ_GOTO(status,
+            lq_tokenize(m->model->tokenizer, lq_str_text(&rendered), rendered.n,
+                        messages_json ? LQ_TOK_SPECIAL : LQ_TOK_BOS | LQ_TOK_SPECIAL, &tokens));
     LQ_GOTO(status, lq_session_continue(m, tokens.id, tokens.n, options, &text));
-    *out_text = lq_str_take(&text);
+    lq_utf8_repair(&valid, &text);
+    *out_text = lq_str_take(&valid);
     if (!*out_text) status = LQ_EMEM;
 done:
     lq_tokens_clear(&tokens);

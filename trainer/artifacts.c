@@ -1,4 +1,5 @@
-/* What a run leaves behind: merged GGUF, adapter GGUF, quantized base, named by the GGUF convention. */
+/* What a run leaves behind: merged GGUF, adapter GGUF, quantized base, named by the GGUF
+ * convention. */
 #include "atomic_file.h"
 #include "export.h"
 #include "trainer.h"
@@ -39,8 +40,9 @@ static lq_status add(lq_artifacts *l, const char *kind, const char *type, char *
     return LQ_OK;
 }
 
-static lq_status export_merged(const lq_adapter *a, const char *dir, const char *name, const lq_format *type,
-                               const lq_lineage *lineage, lq_artifacts *out) {
+static lq_status export_merged(const lq_adapter *a, const char *dir, const char *name,
+                               const lq_format *type, const lq_lineage *lineage,
+                               lq_artifacts *out) {
     char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, type->label);
     if (!path) return LQ_EMEM;
     const lq_status status = lq_export_merged(a, path, type, lineage);
@@ -49,8 +51,8 @@ static lq_status export_merged(const lq_adapter *a, const char *dir, const char 
     return status;
 }
 
-static lq_status export_lora(const lq_adapter *a, const char *dir, const char *name, const lq_format *type,
-                             const lq_lineage *lineage, lq_artifacts *out) {
+static lq_status export_lora(const lq_adapter *a, const char *dir, const char *name,
+                             const lq_format *type, const lq_lineage *lineage, lq_artifacts *out) {
     char *path = lq_sprintf("%s/%s-%s-LoRA.gguf", dir, name, type->label);
     if (!path) return LQ_EMEM;
     const lq_status status = lq_export_lora(a, path, type, lineage);
@@ -59,8 +61,8 @@ static lq_status export_lora(const lq_adapter *a, const char *dir, const char *n
     return status;
 }
 
-static lq_status export_base(const lq_adapter *a, const char *dir, const char *name, const lq_lineage *lineage,
-                             lq_artifacts *out) {
+static lq_status export_base(const lq_adapter *a, const char *dir, const char *name,
+                             const lq_lineage *lineage, lq_artifacts *out) {
     const lq_format *type = a->options.weight_format;
     char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, type->label);
     if (!path) return LQ_EMEM;
@@ -70,43 +72,57 @@ static lq_status export_base(const lq_adapter *a, const char *dir, const char *n
     return status;
 }
 
-static lq_status export_types(const lq_adapter *a, const char *dir, const char *name, const char *const *types,
-                              int n_types, const lq_lineage *lineage, lq_artifacts *out) {
+static lq_status export_types(const lq_adapter *a, const char *dir, const char *name,
+                              const char *const *types, int n_types, const lq_lineage *lineage,
+                              lq_artifacts *out) {
     for (int i = 0; i < n_types; i++) {
         const lq_format *type = lq_format_by_name(types[i]);
         if (!type || !type->quant)
-            return lq_fail(LQ_ECONFIG, "export: found type '%s', wanted one that Loquat writes (F32, F16, BF16, Q8_0, Q4_0)",
+            return lq_fail(LQ_ECONFIG,
+                           "export: found type '%s', wanted one that Loquat writes (F32, F16, "
+                           "BF16, Q8_0, Q4_0)",
                            types[i]);
         LQ_TRY(export_merged(a, dir, name, type, lineage, out));
     }
     return LQ_OK;
 }
 
-static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char *dir, const char *name,
-                             const char *const *types, int n_types, const lq_lineage *lineage, lq_artifacts *out) {
+static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char *dir,
+                             const char *name, const char *const *types, int n_types,
+                             const lq_lineage *lineage, lq_artifacts *out) {
     const lq_format *outtype = lq_format_by_name(c->exports.outtype);
-    if (!outtype) return lq_fail(LQ_ECONFIG, "export.outtype: '%s' is not a type", c->exports.outtype);
+    if (!outtype)
+        return lq_fail(LQ_ECONFIG, "export.outtype: '%s' is not a type", c->exports.outtype);
     if (a->options.mode == LQ_QAT_MERGED) {
         if (n_types > 0)
-            return lq_fail(LQ_ECONFIG, "export: a run trained as merged %s is exported as just that; other types would not be "
-                           "what was validated", a->options.weight_format->label);
+            return lq_fail(LQ_ECONFIG,
+                           "export: a run trained as merged %s is exported as just that; other "
+                           "types would not be "
+                           "what was validated",
+                           a->options.weight_format->label);
         return export_merged(a, dir, name, a->options.weight_format, lineage, out);
     }
     if (a->options.mode == LQ_QAT_SEPARATE) {
         if (n_types > 0)
-            return lq_fail(LQ_ECONFIG, "export: a run trained as a separate adapter on %s is exported as base and adapter; "
-                           "merging it would not be what was validated", a->options.weight_format->label);
+            return lq_fail(LQ_ECONFIG,
+                           "export: a run trained as a separate adapter on %s is exported as base "
+                           "and adapter; "
+                           "merging it would not be what was validated",
+                           a->options.weight_format->label);
         LQ_TRY(export_base(a, dir, name, lineage, out));
         return export_lora(a, dir, name, outtype, lineage, out);
     }
     LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
-    if (a->options.full) return n_types ? LQ_OK : export_merged(a, dir, name, &lq_f16, lineage, out);
-    return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out) : LQ_OK;
+    if (a->options.full)
+        return n_types ? LQ_OK : export_merged(a, dir, name, &lq_f16, lineage, out);
+    return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out)
+                                           : LQ_OK;
 }
 
-lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir, const char *const *types,
-                        int n_types, lq_artifacts *out) {
-    const lq_lineage lineage = {.name = NULL, .base_path = c->base_model, .version = loquat_version()};
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir,
+                        const char *const *types, int n_types, lq_artifacts *out) {
+    const lq_lineage lineage = {
+        .name = NULL, .base_path = c->base_model, .version = loquat_version()};
     if (!types) {
         types = (const char *const *)c->exports.quantize.s;
         n_types = c->exports.quantize.n;

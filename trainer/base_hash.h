@@ -1,5 +1,5 @@
-/* The SHA-256 of the base file, made on a thread of its own while the run opens and trains: a checkpoint is the first
- * to need it, and a large file takes seconds. */
+/* The SHA-256 of the base file, made on a thread of its own while the run opens and trains: a
+ * checkpoint is the first to need it, and a large file takes seconds. */
 #ifndef LOQUAT_BASE_HASH_H
 #define LOQUAT_BASE_HASH_H
 

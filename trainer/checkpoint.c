@@ -192,7 +192,8 @@ static lq_status resume_file(lq_trainer *t, const char *path) {
     return status == LQ_OK ? LQ_OK : lq_fail_context(status, "%s: ", path);
 }
 
-/* A damaged newest file (never left by us, but disks exist) falls back to the one before it. */
+/* A damaged newest file (never left by us, but disks exist) falls back to the one before it. With all of them damaged
+ * the user decides: starting over by itself would throw the run's record away. */
 static lq_status resume_newest(lq_trainer *t, bool *resumed) {
     steps s;
     LQ_TRY(list_steps(&s, t->checkpoint_dir));
@@ -203,8 +204,11 @@ static lq_status resume_newest(lq_trainer *t, bool *resumed) {
         lq_free(path);
         *resumed = status == LQ_OK;
         if (status != LQ_OK && status != LQ_EFORMAT && status != LQ_EIO) break;
-        if (status != LQ_OK) lq_log(LQ_LOG_WARN, "%s; trying the checkpoint before it", lq_error());
+        if (status != LQ_OK && i + 1 < s.n) lq_log(LQ_LOG_WARN, "%s; trying the checkpoint before it", lq_error());
     }
+    if (status == LQ_EFORMAT || status == LQ_EIO)
+        lq_fail_context(status, "no checkpoint can be read; start over with --overwrite-output-dir "
+                        "true and without --resume-from-checkpoint; the oldest: ");
     lq_free(s.v);
     return status;
 }

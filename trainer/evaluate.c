@@ -1,21 +1,23 @@
-/* loquat_evaluate: perplexity, divergence from a reference, masked loss and exact match, as one JSON object. */
+/* loquat_evaluate: perplexity, divergence from a reference, masked loss and exact match, as one
+ * JSON object. */
 #include "atomic_file.h"
 #include "dataset.h"
+#include "json_text.h"
 #include "perplexity.h"
 #include "scorer.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void set_real(json_t *o, const char *key, double value) {
     json_object_set_new(o, key, isfinite(value) ? json_real(value) : json_null());
 }
 
-static void set_int(json_t *o, const char *key, int64_t value) { json_object_set_new(o, key, json_integer(value)); }
+static void set_int(json_t *o, const char *key, int64_t value) {
+    json_object_set_new(o, key, json_integer(value));
+}
 
-/* ---- perplexity ---------------------------------------------------------------------------------- */
+/* ---- perplexity ------------------------------------------------------------------------------ */
 
 static void put_divergence(json_t *out, const lq_divergence *kl) {
     set_real(out, "kl_divergence", kl->kl_mean);
@@ -43,17 +45,19 @@ static lq_status evaluate_text(loquat_model *s, const loquat_evaluate_options *o
     LQ_TRY(lq_perplexity_run(s, &options, &p, &kl));
     const double n = (double)p.tokens, nll = p.nll / n, variance = p.nll_squared / n - nll * nll;
     set_real(out, "perplexity", exp(nll));
-    set_real(out, "perplexity_error", n > 1 && variance > 0 ? exp(nll) * sqrt(variance / (n - 1)) : 0);
+    set_real(out, "perplexity_error",
+             n > 1 && variance > 0 ? exp(nll) * sqrt(variance / (n - 1)) : 0);
     set_real(out, "nll", nll);
     set_int(out, "tokens", p.tokens);
     if (kl.n) put_divergence(out, &kl);
     return LQ_OK;
 }
 
-/* ---- exact match ----------------------------------------------------------------------------------- */
+/* ---- exact match ----------------------------------------------------------------------------- */
 
 /* The last trained run of an example: [start, end) within its tokens. */
-static void last_trained_run(const lq_dataset *d, const lq_example *e, int64_t *start, int64_t *end) {
+static void last_trained_run(const lq_dataset *d, const lq_example *e, int64_t *start,
+                             int64_t *end) {
     const uint8_t *mask = d->mask + e->first;
     *end = e->n;
     while (*end > 0 && !mask[*end - 1]) --*end;
@@ -83,8 +87,11 @@ static lq_status answer_example(loquat_model *s, const lq_dataset *d, const lq_e
     lq_str_reset(&a->prompt);
     lq_str_reset(&a->expected);
     lq_str_reset(&a->got);
-    if (start == 0) return lq_fail(LQ_EVALUE, "record %lld: everything is trained, nothing is left as the prompt of an "
-                                   "exact match", (long long)e->line);
+    if (start == 0)
+        return lq_fail(LQ_EVALUE,
+                       "record %lld: everything is trained, nothing is left as the prompt of an "
+                       "exact match",
+                       (long long)e->line);
     while (end > start && lq_token_is_eog(tok, ids[end - 1])) end--;
     LQ_TRY(lq_detokenize(tok, ids, start, true, &a->prompt));
     for (int64_t t = start; t < end; t++) LQ_TRY(lq_token_piece(tok, ids[t], false, &a->expected));
@@ -93,32 +100,32 @@ static lq_status answer_example(loquat_model *s, const lq_dataset *d, const lq_e
 }
 
 static lq_status put_prediction(lq_str *lines, const answer *a, bool match) {
-    json_t *o = json_pack("{s:s%, s:s%, s:s%, s:b}", "prompt", lq_str_text(&a->prompt), a->prompt.n, "expected",
-                          lq_str_text(&a->expected), a->expected.n, "got", lq_str_text(&a->got), a->got.n, "match", match);
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    json_t *o = json_pack("{s:o, s:o, s:o, s:b}", "prompt", lq_json_string(&a->prompt),
+                          "expected", lq_json_string(&a->expected), "got", lq_json_string(&a->got),
+                          "match", match);
+    const lq_status status = lq_json_print(lines, o, JSON_COMPACT);
+    lq_str_putc(lines, '\n');
     json_decref(o);
-    if (!text) { /* the model may produce bytes that are not UTF-8, which JSON cannot hold */
-        lq_str_printf(lines, "{\"match\":%s}\n", match ? "true" : "false");
-        return lq_str_status(lines);
-    }
-    lq_str_printf(lines, "%s\n", text);
-    free(text);
-    return lq_str_status(lines);
+    return status;
 }
 
-static lq_status exact_match(loquat_model *s, const loquat_evaluate_options *o, const lq_dataset *d, json_t *out) {
-    const loquat_generate_options generate = {.max_new_tokens = o->max_new_tokens > 0 ? o->max_new_tokens : 128};
+static lq_status exact_match(loquat_model *s, const loquat_evaluate_options *o, const lq_dataset *d,
+                             json_t *out) {
+    const loquat_generate_options generate = {.max_new_tokens =
+                                                  o->max_new_tokens > 0 ? o->max_new_tokens : 128};
     answer a = {LQ_STR_INIT, LQ_STR_INIT, LQ_STR_INIT};
     lq_str lines = LQ_STR_INIT;
     lq_status status = LQ_OK;
     int64_t matches = 0;
     for (int64_t i = 0; i < d->n; i++) {
         LQ_GOTO(status, answer_example(s, d, &d->example[i], &generate, &a));
-        const bool match = same_answer(lq_str_text(&a.expected), a.expected.n, lq_str_text(&a.got), a.got.n);
+        const bool match =
+            same_answer(lq_str_text(&a.expected), a.expected.n, lq_str_text(&a.got), a.got.n);
         matches += match;
         if (o->predictions) LQ_GOTO(status, put_prediction(&lines, &a, match));
     }
-    if (o->predictions) LQ_GOTO(status, lq_write_file(o->predictions, lq_str_text(&lines), lines.n));
+    if (o->predictions)
+        LQ_GOTO(status, lq_write_file(o->predictions, lq_str_text(&lines), lines.n));
     set_real(out, "exact_match", (double)matches / (double)d->n);
 done:
     lq_str_clear(&lines);
@@ -128,7 +135,7 @@ done:
     return status;
 }
 
-/* ---- data ------------------------------------------------------------------------------------------ */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static lq_status evaluate_data(loquat_model *s, const loquat_evaluate_options *o, json_t *out) {
     const lq_data_source source = {.path = o->data, .weight = 1};
@@ -136,7 +143,8 @@ static lq_status evaluate_data(loquat_model *s, const loquat_evaluate_options *o
         .sequence_len = s->model->hp.n_ctx_train,
         .excess = LQ_EXCESS_RAISE,
         .chat_template = s->chat_template,
-        .chat_template_source = s->chat_template ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL,
+        .chat_template_source =
+            s->chat_template ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL,
     };
     lq_dataset d = {0};
     lq_scorer *scorer = NULL;
@@ -158,10 +166,16 @@ done:
 
 static lq_status check_options(const loquat_model *s, const loquat_evaluate_options *o) {
     if (!o->perplexity && !o->kl_divergence_base && !o->data)
-        return lq_fail(LQ_EVALUE, "nothing to evaluate: give --perplexity TEXT, --kl-divergence-base FILE or --data FILE");
-    if (o->exact_match && !o->data) return lq_fail(LQ_EVALUE, "--exact-match needs --data");
-    if (o->ctx_size < 0 || o->ctx_size == 1) return lq_fail(LQ_EVALUE, "--ctx-size: found %lld, wanted 2 or more",
-                                                            (long long)o->ctx_size);
+        return lq_fail(LQ_ECONFIG, "nothing to evaluate: give --perplexity TEXT, "
+                                  "--kl-divergence-base FILE or --data FILE");
+    if (o->exact_match && !o->data) return lq_fail(LQ_ECONFIG, "--exact-match needs --data");
+    if (o->predictions && !o->exact_match)
+        return lq_fail(LQ_ECONFIG, "--predictions needs --exact-match");
+    if (o->save_all_logits && !o->perplexity && !o->kl_divergence_base)
+        return lq_fail(LQ_ECONFIG, "--save-all-logits needs --perplexity");
+    if (o->ctx_size < 0 || o->ctx_size == 1 || o->ctx_size == 2)
+        return lq_fail(LQ_ECONFIG, "--ctx-size: found %lld, wanted 3 or more",
+                       (long long)o->ctx_size);
     if (!s->model->tokenizer && (o->perplexity || o->data))
         return lq_fail(LQ_EUNSUPPORTED, "%s: has no tokenizer", lq_gguf_path(s->model->file));
     return LQ_OK;
@@ -172,31 +186,32 @@ static lq_status as_lines(const json_t *o, lq_str *out) {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)o, key, value) {
-        if (json_is_integer(value)) lq_str_printf(out, "%-24s %lld\n", key, (long long)json_integer_value(value));
-        else if (json_is_real(value)) lq_str_printf(out, "%-24s %.6g\n", key, json_real_value(value));
+        if (json_is_integer(value))
+            lq_str_printf(out, "%-24s %lld\n", key, (long long)json_integer_value(value));
+        else if (json_is_real(value))
+            lq_str_printf(out, "%-24s %.6g\n", key, json_real_value(value));
         else lq_str_printf(out, "%-24s -\n", key);
     }
     return lq_str_status(out);
 }
 
-static lq_status as_json(const json_t *o, lq_str *out) {
-    char *text = json_dumps(o, JSON_REAL_PRECISION(10));
-    if (!text) return lq_fail(LQ_EMEM, "out of memory");
-    lq_str_printf(out, "%s\n", text);
-    free(text);
-    return lq_str_status(out);
-}
-
-loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options, char **out_text) {
+loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
+                              char **out_text) {
     lq_status status = LQ_OK;
     lq_str text = LQ_STR_INIT;
     json_t *out = json_object();
     *out_text = NULL;
     LQ_GOTO(status, out ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, check_options(m, options));
-    if (options->perplexity || options->kl_divergence_base) LQ_GOTO(status, evaluate_text(m, options, out));
+    if (options->perplexity || options->kl_divergence_base)
+        LQ_GOTO(status, evaluate_text(m, options, out));
     if (options->data) LQ_GOTO(status, evaluate_data(m, options, out));
-    LQ_GOTO(status, options->json ? as_json(out, &text) : as_lines(out, &text));
+    if (options->json) {
+        LQ_GOTO(status, lq_json_print(&text, out, JSON_REAL_PRECISION(10)));
+        lq_str_putc(&text, '\n');
+    } else {
+        LQ_GOTO(status, as_lines(out, &text));
+    }
     *out_text = lq_str_take(&text);
     if (!*out_text) status = LQ_EMEM;
 done:

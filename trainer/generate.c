@@ -37,7 +37,8 @@ static lq_status alloc_caches(lq_generator *g) {
     return LQ_OK;
 }
 
-lq_status lq_generator_new(lq_generator **out, const lq_model *m, const lq_patch *patch, int64_t n_ctx) {
+lq_status lq_generator_new(lq_generator **out, const lq_model *m, const lq_patch *patch,
+                           int64_t n_ctx) {
     lq_status status = LQ_OK;
     *out = NULL;
     lq_generator *g = lq_alloc(sizeof *g);
@@ -87,8 +88,8 @@ static lq_status read_tokens(lq_generator *g, const int32_t *ids, int64_t n) {
 lq_status lq_generator_prompt(lq_generator *g, const int32_t *ids, int64_t n) {
     if (n < 1) return lq_fail(LQ_EVALUE, "the prompt has no tokens");
     if (n >= g->n_ctx)
-        return lq_fail(LQ_EVALUE, "the prompt has %lld tokens, the context holds %lld", (long long)n,
-                       (long long)g->n_ctx);
+        return lq_fail(LQ_EVALUE, "the prompt has %lld tokens, the context holds %lld",
+                       (long long)n, (long long)g->n_ctx);
     g->n_past = 0;
     return read_tokens(g, ids, n);
 }
@@ -113,7 +114,8 @@ static int32_t sample(lq_generator *g, const lq_sampling *s) {
     const float max = g->logits[argmax(g->logits, V)];
     double sum = 0;
     for (int64_t i = 0; i < V; i++) {
-        c[i] = (candidate){(float)exp(((double)g->logits[i] - (double)max) / s->temperature), (int32_t)i};
+        c[i] = (candidate){(float)exp(((double)g->logits[i] - (double)max) / s->temperature),
+                           (int32_t)i};
         sum += (double)c[i].p;
     }
     qsort(c, (size_t)V, sizeof *c, by_probability);
@@ -133,9 +135,12 @@ static int32_t sample(lq_generator *g, const lq_sampling *s) {
 }
 
 lq_status lq_generator_next(lq_generator *g, const lq_sampling *sampling, int32_t *out_id) {
-    if (lq_generator_full(g)) return lq_fail(LQ_EVALUE, "the context of %lld tokens is full", (long long)g->n_ctx);
+    if (lq_generator_full(g))
+        return lq_fail(LQ_EVALUE, "the context of %lld tokens is full", (long long)g->n_ctx);
     for (int64_t i = 0; i < g->model->hp.n_vocab; i++)
-        if (!isfinite(g->logits[i])) return lq_fail(LQ_ENONFINITE, "logit of token %lld is not finite", (long long)i);
-    *out_id = sampling->temperature > 0 ? sample(g, sampling) : argmax(g->logits, g->model->hp.n_vocab);
+        if (!isfinite(g->logits[i]))
+            return lq_fail(LQ_ENONFINITE, "logit of token %lld is not finite", (long long)i);
+    *out_id =
+        sampling->temperature > 0 ? sample(g, sampling) : argmax(g->logits, g->model->hp.n_vocab);
     return read_tokens(g, out_id, 1);
 }

@@ -15,8 +15,8 @@ static lq_status put(lq_logits_writer *w, const void *data, size_t bytes) {
     return lq_fail(LQ_EIO, "%s: %s", w->file.path, strerror(errno));
 }
 
-lq_status lq_logits_create(lq_logits_writer *w, const char *path, int64_t n_ctx, int64_t n_vocab, int64_t n_chunk,
-                           const int32_t *tokens) {
+lq_status lq_logits_create(lq_logits_writer *w, const char *path, int64_t n_ctx, int64_t n_vocab,
+                           int64_t n_chunk, const int32_t *tokens) {
     const int32_t header[3] = {(int32_t)n_ctx, (int32_t)n_vocab, (int32_t)n_chunk};
     lq_status status = LQ_OK;
     *w = (lq_logits_writer){.n_vocab = n_vocab};
@@ -65,18 +65,20 @@ void lq_logits_abort(lq_logits_writer *w) {
 
 static lq_status get(lq_logits_reader *r, void *data, size_t bytes) {
     if (fread(data, 1, bytes, r->f) == bytes) return LQ_OK;
-    return lq_fail(LQ_EFORMAT, "%s: ends too early for its %lld chunks of %lld tokens", r->path, (long long)r->n_chunk,
-                   (long long)r->n_ctx);
+    return lq_fail(LQ_EFORMAT, "%s: ends too early for its %lld chunks of %lld tokens", r->path,
+                   (long long)r->n_chunk, (long long)r->n_ctx);
 }
 
 static lq_status check_header(lq_logits_reader *r, const char magic[8], const int32_t header[3]) {
-    if (memcmp(magic, MAGIC, sizeof MAGIC) != 0) return lq_fail(LQ_EFORMAT, "%s: is not a logits file", r->path);
+    if (memcmp(magic, MAGIC, sizeof MAGIC) != 0)
+        return lq_fail(LQ_EFORMAT, "%s: is not a logits file", r->path);
     r->n_ctx = header[0];
     r->n_vocab = header[1];
     r->n_chunk = header[2];
-    if (r->n_ctx < 2 || r->n_vocab < 1 || r->n_chunk < 1 || r->n_ctx > 1 << 24 || r->n_chunk > 1 << 24)
-        return lq_fail(LQ_EFORMAT, "%s: context %d, vocabulary %d, chunks %d make no sense", r->path, header[0], header[1],
-                       header[2]);
+    if (r->n_ctx < 2 || r->n_vocab < 1 || r->n_chunk < 1 || r->n_ctx > 1 << 24 ||
+        r->n_chunk > 1 << 24)
+        return lq_fail(LQ_EFORMAT, "%s: context %d, vocabulary %d, chunks %d make no sense",
+                       r->path, header[0], header[1], header[2]);
     return LQ_OK;
 }
 

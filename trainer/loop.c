@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- progress ---------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 static double tokens_per_second(const lq_trainer *t) {
     const double seconds = lq_seconds() - t->started;
@@ -19,7 +19,8 @@ static void report(const lq_trainer *t, double eval_loss, bool logged) {
         .step = t->at.step,
         .total_steps = t->total_steps,
         .epoch = (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader),
-        .loss = logged || !t->at.logged_labels ? t->at.last_loss : t->at.logged_nll / (double)t->at.logged_labels,
+        .loss = logged || !t->at.logged_labels ? t->at.last_loss
+                                               : t->at.logged_nll / (double)t->at.logged_labels,
         .eval_loss = eval_loss,
         .learning_rate = t->learning_rate,
         .grad_norm = t->grad_norm,
@@ -30,7 +31,7 @@ static void report(const lq_trainer *t, double eval_loss, bool logged) {
     t->callbacks->progress(t->callbacks->ctx, &p);
 }
 
-/* ---- what is validated -------------------------------------------------------------------------- */
+/* ---- what is validated ----------------------------------------------------------------------- */
 
 lq_status lq_trainer_use(lq_trainer *t, const float *param) {
     if (param != t->adapter->param)
@@ -40,7 +41,9 @@ lq_status lq_trainer_use(lq_trainer *t, const float *param) {
 
 static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
     const lq_status status = lq_scorer_run(t->scorer, loss);
-    return status == LQ_OK ? LQ_OK : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
+    return status == LQ_OK
+               ? LQ_OK
+               : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
 }
 
 static lq_status score(lq_trainer *t, lq_loss *loss) {
@@ -61,14 +64,15 @@ lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss) {
         t->at.best_step = t->at.step;
         t->at.best_loss = *out_loss;
         t->at.evals_without_gain = 0;
-        memcpy(t->best, t->ema ? t->ema : t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+        memcpy(t->best, t->ema ? t->ema : t->adapter->param,
+               (size_t)t->adapter->n_params * sizeof(float));
     } else {
         t->at.evals_without_gain++;
     }
     return lq_metrics_eval(t, &loss);
 }
 
-/* ---- the loop ----------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool due(int64_t step, int64_t every, int64_t total) {
     return every > 0 && (step % every == 0 || step == total);
@@ -114,7 +118,8 @@ static lq_status after_step(lq_trainer *t) {
         LQ_TRY(lq_trainer_evaluate(t, &loss));
         report(t, loss, true);
     }
-    return due(step, t->save_every, t->total_steps) || out_of_patience(t) ? lq_checkpoint_save(t) : LQ_OK;
+    return due(step, t->save_every, t->total_steps) || out_of_patience(t) ? lq_checkpoint_save(t)
+                                                                          : LQ_OK;
 }
 
 static lq_status train(lq_trainer *t) {
@@ -129,21 +134,23 @@ static lq_status train(lq_trainer *t) {
         const lq_status status = lq_train_step(t);
         if (status == LQ_EINTERRUPTED) {
             LQ_TRY(lq_checkpoint_save(t));
-            return lq_fail(LQ_EINTERRUPTED, "stopped at step %lld of %lld; a checkpoint is saved in %s: continue with "
-                           "--resume-from-checkpoint auto", (long long)t->at.step, (long long)t->total_steps,
-                           t->checkpoint_dir);
+            return lq_fail(
+                LQ_EINTERRUPTED,
+                "stopped at step %lld of %lld; a checkpoint is saved in %s: continue with "
+                "--resume-from-checkpoint auto",
+                (long long)t->at.step, (long long)t->total_steps, t->checkpoint_dir);
         }
         if (status != LQ_OK) return status;
         LQ_TRY(after_step(t));
     }
     if (out_of_patience(t))
-        lq_log(LQ_LOG_INFO, "stopped early at step %lld: no gain in %lld evaluations", (long long)t->at.step,
-               (long long)t->at.evals_without_gain);
+        lq_log(LQ_LOG_INFO, "stopped early at step %lld: no gain in %lld evaluations",
+               (long long)t->at.step, (long long)t->at.evals_without_gain);
     return LQ_OK;
 }
 
-/* Puts what is to be shipped in place and proves that it is what was validated: the loss must come out the same
- * to the last bit. */
+/* Puts what is to be shipped in place and proves that it is what was validated: the loss must
+ * come out the same to the last bit. */
 static lq_status settle(lq_trainer *t, double *final_loss) {
     const bool best = t->scorer && t->config->load_best_model_at_end && t->at.best_step >= 0;
     *final_loss = NAN;
@@ -154,15 +161,18 @@ static lq_status settle(lq_trainer *t, double *final_loss) {
     LQ_TRY(lq_scorer_run(t->scorer, &loss));
     *final_loss = loss.nll / (double)loss.labels;
     if (best && *final_loss != t->at.best_loss)
-        return lq_fail(LQ_EVALUE, "internal error: the best parameters gave loss %.17g when validated and %.17g now",
-                       t->at.best_loss, *final_loss);
+        return lq_fail(
+            LQ_EVALUE,
+            "internal error: the best parameters gave loss %.17g when validated and %.17g now",
+            t->at.best_loss, *final_loss);
     return LQ_OK;
 }
 
 lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     lq_artifacts artifacts = {0};
     const lq_config *c = t->config;
-    const char *dir = c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output_dir;
+    const char *dir =
+        c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output_dir;
     double final_loss;
     lq_status status = LQ_OK;
     t->started = lq_seconds();

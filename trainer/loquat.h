@@ -1,5 +1,5 @@
-/* Loquat's public interface: train low-rank adapters with the GGUF quantizer in the forward pass, evaluate,
- * generate and export. This header stands alone (C11 and C++).
+/* Loquat's public interface: train low-rank adapters with the GGUF quantizer in the forward pass,
+ * evaluate, generate and export. This header stands alone (C11 and C++).
  *
  * Every function that can fail returns a loquat_status (0 is success) and leaves a message for
  * loquat_error() in the calling thread. Text that comes back through `char **` is the caller's to
@@ -22,7 +22,7 @@ typedef enum loquat_status {
     LOQUAT_EFORMAT,      /* a file's content is malformed */
     LOQUAT_ESHAPE,       /* tensors do not fit together */
     LOQUAT_EVALUE,       /* an argument or a datum is invalid */
-    LOQUAT_ECONFIG,      /* the configuration has mistakes; the message lists all of them */
+    LOQUAT_ECONFIG,      /* the configuration or the options are wrong; all mistakes are listed */
     LOQUAT_EUNSUPPORTED, /* valid, but not supported by this version */
     LOQUAT_ENONFINITE,   /* NaN or infinity */
     LOQUAT_EINTERRUPTED, /* stopped on request; a checkpoint is saved */
@@ -34,7 +34,11 @@ const char *loquat_version(void);
 const char *loquat_error(void);            /* borrowed until the next failure in this thread */
 void loquat_free(void *text);
 
-typedef enum loquat_log_level { LOQUAT_LOG_DEBUG, LOQUAT_LOG_INFO, LOQUAT_LOG_WARN } loquat_log_level;
+typedef enum loquat_log_level {
+    LOQUAT_LOG_DEBUG,
+    LOQUAT_LOG_INFO,
+    LOQUAT_LOG_WARN
+} loquat_log_level;
 void loquat_set_log(void (*fn)(void *ctx, loquat_log_level level, const char *line), void *ctx);
 /* CPU threads of this process; 0: all cores. */
 void loquat_set_threads(int n);
@@ -57,33 +61,38 @@ typedef struct loquat_progress {
 
 typedef struct loquat_callbacks {
     void *ctx;
-    void (*progress)(void *ctx, const loquat_progress *p);   /* after every step and evaluation; may be NULL */
-    bool (*stop)(void *ctx);   /* asked between micro-batches; true: save a checkpoint and stop; may be NULL */
+    /* After every step and evaluation; may be NULL. */
+    void (*progress)(void *ctx, const loquat_progress *p);
+    /* Asked between micro-batches; true: save a checkpoint and stop. May be NULL. */
+    bool (*stop)(void *ctx);
 } loquat_callbacks;
 
-/* Runs the configuration and exports. *out_record: the run record (run.json) as JSON text; may be NULL. */
-loquat_status loquat_train(const char *config_path, const loquat_setting *settings, size_t n_settings,
-                           const loquat_callbacks *callbacks, char **out_record);
-/* Tokenizes and caches the data. *out_text: counts, lengths, duplicates, leaks; with n_show > 0 also that many
- * examples decoded with the trained part marked (in colour if `color`). */
-loquat_status loquat_preprocess(const char *config_path, const loquat_setting *settings, size_t n_settings,
-                                int n_show, bool color, char **out_text);
+/* Runs the configuration and exports. *out_record: the run record (run.json) as JSON text; may
+ * be NULL. */
+loquat_status loquat_train(const char *config_path, const loquat_setting *settings,
+                           size_t n_settings, const loquat_callbacks *callbacks, char **out_record);
+/* Tokenizes and caches the data. *out_text: counts, lengths, duplicates, leaks; with n_show > 0
+ * also that many examples decoded with the trained part marked (in colour if `color`). */
+loquat_status loquat_preprocess(const char *config_path, const loquat_setting *settings,
+                                size_t n_settings, int n_show, bool color, char **out_text);
 /* Memory and steps of a run, without loading weights. */
-loquat_status loquat_plan(const char *config_path, const loquat_setting *settings, size_t n_settings,
-                          bool json, char **out_text);
-/* A finished (or stopped) run's artefacts again, from its best checkpoint; types: GGUF types to quantize a
- * plain run to. *out_text: JSON list of artefacts. */
-loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types, char **out_text);
+loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
+                          size_t n_settings, bool json, char **out_text);
+/* A finished (or stopped) run's artefacts again, from its best checkpoint; types: GGUF types to
+ * quantize a plain run to. *out_text: JSON list of artefacts. */
+loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
+                            char **out_text);
 loquat_status loquat_config_help(char **out_text);
 /* Is `name` a configuration key, in any spelling? */
 bool loquat_config_is_key(const char *name, bool *takes_value);
 
-/* ---- models -------------------------------------------------------------------------------------- */
+/* ---- models ---------------------------------------------------------------------------------- */
 typedef struct loquat_model loquat_model;
 typedef struct loquat_lora { const char *path; float scale; } loquat_lora;
 
-/* Opens a GGUF, or a run's output directory (then: as it would be deployed), with adapters applied. */
-loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras, size_t n_loras);
+/* Opens a GGUF, or a run's output directory (then: as it would be deployed), with adapters. */
+loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
+                                size_t n_loras);
 void loquat_model_close(loquat_model *m);
 int64_t loquat_model_vocabulary(const loquat_model *m);
 
@@ -91,14 +100,18 @@ enum { LOQUAT_TOKENIZE_NO_BOS = 1, LOQUAT_TOKENIZE_SPECIAL = 2 };
 /* *out_ids: allocated. */
 loquat_status loquat_tokenize(const loquat_model *m, const char *text, size_t n, unsigned flags,
                               int32_t **out_ids, size_t *out_n);
-loquat_status loquat_detokenize(const loquat_model *m, const int32_t *ids, size_t n, char **out_text, size_t *out_n);
-/* One training record (a JSON object: messages, prompt/completion, alpaca, text, ...) as training sees it:
- * *out_json = {"text", "ids", "mask"}. chat_template: Jinja source or NULL for the model's own. */
-loquat_status loquat_encode_record(const loquat_model *m, const char *record_json, const char *chat_template,
-                                   bool add_generation_prompt, char **out_json);
+loquat_status loquat_detokenize(const loquat_model *m, const int32_t *ids, size_t n,
+                                char **out_text, size_t *out_n);
+/* One training record (a JSON object: messages, prompt/completion, alpaca, text, ...) as
+ * training sees it: *out_json = {"text", "ids", "mask"}. chat_template: Jinja source or NULL for
+ * the model's own. */
+loquat_status loquat_encode_record(const loquat_model *m, const char *record_json,
+                                   const char *chat_template, bool add_generation_prompt,
+                                   char **out_json);
 /* The same record as text only. */
-loquat_status loquat_render_record(const loquat_model *m, const char *record_json, const char *chat_template,
-                                   bool add_generation_prompt, char **out_text);
+loquat_status loquat_render_record(const loquat_model *m, const char *record_json,
+                                   const char *chat_template, bool add_generation_prompt,
+                                   char **out_text);
 
 /* logits (n, vocabulary), row-major; the caller's buffer. */
 loquat_status loquat_logits(loquat_model *m, const int32_t *ids, size_t n, float *logits);
@@ -112,31 +125,34 @@ typedef struct loquat_generate_options {
     bool (*piece)(void *ctx, const char *text, size_t n);
     void *ctx;
 } loquat_generate_options;
-/* Continues a conversation, JSON [{"role", "content"}...], through the chat template, or, when `messages_json`
- * is NULL, the plain text `prompt`. *out_text: the new text. */
+/* Continues a conversation, JSON [{"role", "content"}...], through the chat template, or, when
+ * `messages_json` is NULL, the plain text `prompt`. *out_text: the new text, where bytes that are
+ * not UTF-8 have become U+FFFD (`piece` gets them as they are). */
 loquat_status loquat_generate(loquat_model *m, const char *messages_json, const char *prompt,
                               const loquat_generate_options *options, char **out_text);
 /* True if the model has a chat template. */
 bool loquat_model_chats(const loquat_model *m);
 
 typedef struct loquat_evaluate_options {
-    const char *perplexity;        /* a text file, scored by llama-perplexity's protocol; NULL: not */
+    const char *perplexity;        /* a text, scored by llama-perplexity's protocol; NULL: not */
     int64_t ctx_size, chunks;      /* 0: 512; all */
-    const char *save_all_logits;   /* llama-perplexity's --kl-divergence-base file, written; NULL: not */
-    const char *kl_divergence_base;/* such a file, read: KL divergence against it; NULL: not */
+    const char *save_all_logits;   /* write llama-perplexity's logits file; NULL: not */
+    const char *kl_divergence_base;/* compare with such a file; NULL: not */
     const char *data;              /* JSONL: masked loss and accuracy; NULL: not */
-    bool exact_match;              /* also generate greedily and compare with the last trained turn */
+    bool exact_match;              /* generate greedily, compare with the last trained turn */
     int64_t max_new_tokens;        /* 0: 128 */
     const char *predictions;       /* write {"prompt","expected","got"} lines here; NULL: not */
     bool json;                     /* *out_text: one JSON object, else a line per value */
 } loquat_evaluate_options;
 /* *out_text has the keys that apply: perplexity, perplexity_error, nll, tokens, loss, accuracy,
- * exact_match, examples, kl_divergence, kl_divergence_median, ..., same_top, rms_delta_p, ln_ppl_ratio, ... */
-loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options, char **out_text);
+ * exact_match, examples, kl_divergence, kl_divergence_median, ..., same_top, rms_delta_p,
+ * ln_ppl_ratio, ... */
+loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
+                              char **out_text);
 
 /* Base + adapters into one GGUF of a type ("F16", "Q4_0", ...). */
-loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras, const char *output,
-                           const char *type);
+loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
+                           const char *output, const char *type);
 /* What a file really is: architecture, tokenizer, quantization, lineage. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
 

@@ -1,20 +1,29 @@
-/* metrics.jsonl: one JSON object per logged step and per evaluation. After a resume the lines that the
- * checkpoint did not know are cut off, so the file reads as if the run had never stopped. */
+/* metrics.jsonl: one JSON object per logged step and per evaluation. After a resume the lines
+ * that the checkpoint did not know are cut off, so the file reads as if the run had never
+ * stopped. */
 #include "atomic_file.h"
 #include "trainer.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 lq_status lq_metrics_open(lq_trainer *t) {
     char *path = lq_path_join(t->output_dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     lq_status status = LQ_OK;
-    t->metrics = fopen(path, "a+");
-    if (!t->metrics || ftruncate(fileno(t->metrics), (off_t)t->at.metrics_bytes) != 0)
+    struct stat file;
+    t->metrics = fopen(path, "a");
+    if (!t->metrics || fstat(fileno(t->metrics), &file) != 0) {
         status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    } else {
+        /* a file that lost lines goes on where it ends */
+        if (file.st_size < t->at.metrics_bytes) t->at.metrics_bytes = file.st_size;
+        if (ftruncate(fileno(t->metrics), (off_t)t->at.metrics_bytes) != 0)
+            status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    }
     lq_free(path);
     return status;
 }
@@ -38,11 +47,13 @@ static void put_number(lq_str *line, const char *key, double value) {
 lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
     lq_str line = LQ_STR_INIT;
     lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
-    put_number(&line, "epoch", (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader));
+    put_number(&line, "epoch",
+               (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader));
     put_number(&line, "loss", t->at.last_loss);
     put_number(&line, "learning_rate", t->learning_rate);
     put_number(&line, "grad_norm", t->grad_norm);
-    lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens, (long long)t->at.skipped);
+    lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens,
+                  (long long)t->at.skipped);
     put_number(&line, "tokens_per_second", tokens_per_second);
     lq_str_puts(&line, "}\n");
     return put_line(t, &line);

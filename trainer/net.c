@@ -5,7 +5,8 @@
 #include <string.h>
 
 lq_status lq_net_open(lq_net *out, const lq_model *m, const lq_net_options *options) {
-    const lq_tape_options compile = {.training = options->training, .checkpoint = options->checkpoint};
+    const lq_tape_options compile = {.training = options->training,
+                                     .checkpoint = options->checkpoint};
     lq_status status = LQ_OK;
     *out = (lq_net){.capacity = options->capacity};
     LQ_GOTO(status, lq_tape_new(&out->tape, options->capacity));

@@ -22,7 +22,7 @@ lq_status lq_net_open(lq_net *out, const lq_model *m, const lq_net_options *opti
 void lq_net_close(lq_net *net);
 /* Sets the rows and copies the batch into the inputs. The batch must have tokens. */
 void lq_net_load(lq_net *net, const lq_batch *b);
-/* The same for one plain sequence at positions first.., one segment starting at row 0 of the cache. */
+/* The same for one plain sequence at positions first.., one segment from row 0 of the cache. */
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 
 /* Sums over the rows of a loss net's output after a forward. */

@@ -1,4 +1,5 @@
-/* See perplexity.h. Chunks are independent sequences; logits of one chunk are all that is ever held. */
+/* See perplexity.h. Chunks are independent sequences; logits of one chunk are all that is ever
+ * held. */
 #include "perplexity.h"
 
 #include "logits_file.h"
@@ -62,7 +63,8 @@ static lq_status score_chunk(scan *c, const int32_t *tokens, lq_perplexity *sum)
     for (int64_t j = c->n_ctx / 2; j < c->n_ctx - 1; j++) {
         const float *row = c->logits + j * c->V;
         const double lse = log_sum_exp(row, c->V), nll = lse - (double)row[tokens[j + 1]];
-        if (!isfinite(nll)) return lq_fail(LQ_ENONFINITE, "the loss at position %lld is not finite", (long long)j);
+        if (!isfinite(nll))
+            return lq_fail(LQ_ENONFINITE, "the loss at position %lld is not finite", (long long)j);
         sum->nll += nll;
         sum->nll_squared += nll * nll;
         sum->tokens++;
@@ -81,7 +83,8 @@ static double percentile(const float *sorted, int64_t n, double share) {
     const double at = share * (double)(n - 1);
     const int64_t i = (int64_t)at;
     const double rest = at - (double)i;
-    return i + 1 < n ? (1 - rest) * (double)sorted[i] + rest * (double)sorted[i + 1] : (double)sorted[n - 1];
+    return i + 1 < n ? (1 - rest) * (double)sorted[i] + rest * (double)sorted[i + 1]
+                     : (double)sorted[n - 1];
 }
 
 static void summarize(scan *c, lq_divergence *out) {
@@ -91,11 +94,17 @@ static void summarize(scan *c, lq_divergence *out) {
     for (int64_t i = 0; i < c->n_kl; i++) sum += (double)c->kl[i];
     const double mean = c->ratio / n, variance = c->ratio_squared / n - mean * mean;
     *out = (lq_divergence){
-        .n = c->n_kl, .kl_mean = sum / n, .kl_median = percentile(c->kl, c->n_kl, 0.5),
-        .kl_90 = percentile(c->kl, c->n_kl, 0.9), .kl_99 = percentile(c->kl, c->n_kl, 0.99),
-        .kl_99_9 = percentile(c->kl, c->n_kl, 0.999), .kl_max = (double)c->kl[c->n_kl - 1],
-        .same_top = (double)c->same_top / n, .rms_delta_p = sqrt(c->delta_p_squared / n),
-        .ln_ppl_ratio = mean, .ln_ppl_ratio_error = n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0,
+        .n = c->n_kl,
+        .kl_mean = sum / n,
+        .kl_median = percentile(c->kl, c->n_kl, 0.5),
+        .kl_90 = percentile(c->kl, c->n_kl, 0.9),
+        .kl_99 = percentile(c->kl, c->n_kl, 0.99),
+        .kl_99_9 = percentile(c->kl, c->n_kl, 0.999),
+        .kl_max = (double)c->kl[c->n_kl - 1],
+        .same_top = (double)c->same_top / n,
+        .rms_delta_p = sqrt(c->delta_p_squared / n),
+        .ln_ppl_ratio = mean,
+        .ln_ppl_ratio_error = n > 1 && variance > 0 ? sqrt(variance / (n - 1)) : 0,
     };
 }
 
@@ -111,9 +120,10 @@ static lq_status read_tokens(const lq_tokenizer *tok, const char *path, lq_token
 }
 
 static lq_status plan_chunks(scan *c, const lq_perplexity_options *o, const lq_tokens *text) {
-    if (text->n < 2 * c->n_ctx)
-        return lq_fail(LQ_EVALUE, "%s: has %lld tokens; perplexity with a context of %lld needs at least %lld", o->text_path,
-                       (long long)text->n, (long long)c->n_ctx, (long long)(2 * c->n_ctx));
+    if (text->n / 2 < c->n_ctx)
+        return lq_fail(
+            LQ_EVALUE, "%s: has %lld tokens; perplexity with a context of %lld needs twice as many",
+            o->text_path, (long long)text->n, (long long)c->n_ctx);
     c->n_chunk = text->n / c->n_ctx;
     if (o->chunks > 0 && o->chunks < c->n_chunk) c->n_chunk = o->chunks;
     c->tokens = text->id;
@@ -123,8 +133,8 @@ static lq_status plan_chunks(scan *c, const lq_perplexity_options *o, const lq_t
 static lq_status open_base(scan *c, const lq_perplexity_options *o, lq_logits_reader *base) {
     LQ_TRY(lq_logits_open(base, o->base_logits));
     if (base->n_vocab != c->V)
-        return lq_fail(LQ_ESHAPE, "%s: has a vocabulary of %lld, the model %lld", o->base_logits, (long long)base->n_vocab,
-                       (long long)c->V);
+        return lq_fail(LQ_ESHAPE, "%s: has a vocabulary of %lld, the model %lld", o->base_logits,
+                       (long long)base->n_vocab, (long long)c->V);
     c->base = base;
     c->n_ctx = base->n_ctx;
     c->n_chunk = o->chunks > 0 && o->chunks < base->n_chunk ? o->chunks : base->n_chunk;
@@ -134,7 +144,8 @@ static lq_status open_base(scan *c, const lq_perplexity_options *o, lq_logits_re
     return c->kl && c->base_log_p ? LQ_OK : LQ_EMEM;
 }
 
-lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_perplexity *out, lq_divergence *kl) {
+lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_perplexity *out,
+                            lq_divergence *kl) {
     scan c = {.s = s, .n_ctx = o->n_ctx, .V = s->model->hp.n_vocab};
     lq_tokens text = LQ_TOKENS_INIT;
     lq_logits_writer writer = {0};
@@ -143,6 +154,9 @@ lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_
     *out = (lq_perplexity){0};
     *kl = (lq_divergence){0};
     if (o->base_logits) {
+        if (o->text_path)
+            lq_log(LQ_LOG_INFO, "%s: the tokens of this file are scored; %s is not read",
+                   o->base_logits, o->text_path);
         LQ_GOTO(status, open_base(&c, o, &base));
     } else {
         LQ_GOTO(status, read_tokens(s->model->tokenizer, o->text_path, &text));
@@ -152,10 +166,12 @@ lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_
     c.logits = lq_alloc_array(c.n_ctx * c.V, sizeof *c.logits);
     LQ_GOTO(status, c.window && c.logits ? LQ_OK : LQ_EMEM);
     if (o->save_logits) {
-        LQ_GOTO(status, lq_logits_create(&writer, o->save_logits, c.n_ctx, c.V, c.n_chunk, c.tokens));
+        LQ_GOTO(status,
+                lq_logits_create(&writer, o->save_logits, c.n_ctx, c.V, c.n_chunk, c.tokens));
         c.writer = &writer;
     }
-    for (int64_t i = 0; i < c.n_chunk; i++) LQ_GOTO(status, score_chunk(&c, c.tokens + i * c.n_ctx, out));
+    for (int64_t i = 0; i < c.n_chunk; i++)
+        LQ_GOTO(status, score_chunk(&c, c.tokens + i * c.n_ctx, out));
     if (c.writer) {
         c.writer = NULL;
         LQ_GOTO(status, lq_logits_commit(&writer));

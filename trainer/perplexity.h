@@ -1,5 +1,5 @@
-/* Perplexity by llama-perplexity's protocol: windows of n_ctx tokens, the second half scored, BOS at the start of
- * each; and its logits file (--kl-divergence-base), written and read. */
+/* Perplexity by llama-perplexity's protocol: windows of n_ctx tokens, the second half scored,
+ * BOS at the start of each; and its logits file (--kl-divergence-base), written and read. */
 #ifndef LOQUAT_PERPLEXITY_H
 #define LOQUAT_PERPLEXITY_H
 
@@ -26,6 +26,7 @@ typedef struct lq_divergence {
     double ln_ppl_ratio, ln_ppl_ratio_error;
 } lq_divergence;
 
-lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_perplexity *out, lq_divergence *kl);
+lq_status lq_perplexity_run(loquat_model *s, const lq_perplexity_options *o, lq_perplexity *out,
+                            lq_divergence *kl);
 
 #endif

@@ -151,7 +151,7 @@ static lq_status prepare_sources(lq_prepared *out, const lq_config *c, const sou
     return LQ_OK;
 }
 
-lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *tok) {
+lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *tok, int64_t now) {
     lq_status status = LQ_OK;
     source_list train = {.n = 0}, val = {.n = 0};
     char *source = NULL;
@@ -169,6 +169,7 @@ lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *t
         .chat_template_source = source,
         .val_set_size = c->val_set_size,
         .seed = (uint64_t)c->seed,
+        .now = now,
     };
     LQ_GOTO(status, prepare_sources(out, c, &train, &val, tok, &options));
 done:

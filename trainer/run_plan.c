@@ -1,22 +1,22 @@
-/* loquat_plan: what a run will need, from the tensors' headers and the tokenized data; no weight is read, no
- * arena allocated. */
+/* loquat_plan: what a run will need, from the tensors' headers and the tokenized data; no weight
+ * is read, no arena allocated. */
+#include "json_text.h"
 #include "loquat.h"
 #include "net.h"
 #include "optim.h"
 #include "prepare.h"
 #include "trainer.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 
 typedef struct run_plan {
     size_t weights, packed, parameters, activations, validation, peak;
     int64_t trained_parameters, model_parameters, steps, examples, tokens_per_epoch, max_rows;
-    double flops;      /* of the whole run: 4 N per token with frozen weights, 6 N when all are trained */
+    double flops;      /* of the run: 4 N per token with frozen weights, 6 N when all are trained */
 } run_plan;
 
-static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch, bool training, bool checkpoint, int64_t rows) {
+static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch, bool training,
+                       bool checkpoint, int64_t rows) {
     const lq_net_options options = {.build = {.patch = patch, .loss = true}, .training = training,
                                     .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
     lq_net net;
@@ -32,15 +32,19 @@ static int64_t longest(const lq_dataset *d, int64_t at_least) {
     return at_least;
 }
 
-/* Spans of the trainer: parameters, gradients, optimizer state, the copy kept during validation, best, EMA. */
+/* Spans of the trainer: parameters, gradients, optimizer state, the copy kept during validation,
+ * best, EMA. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
     return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0);
 }
 
-static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a, const lq_prepared *data) {
+static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,
+                      const lq_prepared *data) {
     const lq_optim *rule = lq_optim_by_name(c->optimizer);
-    const lq_loader_options options = {.micro_batch_size = c->micro_batch_size, .sequence_len = c->sequence_len,
-                                       .packing = c->sample_packing, .seed = (uint64_t)c->seed};
+    const lq_loader_options options = {.micro_batch_size = c->micro_batch_size,
+                                       .sequence_len = c->sequence_len,
+                                       .packing = c->sample_packing,
+                                       .seed = (uint64_t)c->seed};
     lq_loader *loader = NULL;
     if (!rule) return lq_fail(LQ_ECONFIG, "optimizer: '%s' is unknown", c->optimizer);
     LQ_TRY(lq_loader_new(&loader, &data->train, &options));
@@ -48,56 +52,65 @@ static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const 
     p->max_rows = lq_loader_max_tokens(loader);
     lq_loader_free(loader);
     for (int64_t i = 0; i < data->train.n; i++) p->tokens_per_epoch += data->train.example[i].n;
-    const double epochs = c->max_steps > 0
-        ? (double)(c->max_steps * c->gradient_accumulation_steps) / (double)per_epoch : c->num_epochs;
-    p->steps = c->max_steps > 0 ? c->max_steps
-                                : (int64_t)ceil(c->num_epochs * (double)per_epoch / (double)c->gradient_accumulation_steps);
+    const int64_t g = c->gradient_accumulation_steps;
+    int64_t batches =
+        c->max_steps > 0 ? c->max_steps * g : (int64_t)llround(c->num_epochs * (double)per_epoch);
+    if (batches < 1) batches = 1;
+    const double epochs = (double)batches / (double)per_epoch;
+    p->steps = (batches + g - 1) / g;
     p->examples = data->train.n;
     p->weights = lq_gguf_bytes(m->file);
     p->packed = lq_adapter_packed_bytes(a);
     p->trained_parameters = a->n_params;
     p->model_parameters = lq_model_n_params(m);
-    p->parameters = (size_t)a->n_params * sizeof(float) * (size_t)span_count(c, rule, data->val.n > 0);
-    p->flops = (a->options.full ? 6.0 : 4.0) * (double)p->model_parameters * (double)p->tokens_per_epoch * epochs;
+    p->parameters =
+        (size_t)a->n_params * sizeof(float) * (size_t)span_count(c, rule, data->val.n > 0);
+    p->flops = (a->options.full ? 6.0 : 4.0) * (double)p->model_parameters *
+               (double)p->tokens_per_epoch * epochs;
     LQ_TRY(arena(&p->activations, m, a->patch, true, c->gradient_checkpointing, p->max_rows));
-    if (data->val.n > 0) LQ_TRY(arena(&p->validation, m, a->patch, false, false, longest(&data->val, 512)));
+    if (data->val.n > 0)
+        LQ_TRY(arena(&p->validation, m, a->patch, false, false, longest(&data->val, 512)));
     p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation;
     return LQ_OK;
 }
 
 static lq_status as_json(const run_plan *p, lq_str *out) {
-    json_t *o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "weights_bytes",
-                          (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed, "parameters_bytes",
-                          (json_int_t)p->parameters, "activations_bytes", (json_int_t)p->activations, "validation_bytes",
-                          (json_int_t)p->validation, "peak_bytes", (json_int_t)p->peak, "model_parameters",
-                          (json_int_t)p->model_parameters, "trained_parameters", (json_int_t)p->trained_parameters, "steps",
-                          (json_int_t)p->steps, "examples", (json_int_t)p->examples, "tokens_per_epoch",
-                          (json_int_t)p->tokens_per_epoch, "rows_per_micro_batch", (json_int_t)p->max_rows, "flops", p->flops);
-    char *text = o ? json_dumps(o, 0) : NULL;
+    json_t *o = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "weights_bytes",
+        (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed, "parameters_bytes",
+        (json_int_t)p->parameters, "activations_bytes", (json_int_t)p->activations,
+        "validation_bytes", (json_int_t)p->validation, "peak_bytes", (json_int_t)p->peak,
+        "model_parameters", (json_int_t)p->model_parameters, "trained_parameters",
+        (json_int_t)p->trained_parameters, "steps", (json_int_t)p->steps, "examples",
+        (json_int_t)p->examples, "tokens_per_epoch", (json_int_t)p->tokens_per_epoch,
+        "rows_per_micro_batch", (json_int_t)p->max_rows, "flops", p->flops);
+    const lq_status status = lq_json_print(out, o, 0);
+    lq_str_putc(out, '\n');
     json_decref(o);
-    if (!text) return lq_fail(LQ_EMEM, "out of memory");
-    lq_str_printf(out, "%s\n", text);
-    free(text);
-    return lq_str_status(out);
+    return status;
 }
 
 static lq_status as_text(const run_plan *p, lq_str *out) {
     const double mb = 1e-6;
-    lq_str_printf(out, "model            %10.1f M parameters, %.1f M trained\n", 1e-6 * (double)p->model_parameters,
-                  1e-6 * (double)p->trained_parameters);
-    lq_str_printf(out, "weights          %10.1f MB, mapped from the file and shared\n", mb * (double)p->weights);
+    lq_str_printf(out, "model            %10.1f M parameters, %.1f M trained\n",
+                  1e-6 * (double)p->model_parameters, 1e-6 * (double)p->trained_parameters);
+    lq_str_printf(out, "weights          %10.1f MB, mapped from the file and shared\n",
+                  mb * (double)p->weights);
     lq_str_printf(out, "quantized copies %10.1f MB\n", mb * (double)p->packed);
-    lq_str_printf(out, "trained state    %10.1f MB (parameters, gradients, optimizer)\n", mb * (double)p->parameters);
-    lq_str_printf(out, "activations      %10.1f MB for %lld rows\n", mb * (double)p->activations, (long long)p->max_rows);
+    lq_str_printf(out, "trained state    %10.1f MB (parameters, gradients, optimizer)\n",
+                  mb * (double)p->parameters);
+    lq_str_printf(out, "activations      %10.1f MB for %lld rows\n", mb * (double)p->activations,
+                  (long long)p->max_rows);
     lq_str_printf(out, "validation       %10.1f MB\n", mb * (double)p->validation);
     lq_str_printf(out, "peak             %10.1f MB\n", mb * (double)p->peak);
-    lq_str_printf(out, "steps            %10lld over %lld examples, %lld tokens an epoch, %.3g FLOP\n", (long long)p->steps,
-                  (long long)p->examples, (long long)p->tokens_per_epoch, p->flops);
+    lq_str_printf(
+        out, "steps            %10lld over %lld examples, %lld tokens an epoch, %.3g FLOP\n",
+        (long long)p->steps, (long long)p->examples, (long long)p->tokens_per_epoch, p->flops);
     return lq_str_status(out);
 }
 
-loquat_status loquat_plan(const char *config_path, const loquat_setting *settings, size_t n_settings, bool json,
-                          char **out_text) {
+loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
+                          size_t n_settings, bool json, char **out_text) {
     lq_config *config = NULL;
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
@@ -106,10 +119,12 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     run_plan p = {0};
     lq_status status = LQ_OK;
     *out_text = NULL;
-    LQ_GOTO(status, lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings));
+    LQ_GOTO(status,
+            lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings));
     LQ_GOTO(status, lq_model_open(&model, config->base_model, false));
-    if (!model->tokenizer) LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", config->base_model));
-    LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer));
+    if (!model->tokenizer)
+        LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", config->base_model));
+    LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer, 0));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, true));
     LQ_GOTO(status, lq_adapter_train(adapter));
     LQ_GOTO(status, fill(&p, config, model, adapter, &data));

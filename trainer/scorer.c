@@ -1,4 +1,5 @@
-/* See scorer.h. Examples are laid end to end into batches of at least `rows` tokens where one is longer. */
+/* See scorer.h. Examples are laid end to end into batches of at least `rows` tokens where one is
+ * longer. */
 #include "scorer.h"
 
 #include <math.h>
@@ -10,8 +11,8 @@ struct lq_scorer {
     int64_t *order;    /* 0, 1, 2, ...: what lq_batch_fill takes */
 };
 
-lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patch, const lq_dataset *d,
-                        int64_t rows) {
+lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patch,
+                        const lq_dataset *d, int64_t rows) {
     lq_status status = LQ_OK;
     *out = NULL;
     lq_scorer *s = lq_alloc(sizeof *s);
@@ -55,8 +56,9 @@ lq_status lq_scorer_run(lq_scorer *s, lq_loss *out) {
         }
         first += n;
     }
-    if (!isfinite(out->nll)) return lq_fail(LQ_ENONFINITE, "the loss over %lld labels is not finite",
-                                            (long long)out->labels);
+    if (!isfinite(out->nll))
+        return lq_fail(LQ_ENONFINITE, "the loss over %lld labels is not finite",
+                       (long long)out->labels);
     return LQ_OK;
 }
 

@@ -5,11 +5,26 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_LORAS = 16 };
 
 /* What to open: a GGUF and adapters; resolved from a run directory if the path is one. */
-typedef struct target { char *model; lq_lora_file lora[MAX_LORAS]; char *owned; int n; } target;
+typedef struct target {
+    char *model, *run_adapter;   /* owned; run_adapter: the run's own, also lora[0] */
+    lq_lora_file lora[MAX_LORAS];
+    int n;
+} target;
+
+/* Where a file that run.json names is now. Runs are moved, and their paths may be relative to where
+ * training was started: beside run.json comes first, then the path as it was recorded. */
+static char *locate(const char *run_dir, const char *recorded) {
+    const char *slash = strrchr(recorded, '/');
+    char *beside = lq_path_join(run_dir, slash ? slash + 1 : recorded);
+    if (!beside || lq_file_exists(beside)) return beside;
+    lq_free(beside);
+    return lq_strdup(recorded);
+}
 
 static const char *artifact_path(const json_t *record, const char *kind) {
     size_t i;
@@ -22,20 +37,27 @@ static const char *artifact_path(const json_t *record, const char *kind) {
 }
 
 /* As deployed: a merged file; else the quantized base (or the run's base model) and the adapter. */
-static lq_status resolve_record(target *t, const json_t *record, const char *run_json) {
-    const char *merged = artifact_path(record, "merged"), *adapter = artifact_path(record, "adapter");
+static lq_status resolve_record(target *t, const json_t *record, const char *run_dir) {
+    const char *merged = artifact_path(record, "merged");
+    const char *adapter = artifact_path(record, "adapter");
     const char *base = artifact_path(record, "base");
     if (!base) base = json_string_value(json_object_get(json_object_get(record, "base"), "path"));
-    const char *model = merged ? merged : base;
-    if (!model || (!merged && !adapter))
-        return lq_fail(LQ_EFORMAT, "%s: lists neither a merged model nor a base and an adapter", run_json);
-    t->model = lq_strdup(model);
+    if (!merged && (!base || !adapter))
+        return lq_fail(LQ_EFORMAT,
+                       "%s/run.json: lists neither a merged model nor a base and an adapter",
+                       run_dir);
+    t->model = locate(run_dir, merged ? merged : base);
     if (!t->model) return LQ_EMEM;
     if (merged) return LQ_OK;
-    t->owned = lq_strdup(adapter);
-    if (!t->owned) return LQ_EMEM;
-    t->lora[t->n++] = (lq_lora_file){t->owned, 1};
+    t->run_adapter = locate(run_dir, adapter);
+    if (!t->run_adapter) return LQ_EMEM;
+    t->lora[t->n++] = (lq_lora_file){t->run_adapter, 1};
     return LQ_OK;
+}
+
+static bool is_directory(const char *path) {
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
 }
 
 static lq_status resolve(target *t, const char *path, const loquat_lora *loras, size_t n_loras) {
@@ -46,15 +68,27 @@ static lq_status resolve(target *t, const char *path, const loquat_lora *loras, 
     LQ_GOTO(status, run_json ? LQ_OK : LQ_EMEM);
     if (lq_file_exists(run_json)) {
         record = json_load_file(run_json, 0, &error);
-        LQ_GOTO(status, record ? LQ_OK : lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
-        LQ_GOTO(status, resolve_record(t, record, run_json));
+        if (!record)
+            LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
+        LQ_GOTO(status, resolve_record(t, record, path));
+    } else if (is_directory(path)) {
+        LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory without run.json: neither a "
+                                "finished run nor a GGUF (Hugging Face models are not supported "
+                                "by this version yet)", path));
     } else {
         t->model = lq_strdup(path);
         LQ_GOTO(status, t->model ? LQ_OK : LQ_EMEM);
     }
     if (n_loras > (size_t)(MAX_LORAS - t->n))
-        LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras, MAX_LORAS - t->n));
-    for (size_t i = 0; i < n_loras; i++) t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
+        LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras,
+                                MAX_LORAS - t->n));
+    for (size_t i = 0; i < n_loras; i++) {
+        if (is_directory(loras[i].path))
+            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory, wanted an adapter GGUF "
+                                    "(PEFT adapters are not supported by this version yet)",
+                                    loras[i].path));
+        t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
+    }
 done:
     json_decref(record);
     lq_free(run_json);
@@ -62,14 +96,17 @@ done:
 }
 
 static lq_status open_template(loquat_model *s) {
-    const char *source = s->model->tokenizer ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL;
+    const char *source =
+        s->model->tokenizer ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL;
     if (!source) return LQ_OK;
-    if (lq_template_parse(&s->chat_template, source) == LQ_OK) return LQ_OK;
+    const lq_status status = lq_template_parse(&s->chat_template, source);
+    if (status == LQ_OK || status == LQ_EMEM) return status;
     lq_log(LQ_LOG_WARN, "the model's chat template cannot be used: %s", lq_error());
     return LQ_OK;
 }
 
-loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras, size_t n_loras) {
+loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
+                                size_t n_loras) {
     target t = {0};
     lq_status status = LQ_OK;
     *out = NULL;
@@ -82,7 +119,7 @@ loquat_status loquat_model_open(loquat_model **out, const char *path, const loqu
     *out = s;
 done:
     lq_free(t.model);
-    lq_free(t.owned);
+    lq_free(t.run_adapter);
     if (status != LQ_OK) loquat_model_close(s);
     return (loquat_status)status;
 }
@@ -104,8 +141,8 @@ lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, floa
     if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
     for (int64_t t = 0; t < n; t++)
         if (ids[t] < 0 || ids[t] >= V)
-            return lq_fail(LQ_EVALUE, "token id %d at position %lld: the vocabulary has %lld", ids[t], (long long)t,
-                           (long long)V);
+            return lq_fail(LQ_EVALUE, "token id %d at position %lld: the vocabulary has %lld",
+                           ids[t], (long long)t, (long long)V);
     if (!s->logits.tape || s->logits.capacity < n) {
         const lq_net_options options = {.build = {.patch = lq_session_patch(s)}, .capacity = n};
         lq_net_close(&s->logits);
@@ -122,7 +159,8 @@ lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **ou
         lq_generator_free(s->generator);
         s->generator = NULL;
     }
-    if (!s->generator) LQ_TRY(lq_generator_new(&s->generator, s->model, lq_session_patch(s), n_ctx));
+    if (!s->generator)
+        LQ_TRY(lq_generator_new(&s->generator, s->model, lq_session_patch(s), n_ctx));
     *out = s->generator;
     return LQ_OK;
 }
@@ -136,16 +174,17 @@ static bool stream(const loquat_generate_options *o, const lq_str *out, size_t *
     return n == 0 || o->piece(o->ctx, rest, n);
 }
 
-lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n, const loquat_generate_options *options,
-                              lq_str *out) {
+lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n,
+                              const loquat_generate_options *options, lq_str *out) {
     const lq_sampling sampling = {options->temperature, options->top_p, options->seed};
     const int64_t max_new = options->max_new_tokens > 0 ? options->max_new_tokens : 128;
+    const int64_t room = s->model->hp.n_ctx_train;
     size_t sent = out->n;
     lq_generator *g;
-    LQ_TRY(lq_session_generator(s, n + max_new, &g));
+    LQ_TRY(lq_session_generator(s, max_new < room - n ? n + max_new : room, &g));
     LQ_TRY(lq_generator_prompt(g, ids, n));
     bool going = true;
-    for (int64_t i = 0; i < max_new && going; i++) {
+    for (int64_t i = 0; i < max_new && going && !lq_generator_full(g); i++) {
         int32_t id;
         LQ_TRY(lq_generator_next(g, &sampling, &id));
         if (lq_token_is_eog(s->model->tokenizer, id)) break;

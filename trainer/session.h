@@ -1,4 +1,5 @@
-/* A model as it would be deployed: base (or merged) GGUF plus adapters, or a run's output directory. */
+/* A model as it would be deployed: base (or merged) GGUF plus adapters, or a run's output
+ * directory. */
 #ifndef LOQUAT_SESSION_H
 #define LOQUAT_SESSION_H
 
@@ -21,8 +22,9 @@ const lq_patch *lq_session_patch(const loquat_model *s);   /* NULL without adapt
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out);
 /* The session's generator, with room for n_ctx tokens. */
 lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **out);
-/* Reads ids and generates until an end-of-generation token (not included), max_new tokens or a full context. */
-lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n, const loquat_generate_options *options,
-                              lq_str *out);
+/* Reads ids and generates until an end-of-generation token (not included), max_new tokens or a
+ * full context. */
+lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n,
+                              const loquat_generate_options *options, lq_str *out);
 
 #endif

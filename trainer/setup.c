@@ -7,8 +7,10 @@
 #include <fcntl.h>
 #include <math.h>
 #include <omp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- output directory --------------------------------------------------------------------------- */
@@ -46,6 +48,43 @@ static lq_status write_config(const lq_trainer *t) {
     if (status == LQ_OK) status = lq_write_file(path, lq_str_text(&text), text.n);
     lq_str_clear(&text);
     lq_free(path);
+    return status;
+}
+
+/* ---- when the run began ----------------------------------------------------------------------
+ * Templates may print the date: a run resumed on another day must see the day that it began on. */
+
+static lq_status read_started(int64_t *out, const char *path) {
+    char *text = NULL, *end;
+    size_t n;
+    LQ_TRY(lq_read_file(&text, &n, path));
+    const long long seconds = strtoll(text, &end, 10);
+    lq_status status = LQ_OK;
+    if (seconds > 0 && strcmp(end, "\n") == 0) *out = seconds;
+    else
+        status = lq_fail(LQ_EFORMAT, "%s: found '%.40s', wanted the seconds from 1970 to the run's "
+                         "start", path, text);
+    lq_free(text);
+    return status;
+}
+
+static lq_status choose_start(lq_trainer *t) {
+    const char *from = t->config->resume_from_checkpoint;
+    char *path = lq_path_join(t->output_dir, "started");
+    if (!path) return LQ_EMEM;
+    t->began = (int64_t)time(NULL);
+    const bool resumes = from && *from && lq_file_exists(path);
+    const lq_status status = resumes ? read_started(&t->began, path) : LQ_OK;
+    lq_free(path);
+    return status;
+}
+
+static lq_status write_started(const lq_trainer *t) {
+    char *path = lq_path_join(t->output_dir, "started");
+    char *text = lq_sprintf("%lld\n", (long long)t->began);
+    const lq_status status = path && text ? lq_write_file(path, text, strlen(text)) : LQ_EMEM;
+    lq_free(path);
+    lq_free(text);
     return status;
 }
 
@@ -190,7 +229,7 @@ static lq_status make_plain_patch(lq_trainer *t) {
 
 static lq_status open_data(lq_trainer *t) {
     const lq_config *c = t->config;
-    LQ_TRY(lq_prepare(&t->data, c, t->model->tokenizer));
+    LQ_TRY(lq_prepare(&t->data, c, t->model->tokenizer, t->began));
     const lq_loader_options options = {
         .micro_batch_size = c->micro_batch_size,
         .sequence_len = c->sequence_len,
@@ -251,11 +290,13 @@ static lq_status open_all(lq_trainer *t) {
         lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld", (long long)c->sequence_len,
                (long long)t->model->hp.n_ctx_train);
     lq_base_hash_start(&t->base_hash, t->model);
+    LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));
     LQ_TRY(open_adapter(t));
     LQ_TRY(open_optimizer(t));
     LQ_TRY(resume_or_start(t));
     LQ_TRY(write_config(t));
+    LQ_TRY(write_started(t));
     return lq_metrics_open(t);
 }
 

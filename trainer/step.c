@@ -12,11 +12,13 @@ bool lq_trainer_stop_asked(const lq_trainer *t) {
 /* The micro-batches of the coming step: accumulation, but never past the end of the run. */
 static int64_t batches_of_step(const lq_trainer *t) {
     const int64_t left = t->total_batches - t->at.batches;
-    return left < t->config->gradient_accumulation_steps ? left : t->config->gradient_accumulation_steps;
+    return left < t->config->gradient_accumulation_steps ? left
+                                                         : t->config->gradient_accumulation_steps;
 }
 
 static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
-    const uint64_t key = lq_random_key((uint64_t)t->config->seed, 0x7261696eu /* a stream of its own */);
+    const uint64_t key =
+        lq_random_key((uint64_t)t->config->seed, 0x7261696eu /* a stream of its own */);
     const int64_t n = batches_of_step(t);
     memset(t->adapter->grad, 0, (size_t)t->adapter->n_params * sizeof(float));
     for (int64_t i = 0; i < n; i++) {
@@ -38,30 +40,34 @@ static lq_status update(lq_trainer *t, int64_t labels) {
     const float scale = (float)((clip ? (double)max_norm / t->grad_norm : 1.0) / (double)labels);
     lq_scale(a->grad, a->n_params, scale);
     t->at.optim_step++;
-    lq_optim_step(t->rule, &t->optim, t->groups, t->n_groups, (float)t->learning_rate, t->at.optim_step,
-                  a->n_params, a->param, a->grad, t->state);
+    lq_optim_step(t->rule, &t->optim, t->groups, t->n_groups, (float)t->learning_rate,
+                  t->at.optim_step, a->n_params, a->param, a->grad, t->state);
     if (t->ema) lq_ema_update(t->ema, a->param, a->n_params, (float)t->config->ema_decay);
     return t->net_is_quantized ? lq_adapter_rebuild(a) : LQ_OK;
 }
 
-/* Counts a step whose loss or gradient cannot be used; an error once there are too many in a row. */
+/* Counts a step whose loss or gradient cannot be used; an error once there are too many in a row.
+ */
 static lq_status skip(lq_trainer *t, double loss) {
     t->at.skipped++;
     t->at.skipped_in_a_row++;
     lq_log(LQ_LOG_WARN, "step %lld: loss %g, gradient norm %g: the step is skipped (%lld in a row)",
            (long long)t->at.step + 1, loss, t->grad_norm, (long long)t->at.skipped_in_a_row);
     if (t->at.skipped_in_a_row < t->config->loss_watchdog_patience) return LQ_OK;
-    return lq_fail(LQ_ENONFINITE, "%lld steps in a row had a non-finite loss or gradient (step %lld); lower the learning "
-                   "rate (%g) or look at the data", (long long)t->at.skipped_in_a_row, (long long)t->at.step + 1,
-                   t->config->learning_rate);
+    return lq_fail(
+        LQ_ENONFINITE,
+        "%lld steps in a row had a non-finite loss or gradient (step %lld); lower the learning "
+        "rate (%g) or look at the data",
+        (long long)t->at.skipped_in_a_row, (long long)t->at.step + 1, t->config->learning_rate);
 }
 
 static lq_status watch(lq_trainer *t, double loss) {
     const double threshold = t->config->loss_watchdog_threshold;
     t->at.above_threshold = threshold > 0 && loss > threshold ? t->at.above_threshold + 1 : 0;
     if (threshold <= 0 || t->at.above_threshold < t->config->loss_watchdog_patience) return LQ_OK;
-    return lq_fail(LQ_EVALUE, "the loss was above loss_watchdog_threshold (%g) for %lld steps in a row", threshold,
-                   (long long)t->at.above_threshold);
+    return lq_fail(LQ_EVALUE,
+                   "the loss was above loss_watchdog_threshold (%g) for %lld steps in a row",
+                   threshold, (long long)t->at.above_threshold);
 }
 
 lq_status lq_train_step(lq_trainer *t) {
@@ -74,8 +80,9 @@ lq_status lq_train_step(lq_trainer *t) {
     }
     const double norm = lq_grad_norm(t->adapter->grad, t->adapter->n_params);
     t->grad_norm = loss.labels ? norm / (double)loss.labels : 0;
-    t->learning_rate = lq_learning_rate(t->schedule, t->config->learning_rate, t->config->cosine_min_lr_ratio,
-                                        t->at.step, t->warmup_steps, t->total_steps);
+    t->learning_rate =
+        lq_learning_rate(t->schedule, t->config->learning_rate, t->config->cosine_min_lr_ratio,
+                         t->at.step, t->warmup_steps, t->total_steps);
     lq_status outcome = LQ_OK;
     if (!isfinite(loss.nll) || !isfinite(t->grad_norm)) {
         outcome = skip(t, loss.nll / (double)loss.labels);

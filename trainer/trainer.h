@@ -1,5 +1,6 @@
-/* One training run: everything it holds, and the functions that move it. setup.c opens it, step.c is one
- * optimizer step, loop.c runs to the end, checkpoint.c saves and resumes, artifacts.c exports. */
+/* One training run: everything it holds, and the functions that move it. setup.c opens it,
+ * step.c is one optimizer step, loop.c runs to the end, checkpoint.c saves and resumes,
+ * artifacts.c exports. */
 #ifndef LOQUAT_TRAINER_H
 #define LOQUAT_TRAINER_H
 
@@ -34,7 +35,8 @@ typedef struct lq_position {
 typedef struct lq_trainer {
     lq_config *config;
     char *output_dir, *checkpoint_dir;
-    int lock;                          /* file descriptor of the output directory's lock; -1: none */
+    int64_t began;                     /* seconds since 1970, in output_dir/started, for templates */
+    int lock;                          /* descriptor of the output directory's lock; -1: none */
     lq_model *model;
     lq_base_hash base_hash;
     lq_prepared data;
@@ -52,7 +54,7 @@ typedef struct lq_trainer {
     const lq_schedule *schedule;
     float *state;                      /* rule->n_state * n_params */
     float *ema;                        /* n_params; NULL: off */
-    float *best;                       /* n_params: the best validated parameters; NULL until the first evaluation */
+    float *best;                       /* n_params: the best validated; NULL: no evaluation yet */
     float *kept;                       /* n_params scratch while others are being validated */
     int64_t total_batches, total_steps, steps_per_epoch, warmup_steps, quant_from_step;
     int64_t eval_every, save_every;    /* steps; 0: never */
@@ -69,7 +71,7 @@ void lq_trainer_close(lq_trainer *t);
 
 /* One optimizer step. LQ_EINTERRUPTED (nothing changed) when a stop was asked for. */
 lq_status lq_train_step(lq_trainer *t);
-/* Validates what would be shipped now (EMA if on), updates best and patience. *out_loss: mean nats. */
+/* Validates what would be shipped now (EMA if on), updates best and patience; mean nats. */
 lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
@@ -80,7 +82,8 @@ lq_status lq_trainer_use(lq_trainer *t, const float *param);
 
 /* ---- checkpoint.c ---- */
 lq_status lq_checkpoint_save(lq_trainer *t);
-/* path: a checkpoint, or "auto": the newest that can be read. LQ_OK with *resumed false: none there. */
+/* path: a checkpoint, or "auto": the newest that can be read. LQ_OK with *resumed false: none
+ * there. */
 lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed);
 /* Removes every checkpoint: a new run starts here. */
 lq_status lq_checkpoint_discard(const char *dir);
@@ -94,18 +97,26 @@ lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss);
 lq_status lq_metrics_sync(lq_trainer *t);
 
 /* ---- artifacts.c ---- */
-typedef struct lq_artifact { const char *kind, *type; char *path; char sha256[LQ_SHA256_HEX]; uint64_t bytes; } lq_artifact;
+typedef struct lq_artifact {
+    const char *kind, *type;
+    char *path;
+    char sha256[LQ_SHA256_HEX];
+    uint64_t bytes;
+} lq_artifact;
 typedef struct lq_artifacts { lq_artifact *a; int64_t n, cap; } lq_artifacts;
 void lq_artifacts_clear(lq_artifacts *l);
-/* Writes what the configuration asks for from the adapter's present state. types NULL: config->exports.quantize. */
-lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir, const char *const *types,
-                        int n_types, lq_artifacts *out);
+/* Writes what the configuration asks for from the adapter's present state. types NULL:
+ * config->exports.quantize. */
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir,
+                        const char *const *types, int n_types, lq_artifacts *out);
 
 /* ---- record.c: run.json ---- */
 json_t *lq_artifacts_json(const lq_artifacts *l);
-lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss, char **out_json);
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
+                          char **out_json);
 
 /* ---- shared by setup and export: the adapter that a configuration means ---- */
-lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c, bool plan_only);
+lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
+                                 bool plan_only);
 
 #endif

@@ -20,6 +20,10 @@ typedef struct lq_cpu {
     /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7; x - shift <= 0 is
      * expected, -inf gives 0. y may be x. */
     double (*exp_sum)(float *y, const float *x, float shift, int64_t n);
+    /* Attention backward: s becomes p = exp(s - shift), and dp becomes ds =
+     * p (dp - correction) scale (1 - (s inverse_cap)^2). */
+    void (*score_bwd)(float *s, float *dp, float shift, float correction, float scale,
+                      float inverse_cap, int64_t n);
     /* y = x * inv_rms * w */
     void (*rmsnorm)(float *y, const float *x, const float *w, float inv_rms, int64_t n);
     /* dx += inv_rms * (dy*w) + coefficient * x  */

@@ -134,6 +134,22 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
 }
 
+static void score_bwd(float *s, float *dp, float shift, float correction, float scale,
+                      float inverse_cap, int64_t n) {
+    const __m512 minus = _mm512_set1_ps(shift), less = _mm512_set1_ps(correction),
+                 by = _mm512_set1_ps(scale), cap = _mm512_set1_ps(inverse_cap),
+                 one = _mm512_set1_ps(1);
+    for (int64_t i = 0; i < n; i += LANES) {
+        const __mmask16 m = lanes(n - i);
+        const __m512 x = load(m, s + i), p = vexp(_mm512_sub_ps(x, minus));
+        const __m512 r = _mm512_mul_ps(x, cap), slope = _mm512_fnmadd_ps(r, r, one);
+        const __m512 d = _mm512_mul_ps(_mm512_mul_ps(p, _mm512_sub_ps(load(m, dp + i), less)),
+                                    _mm512_mul_ps(by, slope));
+        store(s + i, m, p);
+        store(dp + i, m, d);
+    }
+}
+
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 static void axpy(float *y, float alpha, const float *x, int64_t n) {
@@ -295,6 +311,7 @@ const lq_cpu lq_cpu_avx512 = {
     .sum_squares = sum_squares,
     .dot3 = dot3,
     .exp_sum = exp_sum,
+    .score_bwd = score_bwd,
     .rmsnorm = rmsnorm,
     .rmsnorm_bwd = rmsnorm_bwd,
     .silu_mul = silu_mul,

@@ -52,6 +52,15 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return sum;
 }
 
+static void score_bwd(float *s, float *dp, float shift, float correction, float scale,
+                      float inverse_cap, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float r = s[i] * inverse_cap;
+        s[i] = expf(s[i] - shift);
+        dp[i] = s[i] * (dp[i] - correction) * scale * (1 - r * r);
+    }
+}
+
 static void rmsnorm(float *y, const float *x, const float *w, float inv_rms, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * inv_rms * w[i];
 }
@@ -128,6 +137,7 @@ const lq_cpu lq_cpu_ref = {
     .sum_squares = sum_squares,
     .dot3 = dot3,
     .exp_sum = exp_sum,
+    .score_bwd = score_bwd,
     .rmsnorm = rmsnorm,
     .rmsnorm_bwd = rmsnorm_bwd,
     .silu_mul = silu_mul,

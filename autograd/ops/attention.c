@@ -209,23 +209,20 @@ typedef struct head_grad {
     int64_t kv_ld;                  /* of dk and dv */
 } head_grad;
 
-/* p from s; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
+/* s becomes p; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
 static void score_gradient(const job *j, const block *b, const float *lse, const float *correction,
-                           const float *s, float *p, float *dp) {
-    const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0,
-                scale = j->attr->scale;
+                           float *s, float *dp) {
+    const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
     for (int64_t i = 0; i < b->n; i++) {
-        const float *const s_row = s + i * BK;
-        float *const p_row = p + i * BK, *const d_row = dp + i * BK;
+        float *const rows[] = {s + i * BK, dp + i * BK};
         int64_t begin, end;
         visible(j, b, i, &begin, &end);
-        exp_row(p_row, s_row, lse[(b->t + i) * j->attr->n_head], begin, end, b->m);
-        memset(d_row, 0, (size_t)begin * sizeof *d_row);
-        memset(d_row + end, 0, (size_t)(b->m - end) * sizeof *d_row);
-#pragma omp simd
-        for (int64_t c = begin; c < end; c++) {
-            const float r = s_row[c] * inverse_cap;
-            d_row[c] = p_row[c] * (d_row[c] - correction[i]) * scale * (1 - r * r);
+        lq_cpu_kernels()->score_bwd(rows[0] + begin, rows[1] + begin,
+                                    lse[(b->t + i) * j->attr->n_head], correction[i],
+                                    j->attr->scale, inverse_cap, end - begin);
+        for (int r = 0; r < 2; r++) {
+            memset(rows[r], 0, (size_t)begin * sizeof(float));
+            memset(rows[r] + end, 0, (size_t)(b->m - end) * sizeof(float));
         }
     }
 }
@@ -233,11 +230,11 @@ static void score_gradient(const job *j, const block *b, const float *lse, const
 static void backward_block(const job *j, const block *b, const head_grad *g,
                            const float *correction) {
     const int64_t d = j->attr->head_dim;
-    float s[BQ * BK], p[BQ * BK], ds[BQ * BK];
+    float p[BQ * BK], ds[BQ * BK];
     const lq_mat dout = {g->dout + b->t * j->q_ld, j->q_ld, false};
-    make_scores(j, b, s);
+    make_scores(j, b, p);
     lq_gemm_serial(ds, BK, 0, 1, dout, (lq_mat){b->v, j->kv_ld, true}, b->n, b->m, d);
-    score_gradient(j, b, g->lse, correction, s, p, ds);
+    score_gradient(j, b, g->lse, correction, p, ds);
     if (g->dv)
         lq_gemm_serial(g->dv + b->key * g->kv_ld, g->kv_ld, 1, 1, (lq_mat){p, BK, true}, dout, b->m,
                        d, b->n);

@@ -2,22 +2,26 @@
 #include "args.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *grow(void *list, size_t n, size_t size) {
-    void *p = realloc(list, (n + 1) * size);
-    if (!p) {
+#define ID_SEPARATORS " \t\r\n,[]"
+#define LATER "not supported by this version yet"
+
+void *args_resize(void *p, size_t n, size_t size) {
+    void *out = reallocarray(p, n ? n : 1, size);
+    if (!out) {
         fprintf(stderr, "loquat: out of memory\n");
         exit(EXIT_FAILED);
     }
-    return p;
+    return out;
 }
 
 static void push(arg_list *l, const char *value) {
-    l->v = grow((void *)l->v, l->n, sizeof *l->v);
+    l->v = args_resize((void *)l->v, l->n + 1, sizeof *l->v);
     l->v[l->n++] = value;
 }
 
@@ -39,7 +43,7 @@ int args_failed(loquat_status status) {
 }
 
 static bool same_name(const char *option, size_t n, const char *name) {
-    if (strlen(name) != n) return false;
+    if (n == 0 || strlen(name) != n) return false;
     for (size_t i = 0; i < n; i++)
         if ((option[i] == '_' ? '-' : option[i]) != name[i]) return false;
     return true;
@@ -51,27 +55,55 @@ static const arg_option *find(const arg_option *options, const char *name, size_
     return NULL;
 }
 
+/* The option that shares most letters from the start with a mistyped one; NULL below three. */
+static const arg_option *probably(const arg_option *options, const char *name) {
+    const arg_option *best = NULL;
+    size_t longest = 2;
+    for (const arg_option *o = options; o->name; o++) {
+        size_t n = 0;
+        while (name[n] && name[n] == o->name[n]) n++;
+        if (n > longest) {
+            longest = n;
+            best = o;
+        }
+    }
+    return best;
+}
+
+static void print_unknown(const arg_verb *verb, const arg_option *options, const char *name) {
+    const arg_option *meant = probably(options, name);
+    fprintf(stderr, "loquat %s: unknown option --%s", verb->name, name);
+    if (meant) fprintf(stderr, "; did you mean --%s?\n", meant->name);
+    else fprintf(stderr, "; see loquat %s --help\n", verb->name);
+}
+
 static bool store(const arg_option *o, const char *value) {
     char *end = NULL;
+    double number = 0;
     errno = 0;
-    if (o->kind == ARG_TEXT) *(const char **)o->out = value;
-    else if (o->kind == ARG_LIST) push(o->out, value);
-    else if (o->kind == ARG_INT) *(int64_t *)o->out = strtoll(value, &end, 10);
-    else if (o->kind == ARG_REAL) *(double *)o->out = strtod(value, &end);
-    if (end && (*end || end == value || errno)) {
-        fprintf(stderr, "loquat: --%s: found '%s', wanted a %s\n", o->name, value,
-                o->kind == ARG_INT ? "whole number" : "number");
-        return false;
+    if (o->kind == ARG_TEXT) {
+        *(const char **)o->out = value;
+    } else if (o->kind == ARG_LIST) {
+        push(o->out, value);
+    } else if (o->kind == ARG_INT) {
+        number = (double)(*(int64_t *)o->out = strtoll(value, &end, 10));
+    } else {
+        number = *(double *)o->out = strtod(value, &end);
     }
-    return true;
+    if (!end || (!*end && end != value && !errno && isfinite(number) && number >= 0)) return true;
+    fprintf(stderr, "loquat: --%s: found '%s', wanted a %s of 0 or more\n", o->name, value,
+            o->kind == ARG_INT ? "whole number" : "number");
+    return false;
 }
 
 static void print_options(const arg_option *options) {
+    static const char *const value[] = {
+        [ARG_FLAG] = "", [ARG_TEXT] = " TEXT", [ARG_INT] = " N", [ARG_REAL] = " X",
+        [ARG_LIST] = " TEXT", [ARG_LATER] = ""};
     for (const arg_option *o = options; o->name; o++) {
-        const char *value = o->kind == ARG_FLAG ? "" : o->kind == ARG_INT ? " N" : o->kind == ARG_REAL ? " X" : " ...";
         char left[64];
-        snprintf(left, sizeof left, "--%s%s", o->name, value);
-        printf("  %-30s %s\n", left, o->help);
+        snprintf(left, sizeof left, "--%s%s", o->name, value[o->kind]);
+        if (*o->name) printf("  %-30s %s\n", left, o->kind == ARG_LATER ? LATER : o->help);
     }
 }
 
@@ -81,15 +113,19 @@ static void print_help(const arg_verb *verb, const arg_option *options, const ar
     print_options(common);
     if (!verb->takes_config_keys) return;
     char *text = NULL;
-    if (loquat_config_help(&text) == LOQUAT_OK) printf("\nEvery key of the configuration, as --KEY VALUE:\n\n%s", text);
+    if (loquat_config_help(&text) == LOQUAT_OK)
+        printf("\nEvery key of the configuration, as --KEY VALUE:\n\n%s", text);
     loquat_free(text);
 }
 
-static bool is_boolean(const char *text) { return strcmp(text, "true") == 0 || strcmp(text, "false") == 0; }
+static bool is_boolean(const char *text) {
+    return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+}
 
-/* The value of the option at argv[*i]: after its '=', or the next argument; NULL for a flag without one. */
-static bool take_value(const arg_verb *verb, const char *name, char *equals, bool required, int argc, char **argv, int *i,
-                       const char **value) {
+/* The value of the option at argv[*i]: after its '=', or the next argument; NULL for a flag
+ * without one. */
+static bool take_value(const arg_verb *verb, const char *name, char *equals, bool required,
+                       int argc, char **argv, int *i, const char **value) {
     *value = equals;
     if (equals) return true;
     const char *next = *i + 1 < argc ? argv[*i + 1] : NULL;
@@ -102,14 +138,18 @@ static bool take_value(const arg_verb *verb, const char *name, char *equals, boo
 }
 
 /* One `--name[=value]`; *i moves past its value. */
-static bool take_option(const arg_verb *verb, const arg_option *options, const arg_option *common, int argc,
-                        char **argv, int *i, arg_result *out) {
+static bool take_option(const arg_verb *verb, const arg_option *options, const arg_option *common,
+                        int argc, char **argv, int *i, arg_result *out) {
     char *name = argv[*i] + 2, *equals = strchr(name, '=');
     if (equals) *equals++ = 0;
     const arg_option *o = find(options, name, strlen(name));
     if (!o) o = find(common, name, strlen(name));
     if (!o && !verb->takes_config_keys) {
-        fprintf(stderr, "loquat %s: unknown option --%s; see loquat %s --help\n", verb->name, name, verb->name);
+        print_unknown(verb, options, name);
+        return false;
+    }
+    if (o && o->kind == ARG_LATER) {
+        fprintf(stderr, "loquat %s: --%s is " LATER "\n", verb->name, o->name);
         return false;
     }
     if (o && o->kind == ARG_FLAG) {
@@ -119,32 +159,36 @@ static bool take_option(const arg_verb *verb, const arg_option *options, const a
     }
     bool required = true;
     const char *value;
-    if (!o) loquat_config_is_key(name, &required); /* an unknown key is reported with all other mistakes */
+    if (!o) loquat_config_is_key(name, &required); /* an unknown one is reported with the others */
     if (!take_value(verb, name, equals, required, argc, argv, i, &value)) return false;
     if (o) return store(o, value);
-    out->settings = grow(out->settings, out->n_settings, sizeof *out->settings);
+    out->settings = args_resize(out->settings, out->n_settings + 1, sizeof *out->settings);
     out->settings[out->n_settings++] = (loquat_setting){name, value ? value : "true"};
     return true;
 }
 
-bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char **argv, size_t min, size_t max,
-                arg_result *out, int *exit_status) {
-    bool help = false;
+bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char **argv, size_t min,
+                size_t max, arg_result *out, int *exit_status) {
+    bool help = false, options_end = false;
     *out = (arg_result){0};
     const arg_option common[] = {
-        {"json", ARG_FLAG, &out->common.json, "one JSON object on stdout and nothing else there"},
+        {verb->has_json ? "json" : "", ARG_FLAG, &out->common.json,
+         "one JSON object on stdout and nothing else there"},
         {"quiet", ARG_FLAG, &out->common.quiet, "only errors on stderr"},
         {"verbose", ARG_FLAG, &out->common.verbose, "also debugging messages"},
         {"help", ARG_FLAG, &help, "this text"},
         /* where a configuration is read, these two are keys of it */
-        {verb->takes_config_keys ? NULL : "threads", ARG_INT, &out->common.threads, "CPU threads (default: all cores)"},
-        {"device", ARG_TEXT, &out->common.device, "cpu"},
+        {verb->takes_config_keys ? "" : "threads", ARG_INT, &out->common.threads,
+         "CPU threads (default: all cores)"},
+        {verb->takes_config_keys ? "" : "device", ARG_TEXT, &out->common.device, "cpu"},
         {NULL, ARG_FLAG, NULL, NULL},
     };
     *exit_status = EXIT_USAGE;
     for (int i = 0; i < argc; i++) {
-        if (strcmp(argv[i], "-h") == 0) help = true;
-        else if (strncmp(argv[i], "--", 2) != 0 || !argv[i][2]) push(&out->positional, argv[i]);
+        const bool option = !options_end && strncmp(argv[i], "--", 2) == 0;
+        if (option && !argv[i][2]) options_end = true;
+        else if (!options_end && strcmp(argv[i], "-h") == 0) help = true;
+        else if (!option) push(&out->positional, argv[i]);
         else if (!take_option(verb, options, common, argc, argv, &i, out)) return false;
     }
     if (help) {
@@ -156,16 +200,24 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
         fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
         return false;
     }
-    if (out->common.device && strcmp(out->common.device, "cpu") != 0 && strcmp(out->common.device, "auto") != 0) {
+    if (out->common.device && strcmp(out->common.device, "cpu") != 0 &&
+        strcmp(out->common.device, "auto") != 0) {
         fprintf(stderr, "loquat: --device: found '%s', this build has cpu\n", out->common.device);
         return false;
     }
-    if (out->common.threads < 0) {
-        fprintf(stderr, "loquat: --threads: found %lld, wanted 0 or more\n", (long long)out->common.threads);
+    if (out->common.threads > INT_MAX) {
+        fprintf(stderr, "loquat: --threads: found %lld\n", (long long)out->common.threads);
         return false;
     }
     if (out->common.threads) loquat_set_threads((int)out->common.threads);
     return true;
+}
+
+int args_print(loquat_status status, char *text) {
+    if (status != LOQUAT_OK) return args_failed(status);
+    fputs(text, stdout);
+    loquat_free(text);
+    return EXIT_DONE;
 }
 
 bool args_lora(const char *text, char **path, float *scale) {
@@ -178,4 +230,22 @@ bool args_lora(const char *text, char **path, float *scale) {
     }
     *path = strndup(text, equals ? (size_t)(equals - text) : strlen(text));
     return *path != NULL;
+}
+
+bool args_ids(const char *text, int32_t **ids, size_t *n) {
+    *ids = args_resize(NULL, strlen(text) / 2 + 1, sizeof **ids); /* a digit and what parts it */
+    *n = 0;
+    for (const char *p = text + strspn(text, ID_SEPARATORS); *p; p += strspn(p, ID_SEPARATORS)) {
+        char *end;
+        const long id = strtol(p, &end, 10);
+        if (end == p || id < 0 || id > INT32_MAX) {
+            fprintf(stderr, "loquat: found '%.20s', wanted token ids\n", p);
+            free(*ids);
+            *ids = NULL;
+            return false;
+        }
+        (*ids)[(*n)++] = (int32_t)id;
+        p = end;
+    }
+    return true;
 }

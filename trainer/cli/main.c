@@ -3,34 +3,63 @@
 #include "verbs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+/* name, usage, summary, takes configuration keys, has --json */
 static const arg_verb verbs[] = {
-    {"train", "RUN.yaml [--KEY VALUE]...", "Fine-tune a frozen base model and export what was validated.", true, verb_train},
-    {"preprocess", "RUN.yaml [--debug [N]] [--KEY VALUE]...", "Tokenize and cache the data; show what training will see.", true,
-     verb_preprocess},
-    {"plan", "RUN.yaml [--json] [--KEY VALUE]...", "Memory and steps of a run, before anything is loaded.", true, verb_plan},
-    {"evaluate", "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]]",
-     "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a reference.", false,
-     verb_evaluate},
-    {"chat", "MODEL [--lora NAME=FILE[=SCALE]]... [--prompt TEXT]", "Talk to a model, a merged model, or a base with adapters.",
-     false, verb_chat},
-    {"tokenize", "MODEL [--file F | TEXT] [--ids] | MODEL --messages FILE.jsonl [--json]", "Tokens as the model sees them.",
-     false, verb_tokenize},
-    {"logits", "MODEL [--lora FILE[=SCALE]]... --ids \"1 2 3\" --output F.npy", "Logits as a NumPy file.", false, verb_logits},
-    {"merge", "MODEL --lora FILE[=SCALE]... --output F.gguf [--type Q4_0]", "Base and adapters into one GGUF.", false, verb_merge},
-    {"export", "RUN_DIR [--quantize TYPE]...", "A run's artefacts again, from its best checkpoint.", false, verb_export},
-    {"inspect", "FILE [--json]", "What a model or adapter really is.", false, verb_inspect},
+    {"train", "RUN.yaml [--KEY VALUE]...",
+     "Fine-tune a frozen base model and export what was validated.", true, true, verb_train},
+    {"preprocess", "RUN.yaml [--debug [--show N]] [--KEY VALUE]...",
+     "Tokenize and cache the data; show what training will see.", true, false, verb_preprocess},
+    {"plan", "RUN.yaml [--json] [--KEY VALUE]...",
+     "Memory and steps of a run, before anything is loaded.", true, true, verb_plan},
+    {"evaluate",
+     "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]]",
+     "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a "
+     "reference.",
+     false, true, verb_evaluate},
+    {"chat", "MODEL [--lora NAME=FILE[=SCALE]]... [--prompt TEXT]",
+     "Talk to a model, a merged model, or a base with adapters.", false, false, verb_chat},
+    {"tokenize", "MODEL [--file F | TEXT] [--ids] | MODEL --messages FILE.jsonl [--json]",
+     "Tokens as the model sees them.", false, true, verb_tokenize},
+    {"logits", "MODEL [--lora FILE[=SCALE]]... --ids \"1 2 3\" --output F.npy",
+     "Logits as a NumPy file.", false, false, verb_logits},
+    {"merge", "MODEL --lora FILE[=SCALE]... --output F.gguf [--type Q4_0]",
+     "Base and adapters into one GGUF.", false, false, verb_merge},
+    {"export", "RUN_DIR [--quantize TYPE]...", "A run's artefacts again, from its best checkpoint.",
+     false, true, verb_export},
+    {"quantize", "", "", false, false, NULL},
+    {"imatrix", "", "", false, false, NULL},
+    {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
 };
+
+static const arg_verb *find_verb(const char *name) {
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
+        if (strcmp(name, verbs[i].name) == 0) return &verbs[i];
+    return NULL;
+}
 
 static void print_usage(FILE *f) {
     fprintf(f, "usage: loquat VERB ...\n\n");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        fprintf(f, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
+        if (verbs[i].run) fprintf(f, "  %-11s %s\n", verbs[i].name, verbs[i].summary);
     fprintf(f, "\nloquat VERB --help says more; loquat --version prints the version.\n");
 }
 
+/* OpenMP threads that wait spin for milliseconds by default. Where another process wants the cores
+ * as well, the spinning threads keep the working ones from running, and training becomes ten times
+ * slower. The runtime reads its settings when it is loaded, so the program starts itself once more
+ * without the spin, unless the user has chosen. */
+static void wait_asleep(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
+    if (setenv("GOMP_SPINCOUNT", "0", 1) == 0) execv("/proc/self/exe", argv);
+    /* still here: no /proc; go on as things are */
+}
+
 int main(int argc, char **argv) {
+    wait_asleep(argv);
     if (argc < 2) {
         print_usage(stderr);
         return EXIT_USAGE;
@@ -39,13 +68,23 @@ int main(int argc, char **argv) {
         printf("loquat %s\n", loquat_version());
         return EXIT_DONE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         print_usage(stdout);
         return EXIT_DONE;
     }
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strcmp(argv[1], verbs[i].name) == 0) return verbs[i].run(&verbs[i], argc - 2, argv + 2);
-    fprintf(stderr, "loquat: unknown verb '%s'\n", argv[1]);
-    print_usage(stderr);
-    return EXIT_USAGE;
+    const arg_verb *verb = find_verb(argv[1]);
+    if (!verb) {
+        fprintf(stderr, "loquat: unknown verb '%s'\n", argv[1]);
+        print_usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (!verb->run) {
+        fprintf(stderr, "loquat: %s is not supported by this version yet\n", verb->name);
+        return EXIT_USAGE;
+    }
+    const int exit_status = verb->run(verb, argc - 2, argv + 2);
+    if (fflush(stdout) == 0 && !ferror(stdout)) return exit_status;
+    fprintf(stderr, "loquat: standard output could not be written\n");
+    return exit_status == EXIT_DONE ? EXIT_FAILED : exit_status;
 }

@@ -43,8 +43,8 @@ static void draw_bar(const loquat_progress *p) {
     memset(bar, '#', (size_t)(full < WIDTH ? full : WIDTH));
     bar[WIDTH] = 0;
     format_seconds(left, p->seconds_left);
-    fprintf(stderr, "\r\033[K[%s] %lld/%lld  loss %.4f  %.0f tok/s  %s left", bar, (long long)p->step,
-            (long long)p->total_steps, p->loss, p->tokens_per_second, left);
+    fprintf(stderr, "\r\033[K[%s] %lld/%lld  loss %.4f  %.0f tok/s  %s left", bar,
+            (long long)p->step, (long long)p->total_steps, p->loss, p->tokens_per_second, left);
     fflush(stderr);
     bar_shown = true;
 }
@@ -55,22 +55,25 @@ void cli_progress(void *ctx, const loquat_progress *p) {
     const bool terminal = isatty(STDERR_FILENO);
     if (!isnan(p->eval_loss)) {
         clear_bar();
-        fprintf(stderr, "step %lld/%lld  eval_loss %.4f\n", (long long)p->step, (long long)p->total_steps, p->eval_loss);
+        fprintf(stderr, "step %lld/%lld  eval_loss %.4f\n", (long long)p->step,
+                (long long)p->total_steps, p->eval_loss);
     } else if (terminal) {
         draw_bar(p);
     } else if (p->logged) {
         char left[32];
         format_seconds(left, p->seconds_left);
-        fprintf(stderr, "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  grad_norm %.3g  %.0f tok/s  %s left\n",
-                (long long)p->step, (long long)p->total_steps, p->epoch, p->loss, p->learning_rate, p->grad_norm,
-                p->tokens_per_second, left);
+        fprintf(
+            stderr,
+            "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  grad_norm %.3g  %.0f tok/s  %s left\n",
+            (long long)p->step, (long long)p->total_steps, p->epoch, p->loss, p->learning_rate,
+            p->grad_norm, p->tokens_per_second, left);
     }
 }
 
 void cli_progress_end(void) { clear_bar(); }
 
 static void on_interrupt(int signal_number) {
-    static const char note[] = "\nstopping after this micro-batch; Ctrl-C again ends at once\n";
+    static const char note[] = "\nstopping; once more ends at once\n";
     (void)signal_number;
     if (interrupts++) _exit(EXIT_INTERRUPTED);
     if (write(STDERR_FILENO, note, sizeof note - 1) < 0) _exit(EXIT_INTERRUPTED);

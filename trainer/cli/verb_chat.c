@@ -2,6 +2,7 @@
 #include "progress.h"
 #include "verbs.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ typedef struct chat {
     const char *model_path, *system;
     voice *voices;               /* [0] is the model as it stands, without adapter */
     size_t n_voices, current;
-    char *messages;              /* JSON array text without the closing bracket; NULL: plain text, no template */
+    json_t *messages;            /* [{"role", "content"}...], what the chat template gets */
     loquat_generate_options generate;
 } chat;
 
@@ -46,70 +47,49 @@ static loquat_model *open_voice(chat *c) {
     voice *v = &c->voices[c->current];
     if (v->model) return v->model;
     const loquat_lora lora = {v->path, v->scale};
-    if (loquat_model_open(&v->model, c->model_path, &lora, v->path ? 1 : 0) == LOQUAT_OK) return v->model;
+    if (loquat_model_open(&v->model, c->model_path, &lora, v->path ? 1 : 0) == LOQUAT_OK)
+        return v->model;
     fprintf(stderr, "loquat: %s\n", loquat_error());
     return NULL;
 }
 
-/* ---- messages as JSON text ------------------------------------------------------------------------ */
+/* ---- messages ----------------------------------------------------------------------------- */
 
-static void append_json_string(char **json, const char *text) {
-    const size_t n = strlen(*json);
-    char *out = realloc(*json, n + 6 * strlen(text) + 3), *p;
-    if (!out) exit(EXIT_FAILED);
-    *json = out;
-    p = out + n;
-    *p++ = '"';
-    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
-        if (*s == '"' || *s == '\\') *p++ = '\\', *p++ = (char)*s;
-        else if (*s < 0x20) p += sprintf(p, "\\u%04x", *s);
-        else *p++ = (char)*s;
-    }
-    *p++ = '"';
-    *p = 0;
+static bool add_message(chat *c, const char *role, const char *content) {
+    json_t *message = json_pack("{s:s, s:s}", "role", role, "content", content);
+    if (json_array_append_new(c->messages, message) == 0) return true;
+    fprintf(stderr, "loquat: the %s message is not UTF-8\n", role);
+    return false;
 }
 
-static void append_text(char **json, const char *text) {
-    char *out = realloc(*json, strlen(*json) + strlen(text) + 1);
-    if (!out) exit(EXIT_FAILED);
-    *json = strcat(out, text);
-}
-
-static void add_message(chat *c, const char *role, const char *content) {
-    append_text(&c->messages, strcmp(c->messages, "[") == 0 ? "{\"role\":" : ",{\"role\":");
-    append_json_string(&c->messages, role);
-    append_text(&c->messages, ",\"content\":");
-    append_json_string(&c->messages, content);
-    append_text(&c->messages, "}");
-}
-
-static void reset(chat *c) {
-    free(c->messages);
-    c->messages = strdup("[");
-    if (!c->messages) exit(EXIT_FAILED);
-    if (c->system) add_message(c, "system", c->system);
+static bool reset(chat *c) {
+    json_decref(c->messages);
+    c->messages = json_array();
+    return !c->system || add_message(c, "system", c->system);
 }
 
 /* One turn. The answer is printed as it comes and joins the conversation. */
 static int answer(chat *c, const char *text) {
     loquat_model *m = open_voice(c);
     if (!m) return EXIT_FAILED;
+    const bool chats = loquat_model_chats(m);
     char *reply = NULL, *messages = NULL;
-    if (loquat_model_chats(m)) {
-        add_message(c, "user", text);
-        messages = strdup(c->messages);
+    if (chats) {
+        if (!add_message(c, "user", text)) return EXIT_FAILED;
+        messages = json_dumps(c->messages, 0);
         if (!messages) return EXIT_FAILED;
-        append_text(&messages, "]");
     }
     const loquat_status status = loquat_generate(m, messages, text, &c->generate, &reply);
     free(messages);
     putchar('\n');
-    if (status == LOQUAT_OK && loquat_model_chats(m)) add_message(c, "assistant", reply);
+    int exit_status = status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
+    if (status == LOQUAT_OK && chats && !add_message(c, "assistant", reply))
+        exit_status = EXIT_FAILED;
     loquat_free(reply);
-    return status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
+    return exit_status;
 }
 
-/* ---- the conversation -------------------------------------------------------------------------------- */
+/* ---- the conversation ------------------------------------------------------------------------ */
 
 static void swap(chat *c, const char *name) {
     for (size_t i = 0; i < c->n_voices; i++)
@@ -151,11 +131,11 @@ static int converse(chat *c) {
 }
 
 static bool open_voices(chat *c, const arg_list *loras) {
-    c->voices = calloc(loras->n + 1, sizeof *c->voices);
-    if (!c->voices || !(c->voices[0].name = strdup("none"))) return false;
-    c->n_voices = 1;
+    c->voices = args_resize(NULL, loras->n + 1, sizeof *c->voices);
+    c->voices[c->n_voices++] = (voice){.name = strdup("none")};
     for (size_t i = 0; i < loras->n; i++) {
-        if (!parse_voice(&c->voices[c->n_voices++], loras->v[i])) return false;
+        c->voices[c->n_voices++] = (voice){0};
+        if (!parse_voice(&c->voices[i + 1], loras->v[i])) return false;
     }
     c->current = loras->n > 0; /* the first adapter given is the one that speaks first */
     return true;
@@ -168,7 +148,7 @@ static void close_chat(chat *c) {
         free(c->voices[i].path);
     }
     free(c->voices);
-    free(c->messages);
+    json_decref(c->messages);
 }
 
 int verb_chat(const arg_verb *verb, int argc, char **argv) {
@@ -177,7 +157,8 @@ int verb_chat(const arg_verb *verb, int argc, char **argv) {
     const char *prompt = NULL;
     int64_t seed = 0;
     const arg_option options[] = {
-        {"lora", ARG_LIST, &loras, "adapter NAME=FILE[=SCALE]; may be repeated, /adapter NAME swaps"},
+        {"lora", ARG_LIST, &loras,
+         "adapter NAME=FILE[=SCALE]; may be repeated, /adapter NAME swaps"},
         {"system", ARG_TEXT, (void *)&c.system, "system message"},
         {"temperature", ARG_REAL, &c.generate.temperature, "0 (default): greedy"},
         {"top-p", ARG_REAL, &c.generate.top_p, "nucleus sampling"},
@@ -193,8 +174,7 @@ int verb_chat(const arg_verb *verb, int argc, char **argv) {
         cli_catch_interrupts();
         c.generate.seed = (uint64_t)seed;
         c.model_path = args.positional.v[0];
-        reset(&c);
-        if (!open_voices(&c, &loras)) exit_status = EXIT_USAGE;
+        if (!reset(&c) || !open_voices(&c, &loras)) exit_status = EXIT_USAGE;
         else if (!open_voice(&c)) exit_status = EXIT_FAILED;
         else exit_status = prompt ? answer(&c, prompt) : converse(&c);
     }

@@ -8,14 +8,14 @@
 #include <string.h>
 
 bool lora_args_parse(lora_args *out, const arg_list *list) {
-    *out = (lora_args){calloc(list->n + 1, sizeof *out->v), 0};
-    for (size_t i = 0; out->v && i < list->n; i++) {
+    *out = (lora_args){args_resize(NULL, list->n, sizeof *out->v), 0};
+    for (size_t i = 0; i < list->n; i++) {
         char *path;
         float scale;
         if (!args_lora(list->v[i], &path, &scale)) return false;
         out->v[out->n++] = (loquat_lora){path, scale};
     }
-    return out->v != NULL;
+    return true;
 }
 
 void lora_args_clear(lora_args *l) {
@@ -23,7 +23,8 @@ void lora_args_clear(lora_args *l) {
     free(l->v);
 }
 
-static loquat_status open_model(loquat_model **out, const char *path, const arg_list *list, int *exit_status) {
+static loquat_status open_model(loquat_model **out, const char *path, const arg_list *list,
+                                int *exit_status) {
     lora_args loras;
     *out = NULL;
     loquat_status status = LOQUAT_EVALUE;
@@ -36,26 +37,28 @@ static loquat_status open_model(loquat_model **out, const char *path, const arg_
     return status;
 }
 
-static int print_text(loquat_status status, char *text) {
-    if (status == LOQUAT_OK) fputs(text, stdout);
-    loquat_free(text);
-    return status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
-}
-
 int verb_evaluate(const arg_verb *verb, int argc, char **argv) {
     loquat_evaluate_options o = {0};
     arg_list loras = {0};
     const arg_option options[] = {
         {"lora", ARG_LIST, &loras, "adapter FILE[=SCALE], applied on top; may be repeated"},
-        {"perplexity", ARG_TEXT, (void *)&o.perplexity, "score this text file by llama-perplexity's protocol"},
+        {"perplexity", ARG_TEXT, (void *)&o.perplexity,
+         "score this text file by llama-perplexity's protocol"},
         {"ctx-size", ARG_INT, &o.ctx_size, "tokens per chunk (512)"},
         {"chunks", ARG_INT, &o.chunks, "score only the first N chunks"},
-        {"save-all-logits", ARG_TEXT, (void *)&o.save_all_logits, "write llama-perplexity's logits file"},
+        {"save-all-logits", ARG_TEXT, (void *)&o.save_all_logits,
+         "write llama-perplexity's logits file"},
         {"kl-divergence-base", ARG_TEXT, (void *)&o.kl_divergence_base, "compare with such a file"},
         {"data", ARG_TEXT, (void *)&o.data, "masked loss and accuracy on a JSONL file"},
-        {"exact-match", ARG_FLAG, &o.exact_match, "also generate the answers of --data and compare"},
+        {"exact-match", ARG_FLAG, &o.exact_match,
+         "also generate the answers of --data and compare"},
         {"max-new-tokens", ARG_INT, &o.max_new_tokens, "longest answer of --exact-match (128)"},
-        {"predictions", ARG_TEXT, (void *)&o.predictions, "write what --exact-match generated, as JSONL"},
+        {"predictions", ARG_TEXT, (void *)&o.predictions,
+         "write what --exact-match generated, as JSONL"},
+        {"reference", ARG_LATER, NULL, NULL},
+        {"activation-dtype", ARG_LATER, NULL, NULL},
+        {"cache-type-k", ARG_LATER, NULL, NULL},
+        {"cache-type-v", ARG_LATER, NULL, NULL},
         {0},
     };
     arg_result args;
@@ -67,7 +70,7 @@ int verb_evaluate(const arg_verb *verb, int argc, char **argv) {
         if (open_model(&m, args.positional.v[0], &loras, &exit_status) == LOQUAT_OK) {
             char *text = NULL;
             const loquat_status status = loquat_evaluate(m, &o, &text);
-            exit_status = print_text(status, text);
+            exit_status = args_print(status, text);
         }
         loquat_model_close(m);
     }
@@ -76,37 +79,20 @@ int verb_evaluate(const arg_verb *verb, int argc, char **argv) {
     return exit_status;
 }
 
-/* ---- logits ----------------------------------------------------------------------------------- */
-
-static bool parse_ids(const char *text, int32_t **ids, size_t *n) {
-    *ids = calloc(strlen(text) / 2 + 1, sizeof **ids);
-    *n = 0;
-    for (const char *p = text; *ids && *p;) {
-        char *end;
-        const long id = strtol(p, &end, 10);
-        if (end == p) {
-            if (*p != ' ' && *p != ',' && *p != '\n' && *p != '\t') {
-                fprintf(stderr, "loquat: --ids: found '%s', wanted token ids\n", p);
-                return false;
-            }
-            p++;
-            continue;
-        }
-        (*ids)[(*n)++] = (int32_t)id;
-        p = end;
-    }
-    return *ids != NULL;
-}
+/* ---- logits ---------------------------------------------------------------------------------- */
 
 /* NumPy's .npy version 1.0: magic, header length, a Python dict padded to 64 bytes, the numbers. */
 static bool write_npy(const char *path, const float *data, size_t rows, size_t cols) {
     char dict[118];
-    const int n = snprintf(dict, sizeof dict, "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, cols);
+    const int n =
+        snprintf(dict, sizeof dict,
+                 "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", rows, cols);
     memset(dict + n, ' ', sizeof dict - (size_t)n);
     dict[sizeof dict - 1] = '\n';
     const unsigned char head[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, sizeof dict, 0};
     FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(head, 1, sizeof head, f) == sizeof head && fwrite(dict, 1, sizeof dict, f) == sizeof dict &&
+    bool ok = f && fwrite(head, 1, sizeof head, f) == sizeof head &&
+              fwrite(dict, 1, sizeof dict, f) == sizeof dict &&
               fwrite(data, sizeof *data, rows * cols, f) == rows * cols;
     if (f && fclose(f) != 0) ok = false;
     if (!ok) fprintf(stderr, "loquat: %s: %s\n", path, strerror(errno));
@@ -114,17 +100,15 @@ static bool write_npy(const char *path, const float *data, size_t rows, size_t c
 }
 
 static int run_logits(loquat_model *m, const char *ids_text, const char *output) {
-    int32_t *ids = NULL;
+    int32_t *ids;
     size_t n;
-    float *logits = NULL;
-    int exit_status = EXIT_USAGE;
-    if (parse_ids(ids_text, &ids, &n)) {
-        const size_t V = (size_t)loquat_model_vocabulary(m);
-        logits = calloc(n ? n * V : 1, sizeof *logits);
-        const loquat_status status = logits ? loquat_logits(m, ids, n, logits) : LOQUAT_EMEM;
-        if (status != LOQUAT_OK) exit_status = args_failed(status);
-        else exit_status = write_npy(output, logits, n, V) ? EXIT_DONE : EXIT_FAILED;
-    }
+    int exit_status;
+    if (!args_ids(ids_text, &ids, &n)) return EXIT_USAGE;
+    const size_t V = (size_t)loquat_model_vocabulary(m);
+    float *logits = args_resize(NULL, n, V * sizeof *logits);
+    const loquat_status status = loquat_logits(m, ids, n, logits);
+    if (status != LOQUAT_OK) exit_status = args_failed(status);
+    else exit_status = write_npy(output, logits, n, V) ? EXIT_DONE : EXIT_FAILED;
     free(ids);
     free(logits);
     return exit_status;
@@ -135,7 +119,7 @@ int verb_logits(const arg_verb *verb, int argc, char **argv) {
     const char *ids = NULL, *output = NULL;
     const arg_option options[] = {
         {"lora", ARG_LIST, &loras, "adapter FILE[=SCALE]; may be repeated"},
-        {"ids", ARG_TEXT, (void *)&ids, "token ids, separated by spaces"},
+        {"ids", ARG_TEXT, (void *)&ids, "token ids, \"1 2 3\""},
         {"output", ARG_TEXT, (void *)&output, "the .npy file: float32 (tokens, vocabulary)"},
         {0},
     };
@@ -157,7 +141,7 @@ int verb_logits(const arg_verb *verb, int argc, char **argv) {
     return exit_status;
 }
 
-/* ---- merge, export, inspect ---------------------------------------------------------------------- */
+/* ---- merge, export, inspect ------------------------------------------------------------------ */
 
 int verb_merge(const arg_verb *verb, int argc, char **argv) {
     arg_list list = {0};
@@ -177,7 +161,8 @@ int verb_merge(const arg_verb *verb, int argc, char **argv) {
         if (!output) {
             fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
         } else if (lora_args_parse(&loras, &list)) {
-            const loquat_status status = loquat_merge(args.positional.v[0], loras.v, loras.n, output, type);
+            const loquat_status status =
+                loquat_merge(args.positional.v[0], loras.v, loras.n, output, type);
             exit_status = status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
         }
     }
@@ -189,26 +174,20 @@ int verb_merge(const arg_verb *verb, int argc, char **argv) {
 
 int verb_export(const arg_verb *verb, int argc, char **argv) {
     arg_list types = {0};
-    bool peft = false, safetensors = false;
     const arg_option options[] = {
-        {"quantize", ARG_LIST, &types, "merge and quantize a plain run to this type; may be repeated"},
-        {"peft", ARG_FLAG, &peft, "not supported by this version yet"},
-        {"merged-safetensors", ARG_FLAG, &safetensors, "not supported by this version yet"},
+        {"quantize", ARG_LIST, &types,
+         "merge and quantize a plain run to this type; may be repeated"},
+        {"peft", ARG_LATER, NULL, NULL},
+        {"merged-safetensors", ARG_LATER, NULL, NULL},
         {0},
     };
     arg_result args;
     int exit_status;
     if (args_parse(verb, options, argc, argv, 1, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
-        if (peft || safetensors) {
-            fprintf(stderr, "loquat export: --%s is not supported by this version yet\n", peft ? "peft" : "merged-safetensors");
-            exit_status = EXIT_USAGE;
-        } else {
-            char *text = NULL;
-            const loquat_status status = loquat_export(args.positional.v[0], types.v, types.n, &text);
-            exit_status = print_text(status, text);
-            if (status == LOQUAT_OK) putchar('\n');
-        }
+        char *text = NULL;
+        const loquat_status status = loquat_export(args.positional.v[0], types.v, types.n, &text);
+        exit_status = args_print(status, text);
     }
     args_list_clear(&types);
     args_clear(&args);
@@ -223,7 +202,7 @@ int verb_inspect(const arg_verb *verb, int argc, char **argv) {
         char *text = NULL;
         cli_log_setup(&args.common);
         const loquat_status status = loquat_inspect(args.positional.v[0], args.common.json, &text);
-        exit_status = print_text(status, text);
+        exit_status = args_print(status, text);
     }
     args_clear(&args);
     return exit_status;

@@ -12,15 +12,15 @@ typedef struct tokenize_args {
     bool ids, no_bos, parse_special, detokenize, generation_prompt;
 } tokenize_args;
 
+/* A whole file or standard input, with a NUL behind it; NULL: printed. */
 static char *read_all(const char *path, size_t *n) {
+    enum { STEP = 65536 };
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
     char *text = NULL;
     *n = 0;
     for (size_t got = 1; f && got;) {
-        char *grown = realloc(text, *n + 65537);
-        if (!grown) break;
-        text = grown;
-        got = fread(text + *n, 1, 65536, f);
+        text = args_resize(text, *n + STEP + 1, 1);
+        got = fread(text + *n, 1, STEP, f);
         *n += got;
         text[*n] = 0;
     }
@@ -58,8 +58,10 @@ static int print_pieces(const loquat_model *m, const int32_t *ids, size_t n) {
     return EXIT_DONE;
 }
 
-static int tokenize(const loquat_model *m, const tokenize_args *t, bool json, const char *text, size_t n) {
-    const unsigned flags = (t->no_bos ? LOQUAT_TOKENIZE_NO_BOS : 0) | (t->parse_special ? LOQUAT_TOKENIZE_SPECIAL : 0);
+static int tokenize(const loquat_model *m, const tokenize_args *t, bool json, const char *text,
+                    size_t n) {
+    const unsigned flags =
+        (t->no_bos ? LOQUAT_TOKENIZE_NO_BOS : 0) | (t->parse_special ? LOQUAT_TOKENIZE_SPECIAL : 0);
     int32_t *ids = NULL;
     size_t count;
     const loquat_status status = loquat_tokenize(m, text, n, flags, &ids, &count);
@@ -77,43 +79,43 @@ static int tokenize(const loquat_model *m, const tokenize_args *t, bool json, co
 }
 
 static int detokenize(const loquat_model *m, const char *text) {
-    size_t n = 0;
-    int32_t *ids = calloc(strlen(text) / 2 + 1, sizeof *ids);
-    for (const char *p = text; ids && *p;) {
-        char *end;
-        const long id = strtol(p, &end, 10);
-        if (end == p) p++; /* separators and brackets */
-        else ids[n++] = (int32_t)id, p = end;
-    }
+    int32_t *ids;
+    size_t n, bytes = 0;
     char *out = NULL;
-    size_t bytes = 0;
-    const loquat_status status = ids ? loquat_detokenize(m, ids, n, &out, &bytes) : LOQUAT_EMEM;
+    if (!args_ids(text, &ids, &n)) return EXIT_USAGE;
+    const loquat_status status = loquat_detokenize(m, ids, n, &out, &bytes);
     if (status == LOQUAT_OK) fwrite(out, 1, bytes, stdout);
     loquat_free(out);
     free(ids);
     return status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
 }
 
+static bool print_record(const loquat_model *m, const tokenize_args *t, bool json, const char *line,
+                         const char *jinja) {
+    char *out = NULL;
+    const loquat_status status =
+        json ? loquat_encode_record(m, line, jinja, t->generation_prompt, &out)
+             : loquat_render_record(m, line, jinja, t->generation_prompt, &out);
+    if (status == LOQUAT_OK) puts(out);
+    loquat_free(out);
+    return status == LOQUAT_OK;
+}
+
 static int conversations(const loquat_model *m, const tokenize_args *t, bool json) {
-    size_t n, n_template;
-    char *lines = read_all(t->messages, &n), *jinja = t->chat_template ? read_all(t->chat_template, &n_template) : NULL;
+    size_t n = 0, n_template;
+    char *lines = read_all(t->messages, &n),
+         *jinja = t->chat_template ? read_all(t->chat_template, &n_template) : NULL;
     int exit_status = lines && (jinja || !t->chat_template) ? EXIT_DONE : EXIT_FAILED;
-    int line_number = 0;
-    for (char *line = lines, *next; exit_status == EXIT_DONE && line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        line_number++;
-        if (line[strspn(line, " \t\r")]) {
-            char *out = NULL;
-            const loquat_status status = json ? loquat_encode_record(m, line, jinja, t->generation_prompt, &out)
-                                              : loquat_render_record(m, line, jinja, t->generation_prompt, &out);
-            if (status == LOQUAT_OK) puts(out);
-            else {
-                fprintf(stderr, "loquat: %s:%d: %s\n", t->messages, line_number, loquat_error());
-                exit_status = EXIT_FAILED;
-            }
-            loquat_free(out);
-        }
+    size_t number = 0;
+    for (char *line = lines, *next; exit_status == EXIT_DONE && line < lines + n; line = next) {
+        char *end = memchr(line, '\n', n - (size_t)(line - lines));
+        if (!end) end = lines + n;
+        *end = 0;
+        next = end + 1;
+        number++;
+        if (!line[strspn(line, " \t\r")] || print_record(m, t, json, line, jinja)) continue;
+        fprintf(stderr, "loquat: %s:%zu: %s\n", t->messages, number, loquat_error());
+        exit_status = EXIT_FAILED;
     }
     free(lines);
     free(jinja);
@@ -127,7 +129,8 @@ static int run(const loquat_model *m, const tokenize_args *t, const arg_result *
     if (t->file && !owned) return EXIT_FAILED;
     const char *text = t->file ? owned : args->positional.v[1];
     if (!t->file) n = strlen(text);
-    const int exit_status = t->detokenize ? detokenize(m, text) : tokenize(m, t, args->common.json, text, n);
+    const int exit_status =
+        t->detokenize ? detokenize(m, text) : tokenize(m, t, args->common.json, text, n);
     free(owned);
     return exit_status;
 }
@@ -135,14 +138,18 @@ static int run(const loquat_model *m, const tokenize_args *t, const arg_result *
 int verb_tokenize(const arg_verb *verb, int argc, char **argv) {
     tokenize_args t = {0};
     const arg_option options[] = {
-        {"file", ARG_TEXT, (void *)&t.file, "read the text (or ids) from a file, verbatim; - is standard input"},
+        {"file", ARG_TEXT, (void *)&t.file,
+         "read the text (or ids) from a file, verbatim; - is standard input"},
         {"ids", ARG_FLAG, &t.ids, "print ids only, on one line"},
         {"no-bos", ARG_FLAG, &t.no_bos, "add neither BOS nor EOS"},
-        {"parse-special", ARG_FLAG, &t.parse_special, "control tokens written in the text become themselves"},
+        {"parse-special", ARG_FLAG, &t.parse_special,
+         "control tokens written in the text become themselves"},
         {"detokenize", ARG_FLAG, &t.detokenize, "the text is ids: print what they spell"},
         {"messages", ARG_TEXT, (void *)&t.messages, "one record a line, as training would see it"},
-        {"chat-template", ARG_TEXT, (void *)&t.chat_template, "a Jinja file instead of the model's own template"},
-        {"add-generation-prompt", ARG_FLAG, &t.generation_prompt, "end with the header of the next answer"},
+        {"chat-template", ARG_TEXT, (void *)&t.chat_template,
+         "a Jinja file instead of the model's own template"},
+        {"add-generation-prompt", ARG_FLAG, &t.generation_prompt,
+         "end with the header of the next answer"},
         {0},
     };
     arg_result args;
@@ -150,8 +157,11 @@ int verb_tokenize(const arg_verb *verb, int argc, char **argv) {
     if (args_parse(verb, options, argc, argv, 1, 2, &args, &exit_status)) {
         loquat_model *m = NULL;
         cli_log_setup(&args.common);
-        if (!t.messages && !t.file && args.positional.n < 2) {
+        if ((args.positional.n == 2) + !!t.file + !!t.messages != 1) {
             fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
+            exit_status = EXIT_USAGE;
+        } else if (t.detokenize && args.common.json) {
+            fprintf(stderr, "loquat tokenize: --detokenize prints bytes, not --json\n");
             exit_status = EXIT_USAGE;
         } else {
             const loquat_status status = loquat_model_open(&m, args.positional.v[0], NULL, 0);

@@ -2,6 +2,7 @@
 #include "progress.h"
 #include "verbs.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@ int verb_train(const arg_verb *verb, int argc, char **argv) {
     if (args_parse(verb, options, argc, argv, 0, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
         cli_catch_interrupts();
-        const loquat_status status = loquat_train(config_path(&args), args.settings, args.n_settings, &callbacks, &record);
+        const loquat_status status =
+            loquat_train(config_path(&args), args.settings, args.n_settings, &callbacks, &record);
         cli_progress_end();
         exit_status = status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
         if (status == LOQUAT_OK && args.common.json) printf("%s\n", record);
@@ -28,16 +30,9 @@ int verb_train(const arg_verb *verb, int argc, char **argv) {
     return exit_status;
 }
 
-static int print_text(loquat_status status, char *text) {
-    if (status == LOQUAT_OK) fputs(text, stdout);
-    loquat_free(text);
-    return status == LOQUAT_OK ? EXIT_DONE : args_failed(status);
-}
-
 int verb_preprocess(const arg_verb *verb, int argc, char **argv) {
-    enum { SHOWN = 5 };
     bool debug = false;
-    int64_t show = 0;
+    int64_t show = 5;
     const arg_option options[] = {
         {"debug", ARG_FLAG, &debug, "show examples decoded, with the trained part marked"},
         {"show", ARG_INT, &show, "how many examples --debug shows (default 5)"},
@@ -48,10 +43,11 @@ int verb_preprocess(const arg_verb *verb, int argc, char **argv) {
     if (args_parse(verb, options, argc, argv, 0, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
         char *text = NULL;
-        const int n_show = !debug ? 0 : show > 0 ? (int)show : SHOWN;
-        const loquat_status status = loquat_preprocess(config_path(&args), args.settings, args.n_settings, n_show,
-                                                       isatty(STDOUT_FILENO), &text);
-        exit_status = print_text(status, text);
+        const int n_show = !debug ? 0 : show > INT_MAX ? INT_MAX : (int)show;
+        const loquat_status status =
+            loquat_preprocess(config_path(&args), args.settings, args.n_settings, n_show,
+                              isatty(STDOUT_FILENO), &text);
+        exit_status = args_print(status, text);
     }
     args_clear(&args);
     return exit_status;
@@ -64,9 +60,9 @@ int verb_plan(const arg_verb *verb, int argc, char **argv) {
     if (args_parse(verb, options, argc, argv, 0, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
         char *text = NULL;
-        const loquat_status status =
-            loquat_plan(config_path(&args), args.settings, args.n_settings, args.common.json, &text);
-        exit_status = print_text(status, text);
+        const loquat_status status = loquat_plan(config_path(&args), args.settings, args.n_settings,
+                                                 args.common.json, &text);
+        exit_status = args_print(status, text);
     }
     args_clear(&args);
     return exit_status;
