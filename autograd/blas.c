@@ -58,6 +58,8 @@ static int64_t part_begin(int64_t n, int64_t parts, int64_t i) {
     return i == parts ? n : n / 16 * i / parts * 16;
 }
 
+enum { PARALLEL_PRODUCTS = 1 << 18 }; /* some 5 us of one core: less does not pay for a barrier */
+
 typedef struct split { int64_t rows, cols; } split;
 
 /* Each part packs all of the operand that is not cut, so the longer side is cut first; but a
@@ -72,7 +74,7 @@ static split choose_split(int64_t threads, int64_t m, int64_t n, int64_t k) {
 
 void lq_gemm(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq_mat b, int64_t m,
              int64_t n, int64_t k) {
-    const int threads = omp_in_parallel() || m * n * k < 1 << 16 ? 1 : omp_get_max_threads();
+    const int threads = omp_in_parallel() || m * n * k < PARALLEL_PRODUCTS ? 1 : omp_get_max_threads();
     const split cut = choose_split(threads, m, n, k);
     const int64_t row_parts = cut.rows, col_parts = cut.cols, parts = row_parts * col_parts;
     const int64_t a_step = a.transposed ? 1 : a.ld, b_step = b.transposed ? b.ld : 1;

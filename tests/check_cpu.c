@@ -30,6 +30,17 @@ static void exp_sum(const lq_cpu *k, float *y, args x) {
     const float sum = (float)k->exp_sum(y, x.a, 9, x.n);
     y[x.n] = sum;
 }
+/* s is read and p written in place; dp comes from b, and ds goes there. */
+static void score_p(const lq_cpu *k, float *y, args x) {
+    float dp[MOST + GUARD];
+    memcpy(dp, x.b, (size_t)x.n * sizeof *dp);
+    k->score_bwd(y, dp, 9, 0.3f, 0.7f, 0.1f, x.n);
+}
+static void score_ds(const lq_cpu *k, float *y, args x) {
+    float s[MOST + GUARD];
+    memcpy(s, x.b, (size_t)x.n * sizeof *s);
+    k->score_bwd(s, y, 9, 0.3f, 0.7f, 0.1f, x.n);
+}
 static void exp_in_place(const lq_cpu *k, float *y, args x) { k->exp_sum(y, y, 9, x.n); }
 static void rmsnorm(const lq_cpu *k, float *y, args x) { k->rmsnorm(y, x.a, x.b, 0.8f, x.n); }
 static void rmsnorm_bwd(const lq_cpu *k, float *y, args x) {
@@ -73,6 +84,7 @@ static const struct {
 } kernels[] = {
     {"dot", dot}, {"axpy", axpy}, {"scale", scale}, {"add", add}, {"max", max},
     {"sum_squares", sum_squares}, {"dot3", dot3}, {"exp_sum", exp_sum},
+    {"score_p", score_p}, {"score_ds", score_ds},
     {"exp_sum in place", exp_in_place},
     {"rmsnorm", rmsnorm}, {"rmsnorm_bwd", rmsnorm_bwd}, {"silu_mul", silu}, {"gelu_mul", gelu},
     {"silu_mul_bwd gate", silu_dgate}, {"silu_mul_bwd up", silu_dup},

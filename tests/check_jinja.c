@@ -95,8 +95,8 @@ START_TEST(endless_templates_stop) {
          "needs more than"},
         {"{% set r = range(99999)|list %}{% for a in r %}{{ -1 in r }}{% endfor %}",
          "too many steps"},
-        {"{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}"
-         "{% endfor %}",
+        {"{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(99) %}"
+         "{% set ns.s = ns.s + ns.s %}{% endfor %}",
          "MiB"},
         {"{{ 'a' * 99999999999 }}", "too many steps"},
         {"{{ 'abcdefgh' * 9999999 * 9999999 }}", "MiB"},

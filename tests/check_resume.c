@@ -103,7 +103,8 @@ START_TEST(killed_and_resumed_ends_the_same) {
 END_TEST
 
 /* ---- signals ---------------------------------------------------------------------------------
- * With save_steps 1000 no checkpoint is due, so one that is there was made because of the signal. */
+ * With save_steps 1000 no checkpoint is due, so one that is there was made because of the signal.
+ */
 
 static void wait_until_begun(const fixture_run *f) {
     char metrics[300];

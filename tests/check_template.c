@@ -50,33 +50,29 @@ START_TEST(builtins_print_their_format) {
     } cases[] = {
         {"chatml",
          "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
-         "[[b<|im_end|>]]\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n[[d<|im_end|>]]\n"
-         ""},
+         "[[b<|im_end|>]]\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n"
+         "[[d<|im_end|>]]\n"},
         {"llama2",
          "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST][[ b </s>]]<s>[INST] c [/INST][[ d </s>]]"},
         {"llama3",
-         "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>"
-         "user<|end_header_id|>"
-         "\n\na<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n[[b<|eot_id|>"
-         "]]<|start_header_id|>"
-         "user<|end_header_id|>\n\nc<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
-         "[[d<|eot_id|>]]"},
+         "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
+         "<|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>"
+         "<|start_header_id|>assistant<|end_header_id|>\n\n[[b<|eot_id|>]]"
+         "<|start_header_id|>user<|end_header_id|>\n\nc<|eot_id|>"
+         "<|start_header_id|>assistant<|end_header_id|>\n\n[[d<|eot_id|>]]"},
         {"gemma",
          "<s><start_of_turn>user\nS\n\na<end_of_turn>\n<start_of_turn>model\n[[b<end_of_turn>]]\n"
          "<start_of_turn>user\nc<end_of_turn>\n<start_of_turn>model\n[[d<end_of_turn>]]\n"},
         {"phi3",
          "<|system|>\nS<|end|>\n<|user|>\na<|end|>\n<|assistant|>\n[[b<|end|>]]\n<|user|>\n"
-         "c<|end|>\n"
-         "<|assistant|>\n[[d<|end|>]]\n"},
+         "c<|end|>\n<|assistant|>\n[[d<|end|>]]\n"},
         {"mistral", "<s>[INST]S\n\na[/INST][[b</s>]][INST]c[/INST][[d</s>]]"},
         {"zephyr",
          "<|system|>\nS</s>\n<|user|>\na</s>\n<|assistant|>\n[[b</s>]]\n<|user|>\nc</s>\n"
-         "<|assistant|>\n"
-         "[[d</s>]]\n"},
+         "<|assistant|>\n[[d</s>]]\n"},
         {"alpaca",
-         "S\n\n### Instruction:\na\n\n### Response:\n[[b</s>]]\n\n### Instruction:\nc\n\n### "
-         "Response:\n"
-         "[[d</s>]]\n\n"}};
+         "S\n\n### Instruction:\na\n\n### Response:\n[[b</s>]]\n\n### Instruction:\nc\n\n"
+         "### Response:\n[[d</s>]]\n\n"}};
     const lq_template_options options = {.bos_token = "<s>", .eos_token = "</s>"};
     json_t *messages = parse(conversation);
     for (int i = 0; i < LQ_ARRAY_LEN(cases); i++) {

@@ -1,9 +1,9 @@
 /* Memory that runs out at any moment: opening a model, opening, running, resuming and exporting a
  * run, generating and evaluating. Every failed allocation is LQ_EMEM, leaves no temporary file and
  * no leak (the sanitizer build tells), and the same call then works and makes the same bytes.
- * Opening a run and resuming it, nearly the same in all modes, share the work: each mode fails every
- * fifth allocation, another fifth each. All else fails one by one. Jansson, which cannot tell a lack
- * of memory from broken JSON, must only fail in order. */
+ * Opening a run and resuming it, nearly the same in all modes, share the work: each mode fails
+ * every fifth allocation, another fifth each. All else fails one by one. Jansson, which cannot tell
+ * a lack of memory from broken JSON, must only fail in order. */
 #include "run_fixture.h"
 #include "str.h"
 #include "tiny_model.h"

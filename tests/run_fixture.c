@@ -38,7 +38,8 @@ void fixture_make(fixture_run *f, const char *name, int steps, const char *extra
     snprintf(f->data, sizeof f->data, "%s/data.jsonl", f->dir);
     snprintf(f->config, sizeof f->config, "%s/run.yaml", f->dir);
     snprintf(f->out, sizeof f->out, "%s/out", f->dir);
-    snprintf(command, sizeof command, "rm -rf '%s'", f->out); /* of another turn of a looping test */
+    /* of another turn of a looping test */
+    snprintf(command, sizeof command, "rm -rf '%s'", f->out);
     ck_assert_int_eq(system(command), 0);
     ck_ok(tiny_model_write(f->model, &model));
     write_data(f->data);

@@ -26,10 +26,12 @@ static char *artifact_name(const lq_config *c) {
     return name;
 }
 
-/* Takes over `path`. */
-static lq_status add(lq_artifacts *l, const char *kind, const char *type, char *path) {
-    lq_status status = lq_reserve((void **)&l->a, &l->cap, l->n + 1, sizeof *l->a);
-    lq_artifact a = {.kind = kind, .type = type, .path = path};
+/* Enters what an export to `path` (taken over) made, unless it failed. */
+static lq_status add(lq_artifacts *l, const char *kind, const lq_format *type, char *path,
+                     lq_status exported) {
+    lq_artifact a = {.kind = kind, .type = type->label, .path = path};
+    lq_status status = exported;
+    if (status == LQ_OK) status = lq_reserve((void **)&l->a, &l->cap, l->n + 1, sizeof *l->a);
     if (status == LQ_OK) status = lq_sha256_file(a.sha256, path, &a.bytes);
     if (status != LQ_OK) {
         lq_free(path);
@@ -44,32 +46,21 @@ static lq_status export_merged(const lq_adapter *a, const char *dir, const char 
                                const lq_format *type, const lq_lineage *lineage,
                                lq_artifacts *out) {
     char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, type->label);
-    if (!path) return LQ_EMEM;
-    const lq_status status = lq_export_merged(a, path, type, lineage);
-    if (status == LQ_OK) return add(out, "merged", type->label, path);
-    lq_free(path);
-    return status;
+    return add(out, "merged", type, path,
+               path ? lq_export_merged(a, path, type, lineage) : LQ_EMEM);
 }
 
 static lq_status export_lora(const lq_adapter *a, const char *dir, const char *name,
                              const lq_format *type, const lq_lineage *lineage, lq_artifacts *out) {
     char *path = lq_sprintf("%s/%s-%s-LoRA.gguf", dir, name, type->label);
-    if (!path) return LQ_EMEM;
-    const lq_status status = lq_export_lora(a, path, type, lineage);
-    if (status == LQ_OK) return add(out, "adapter", type->label, path);
-    lq_free(path);
-    return status;
+    return add(out, "adapter", type, path, path ? lq_export_lora(a, path, type, lineage) : LQ_EMEM);
 }
 
 static lq_status export_base(const lq_adapter *a, const char *dir, const char *name,
                              const lq_lineage *lineage, lq_artifacts *out) {
     const lq_format *type = a->options.weight_format;
     char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, type->label);
-    if (!path) return LQ_EMEM;
-    const lq_status status = lq_export_base(a, path, lineage);
-    if (status == LQ_OK) return add(out, "base", type->label, path);
-    lq_free(path);
-    return status;
+    return add(out, "base", type, path, path ? lq_export_base(a, path, lineage) : LQ_EMEM);
 }
 
 static lq_status export_types(const lq_adapter *a, const char *dir, const char *name,
@@ -97,8 +88,7 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
         if (n_types > 0)
             return lq_fail(LQ_ECONFIG,
                            "export: a run trained as merged %s is exported as just that; other "
-                           "types would not be "
-                           "what was validated",
+                           "types would not be what was validated",
                            a->options.weight_format->label);
         return export_merged(a, dir, name, a->options.weight_format, lineage, out);
     }
@@ -106,8 +96,7 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
         if (n_types > 0)
             return lq_fail(LQ_ECONFIG,
                            "export: a run trained as a separate adapter on %s is exported as base "
-                           "and adapter; "
-                           "merging it would not be what was validated",
+                           "and adapter; merging it would not be what was validated",
                            a->options.weight_format->label);
         LQ_TRY(export_base(a, dir, name, lineage, out));
         return export_lora(a, dir, name, outtype, lineage, out);

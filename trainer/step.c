@@ -46,8 +46,7 @@ static lq_status update(lq_trainer *t, int64_t labels) {
     return t->net_is_quantized ? lq_adapter_rebuild(a) : LQ_OK;
 }
 
-/* Counts a step whose loss or gradient cannot be used; an error once there are too many in a row.
- */
+/* Counts a step whose loss or gradient cannot be used; an error after too many in a row. */
 static lq_status skip(lq_trainer *t, double loss) {
     t->at.skipped++;
     t->at.skipped_in_a_row++;

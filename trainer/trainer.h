@@ -35,7 +35,7 @@ typedef struct lq_position {
 typedef struct lq_trainer {
     lq_config *config;
     char *output_dir, *checkpoint_dir;
-    int64_t began;                     /* seconds since 1970, in output_dir/started, for templates */
+    int64_t began;                     /* seconds since 1970, kept in output_dir/started */
     int lock;                          /* descriptor of the output directory's lock; -1: none */
     lq_model *model;
     lq_base_hash base_hash;

@@ -16,6 +16,7 @@
 
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE, N_IN };
 enum { BQ = 64, BK = 256 }; /* a block of scores is 64 KiB, on the stack */
+enum { PARALLEL_PRODUCTS = 1 << 18 };
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -194,7 +195,8 @@ static void forward(const lq_node *node, const lq_run *run) {
     }
     const job j = make_job(node, run);
     const int64_t blocks = (j.n + BQ - 1) / BQ, tasks = blocks * j.attr->n_head;
-#pragma omp parallel for schedule(dynamic, 1)
+    const int64_t products = j.n * (j.past + j.n) * j.q_ld; /* at most; of a token, often few */
+#pragma omp parallel for schedule(dynamic, 1) if (products >= PARALLEL_PRODUCTS)
     for (int64_t task = 0; task < tasks; task++) /* the longest first */
         forward_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
                       lq_data_f32(node->out), lq_data_f32(node->saved));

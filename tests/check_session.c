@@ -1,0 +1,102 @@
+/* A model as it would be deployed: a run directory is found again after it moved, and what is not a
+ * model is refused by name. Generation stops at the model's context. */
+#include "json_text.h"
+#include "run_fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Trained as `out`, then moved: run.json still names files below `out`, and a stranger's file of
+ * that name is not taken for the run's. */
+START_TEST(run_that_moved) {
+    static const char *const modes[] = {"merged", "separate"};
+    fixture_run f;
+    char extra[80], command[1500];
+    snprintf(extra, sizeof extra, "qat: {weight_dtype: q8_0, mode: %s}\n", modes[_i]);
+    fixture_make(&f, modes[_i], 2, extra);
+    fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("evaluate %s --data %s --json", f.out, f.data);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    char before[1000];
+    snprintf(before, sizeof before, "%s", r.out);
+    snprintf(command, sizeof command,
+             "mv '%s' '%s/moved' && mkdir '%s' && for f in '%s'/moved/*.gguf; do "
+             "echo no model >\"%s/${f##*/}\"; done",
+             f.out, f.dir, f.out, f.dir, f.out);
+    ck_assert_int_eq(system(command), 0);
+    r = fixture_loquat("evaluate %s/moved --data %s --json", f.dir, f.data);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    ck_assert_str_eq(r.out, before);
+}
+END_TEST
+
+static const struct { const char *args; int exit_status; const char *says; } refused[] = {
+    {"evaluate . --data data.jsonl", 1, "without run.json"},
+    {"evaluate model.gguf --lora . --data data.jsonl", 1, "PEFT"},
+    {"evaluate model.gguf --data data.jsonl --predictions x.jsonl", 2, "--exact-match"},
+    {"evaluate model.gguf --data data.jsonl --save-all-logits x", 2, "--perplexity"},
+    {"evaluate model.gguf --perplexity data.jsonl --ctx-size 2", 2, "wanted 3 or more"},
+    {"evaluate model.gguf --perplexity data.jsonl --ctx-size 9223372036854775807", 1, "twice as many"},
+    {"evaluate model.gguf --reference model.gguf", 2, "--reference is not supported by this version yet"},
+    {"evaluate model.gguf --ctx-sise 3", 2, "did you mean --ctx-size?"},
+    {"evaluate model.gguf --chunks -1", 2, "wanted a whole number of 0 or more"},
+    {"merge model.gguf --lora data.jsonl --output x.gguf --json", 2, "unknown option --json"},
+    {"logits model.gguf --ids 4294967297 --output x.npy", 2, "4294967297"},
+    {"tokenize model.gguf --detokenize abc", 2, "wanted token ids"},
+    {"tokenize model.gguf a --file data.jsonl", 2, "usage"},
+    {"imatrix model.gguf", 2, "imatrix is not supported by this version yet"},
+};
+
+START_TEST(refused_by_name) {
+    fixture_run f;
+    fixture_make(&f, "refused", 2, "");
+    ck_assert_int_eq(chdir(f.dir), 0);
+    const fixture_result r = fixture_loquat("%s", refused[_i].args);
+    ck_assert_msg(r.exit_status == refused[_i].exit_status && test_contains(r.err, refused[_i].says),
+                  "loquat %s: exit %d: %s", refused[_i].args, r.exit_status, r.err);
+}
+END_TEST
+
+START_TEST(generation_stops_at_the_context) {
+    fixture_run f;
+    fixture_make(&f, "context", 2, "");
+    const fixture_result r =
+        fixture_loquat("chat %s --max-new-tokens 9223372036854775807 --prompt a", f.model);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+}
+END_TEST
+
+START_TEST(broken_utf8_becomes_replacement_characters) {
+    static const struct { const char *text, *want; } cases[] = {
+        {"", ""},
+        {"a\xC3\xA9", "a\xC3\xA9"},
+        {"\xFF", "\xEF\xBF\xBD"},
+        {"\xE2\x82", "\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xED\xA0\x80", "\xEF\xBF\xBD"}, /* a surrogate */
+    };
+    for (int i = 0; i < LQ_ARRAY_LEN(cases); i++) {
+        lq_str text = LQ_STR_INIT;
+        lq_str_puts(&text, cases[i].text);
+        json_t *o = lq_json_string(&text);
+        ck_assert_ptr_nonnull(o);
+        ck_assert_str_eq(json_string_value(o), cases[i].want);
+        json_decref(o);
+        lq_str_clear(&text);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("session");
+    TCase *tc = tcase_create("session");
+    tcase_set_timeout(tc, 60);
+    tcase_add_loop_test(tc, run_that_moved, 0, 2);
+    tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
+    tcase_add_test(tc, generation_stops_at_the_context);
+    tcase_add_test(tc, broken_utf8_becomes_replacement_characters);
+    suite_add_tcase(suite, tc);
+    return test_run(suite);
+}
