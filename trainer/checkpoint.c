@@ -14,7 +14,10 @@ enum { VERSION = 1 };
 
 /* ---- the directory ------------------------------------------------------------------------------- */
 
-typedef struct steps { int64_t *v; int64_t n, cap; } steps;
+typedef struct steps {
+    int64_t *v;
+    int64_t n, cap;
+} steps;
 
 static int descending(const void *a, const void *b) {
     const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
@@ -30,7 +33,8 @@ static lq_status list_steps(steps *out, const char *dir) {
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         long long step;
         int end = 0;
-        if (sscanf(e->d_name, "step-%lld.h5%n", &step, &end) != 1 || !end || e->d_name[end]) continue;
+        if (sscanf(e->d_name, "step-%lld.h5%n", &step, &end) != 1 || !end || e->d_name[end])
+            continue;
         LQ_GOTO(status, lq_reserve((void **)&out->v, &out->cap, out->n + 1, sizeof *out->v));
         out->v[out->n++] = step;
     }
@@ -41,12 +45,16 @@ done:
     return status;
 }
 
-static char *step_path(const char *dir, int64_t step) { return lq_sprintf("%s/step-%06lld.h5", dir, (long long)step); }
+static char *step_path(const char *dir, int64_t step) {
+    return lq_sprintf("%s/step-%06lld.h5", dir, (long long)step);
+}
 
 static lq_status remove_step(const char *dir, int64_t step) {
     char *path = step_path(dir, step);
     if (!path) return LQ_EMEM;
-    const lq_status status = unlink(path) == 0 || errno == ENOENT ? LQ_OK : lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    const lq_status status = unlink(path) == 0 || errno == ENOENT
+                                 ? LQ_OK
+                                 : lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
     lq_free(path);
     return status;
 }
@@ -118,8 +126,9 @@ static lq_status read_span(lq_h5 *h, const char *name, float *out, int64_t n) {
     LQ_TRY(lq_h5_read(h, name, LQ_H5_F32, &data, &found));
     if (found == n) memcpy(out, data, (size_t)n * sizeof(float));
     lq_free(data);
-    return found == n ? LQ_OK : lq_fail(LQ_ESHAPE, "'%s' has %lld numbers, this run needs %lld", name,
-                                        (long long)found, (long long)n);
+    return found == n ? LQ_OK
+                      : lq_fail(LQ_ESHAPE, "'%s' has %lld numbers, this run needs %lld", name,
+                                (long long)found, (long long)n);
 }
 
 static lq_status read_position(lq_h5 *h, lq_position *out) {
@@ -128,7 +137,9 @@ static lq_status read_position(lq_h5 *h, lq_position *out) {
     LQ_TRY(lq_h5_read(h, "position", LQ_H5_U8, &data, &n));
     if (n == sizeof *out) memcpy(out, data, sizeof *out);
     lq_free(data);
-    return n == sizeof *out ? LQ_OK : lq_fail(LQ_EFORMAT, "'position' has %lld bytes, wanted %zu", (long long)n, sizeof *out);
+    return n == sizeof *out ? LQ_OK
+                            : lq_fail(LQ_EFORMAT, "'position' has %lld bytes, wanted %zu",
+                                      (long long)n, sizeof *out);
 }
 
 static lq_status read_version(lq_h5 *h) {
@@ -137,8 +148,10 @@ static lq_status read_version(lq_h5 *h) {
     LQ_TRY(lq_h5_read(h, "version", LQ_H5_I64, &data, &n));
     const int64_t version = n == 1 ? *(int64_t *)data : -1;
     lq_free(data);
-    return version == VERSION ? LQ_OK : lq_fail(LQ_EUNSUPPORTED, "checkpoint version %lld, this program reads %d",
-                                                (long long)version, VERSION);
+    return version == VERSION
+               ? LQ_OK
+               : lq_fail(LQ_EUNSUPPORTED, "checkpoint version %lld, this program reads %d",
+                         (long long)version, VERSION);
 }
 
 static lq_status same_text(lq_h5 *h, const char *name, const char *want, const char *what) {
@@ -159,8 +172,9 @@ static lq_status same_config(lq_h5 *h, const lq_config *now) {
     LQ_GOTO(status, lq_config_parse(&then, text, "the checkpoint's config"));
     LQ_GOTO(status, lq_config_diff(then, now, true, &diff));
     if (diff.n)
-        status = lq_fail(LQ_ECONFIG, "the checkpoint was made with another configuration; these keys differ: %s",
-                         lq_str_text(&diff));
+        status = lq_fail(
+            LQ_ECONFIG, "the checkpoint was made with another configuration; these keys differ: %s",
+            lq_str_text(&diff));
 done:
     lq_str_clear(&diff);
     lq_config_free(then);
@@ -204,11 +218,12 @@ static lq_status resume_newest(lq_trainer *t, bool *resumed) {
         lq_free(path);
         *resumed = status == LQ_OK;
         if (status != LQ_OK && status != LQ_EFORMAT && status != LQ_EIO) break;
-        if (status != LQ_OK && i + 1 < s.n) lq_log(LQ_LOG_WARN, "%s; trying the checkpoint before it", lq_error());
+        if (status != LQ_OK && i + 1 < s.n)
+            lq_log(LQ_LOG_WARN, "%s; trying the checkpoint before it", lq_error());
     }
     if (status == LQ_EFORMAT || status == LQ_EIO)
         lq_fail_context(status, "no checkpoint can be read; start over with --overwrite-output-dir "
-                        "true and without --resume-from-checkpoint; the oldest: ");
+                                "true and without --resume-from-checkpoint; the oldest: ");
     lq_free(s.v);
     return status;
 }

@@ -8,7 +8,11 @@
 
 enum { MAX_SOURCES = 64 };
 
-typedef struct source_list { lq_data_source s[MAX_SOURCES]; char *owned[MAX_SOURCES]; int n; } source_list;
+typedef struct source_list {
+    lq_data_source s[MAX_SOURCES];
+    char *owned[MAX_SOURCES];
+    int n;
+} source_list;
 
 static void sources_clear(source_list *l) {
     for (int i = 0; i < l->n; i++) lq_free(l->owned[i]);
@@ -36,7 +40,8 @@ static lq_status sources_from_entries(source_list *l, const lq_dataset_entries *
  * anything else is one training file. */
 static lq_status sources_from_data(source_list *train, source_list *val, const char *data) {
     lq_status status = LQ_OK;
-    char *train_path = lq_path_join(data, "train.jsonl"), *val_path = lq_path_join(data, "valid.jsonl");
+    char *train_path = lq_path_join(data, "train.jsonl"),
+         *val_path = lq_path_join(data, "valid.jsonl");
     LQ_GOTO(status, train_path && val_path ? LQ_OK : LQ_EMEM);
     if (lq_file_exists(train_path)) {
         LQ_GOTO(status, sources_add(train, train_path, NULL, 1));
@@ -59,14 +64,18 @@ lq_status lq_choose_template(lq_template **out, char **source, const char *name,
         size_t n;
         if (lq_file_exists(jinja)) LQ_TRY(lq_read_file(source, &n, jinja));
         else if (strstr(jinja, "{{") || strstr(jinja, "{%")) text = jinja;
-        else return lq_fail(LQ_ECONFIG, "chat_template_jinja: '%s' is neither a file nor a template", jinja);
+        else
+            return lq_fail(LQ_ECONFIG, "chat_template_jinja: '%s' is neither a file nor a template",
+                           jinja);
     } else if (name && *name && strcmp(name, "tokenizer_default") != 0) {
         text = lq_template_builtin(name);
         if (!text) {
             lq_str known = LQ_STR_INIT;
-            for (const char *const *n = lq_template_builtin_names(); *n; n++) lq_str_printf(&known, " %s", *n);
-            const lq_status status = lq_fail(LQ_ECONFIG, "chat_template: found '%s', wanted tokenizer_default or one of:%s",
-                                             name, lq_str_text(&known));
+            for (const char *const *n = lq_template_builtin_names(); *n; n++)
+                lq_str_printf(&known, " %s", *n);
+            const lq_status status = lq_fail(
+                LQ_ECONFIG, "chat_template: found '%s', wanted tokenizer_default or one of:%s",
+                name, lq_str_text(&known));
             lq_str_clear(&known);
             return status;
         }
@@ -90,22 +99,26 @@ static lq_excess excess_of(const char *name) {
 static void log_counts(const char *what, const lq_dataset *d) {
     const lq_data_counts *n = &d->counts;
     lq_log(LQ_LOG_INFO, "%s: %lld records, %lld examples, %lld tokens (%lld trained)", what,
-           (long long)n->records, (long long)n->examples, (long long)n->tokens, (long long)n->trained_tokens);
+           (long long)n->records, (long long)n->examples, (long long)n->tokens,
+           (long long)n->trained_tokens);
     if (n->too_long_dropped)
         lq_log(LQ_LOG_WARN, "%s: %lld examples longer than sequence_len were dropped", what,
                (long long)n->too_long_dropped);
     if (n->truncated)
-        lq_log(LQ_LOG_WARN, "%s: %lld examples were cut to sequence_len", what, (long long)n->truncated);
+        lq_log(LQ_LOG_WARN, "%s: %lld examples were cut to sequence_len", what,
+               (long long)n->truncated);
     if (n->nothing_trained)
         lq_log(LQ_LOG_WARN, "%s: %lld examples have nothing to train and were dropped", what,
                (long long)n->nothing_trained);
     if (n->duplicates)
-        lq_log(LQ_LOG_INFO, "%s: %lld records are exact duplicates", what, (long long)n->duplicates);
+        lq_log(LQ_LOG_INFO, "%s: %lld records are exact duplicates", what,
+               (long long)n->duplicates);
 }
 
 /* One list of files through the cache. `key` receives the list's key. */
-static lq_status load_list(lq_dataset *out, char key[LQ_SHA256_HEX], bool *cached, const source_list *l,
-                           const char *cache_dir, const lq_tokenizer *tok, const lq_data_options *options) {
+static lq_status load_list(lq_dataset *out, char key[LQ_SHA256_HEX], bool *cached,
+                           const source_list *l, const char *cache_dir, const lq_tokenizer *tok,
+                           const lq_data_options *options) {
     lq_status status = LQ_OK;
     char *path = NULL;
     *cached = false;
@@ -126,17 +139,21 @@ done:
 }
 
 static lq_status prepare_sources(lq_prepared *out, const lq_config *c, const source_list *train,
-                                 const source_list *val, const lq_tokenizer *tok, const lq_data_options *options) {
+                                 const source_list *val, const lq_tokenizer *tok,
+                                 const lq_data_options *options) {
     char val_key[LQ_SHA256_HEX] = "";
     bool val_cached = true;
-    LQ_TRY(load_list(&out->train, out->key, &out->cached, train, c->dataset_prepared_path, tok, options));
+    LQ_TRY(load_list(&out->train, out->key, &out->cached, train, c->dataset_prepared_path, tok,
+                     options));
     log_counts("training data", &out->train);
     if (val->n > 0) {
-        LQ_TRY(load_list(&out->val, val_key, &val_cached, val, c->dataset_prepared_path, tok, options));
+        LQ_TRY(load_list(&out->val, val_key, &val_cached, val, c->dataset_prepared_path, tok,
+                         options));
         log_counts("validation data", &out->val);
         const int64_t leaks = lq_dataset_overlap(&out->train, &out->val);
         if (leaks > 0)
-            lq_log(LQ_LOG_WARN, "%lld training examples also occur in the validation data", (long long)leaks);
+            lq_log(LQ_LOG_WARN, "%lld training examples also occur in the validation data",
+                   (long long)leaks);
         out->cached = out->cached && val_cached;
     } else {
         LQ_TRY(lq_dataset_split(&out->train, &out->val, options));
@@ -144,7 +161,8 @@ static lq_status prepare_sources(lq_prepared *out, const lq_config *c, const sou
             lq_log(LQ_LOG_INFO, "validation split: %lld of %lld examples", (long long)out->val.n,
                    (long long)(out->val.n + out->train.n));
     }
-    char *both = lq_sprintf("%s %s %.17g %lld", out->key, val_key, c->val_set_size, (long long)c->seed);
+    char *both =
+        lq_sprintf("%s %s %.17g %lld", out->key, val_key, c->val_set_size, (long long)c->seed);
     if (!both) return LQ_EMEM;
     lq_sha256(out->key, both, strlen(both));
     lq_free(both);
@@ -156,7 +174,8 @@ lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *t
     source_list train = {.n = 0}, val = {.n = 0};
     char *source = NULL;
     *out = (lq_prepared){0};
-    LQ_GOTO(status, lq_choose_template(&out->chat_template, &source, c->chat_template, c->chat_template_jinja, tok));
+    LQ_GOTO(status, lq_choose_template(&out->chat_template, &source, c->chat_template,
+                                       c->chat_template_jinja, tok));
     LQ_GOTO(status, sources_from_entries(&train, &c->datasets));
     if (c->data && *c->data) LQ_GOTO(status, sources_from_data(&train, &val, c->data));
     LQ_GOTO(status, sources_from_entries(&val, &c->test_datasets));

@@ -36,8 +36,11 @@ static lq_status refuse_overwrite(const lq_trainer *t) {
     const bool exists = lq_file_exists(path);
     lq_free(path);
     if (!exists) return LQ_OK;
-    return lq_fail(LQ_ECONFIG, "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint auto, replace "
-                   "it with --overwrite-output-dir true, or choose another output_dir", t->output_dir);
+    return lq_fail(LQ_ECONFIG,
+                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
+                   "auto, replace "
+                   "it with --overwrite-output-dir true, or choose another output_dir",
+                   t->output_dir);
 }
 
 static lq_status write_config(const lq_trainer *t) {
@@ -62,8 +65,10 @@ static lq_status read_started(int64_t *out, const char *path) {
     lq_status status = LQ_OK;
     if (seconds > 0 && strcmp(end, "\n") == 0) *out = seconds;
     else
-        status = lq_fail(LQ_EFORMAT, "%s: found '%.40s', wanted the seconds from 1970 to the run's "
-                         "start", path, text);
+        status = lq_fail(LQ_EFORMAT,
+                         "%s: found '%.40s', wanted the seconds from 1970 to the run's "
+                         "start",
+                         path, text);
     lq_free(text);
     return status;
 }
@@ -92,7 +97,8 @@ static lq_status write_started(const lq_trainer *t) {
 
 static lq_status named_format(const lq_format **out, const char *key, const char *name) {
     *out = lq_format_by_name(name);
-    return *out ? LQ_OK : lq_fail(LQ_ECONFIG, "%s: '%s' is not a GGUF type that Loquat knows", key, name);
+    return *out ? LQ_OK
+                : lq_fail(LQ_ECONFIG, "%s: '%s' is not a GGUF type that Loquat knows", key, name);
 }
 
 static lq_status qat_options(lq_adapter_options *o, const lq_config *c) {
@@ -101,11 +107,16 @@ static lq_status qat_options(lq_adapter_options *o, const lq_config *c) {
     const bool given_output = c->qat.output_tensor_type && *c->qat.output_tensor_type;
     o->mode = strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED : LQ_QAT_SEPARATE;
     LQ_TRY(named_format(&o->weight_format, "qat.weight_dtype", c->qat.weight_dtype));
-    LQ_TRY(named_format(&o->embd_format, "qat.token_embedding_type", given_embd ? c->qat.token_embedding_type : "q8_0"));
-    LQ_TRY(named_format(&o->output_format, "qat.output_tensor_type", given_output ? c->qat.output_tensor_type : "q8_0"));
+    LQ_TRY(named_format(&o->embd_format, "qat.token_embedding_type",
+                        given_embd ? c->qat.token_embedding_type : "q8_0"));
+    LQ_TRY(named_format(&o->output_format, "qat.output_tensor_type",
+                        given_output ? c->qat.output_tensor_type : "q8_0"));
     if (!given_embd || !given_output)
-        lq_log(LQ_LOG_INFO, "token embedding and output head: Q8_0 (llama-quantize would take Q6_K, which this version "
-               "cannot train yet); set qat.token_embedding_type, qat.output_tensor_type to change it");
+        lq_log(
+            LQ_LOG_INFO,
+            "token embedding and output head: Q8_0 (llama-quantize would take Q6_K, which this "
+            "version "
+            "cannot train yet); set qat.token_embedding_type, qat.output_tensor_type to change it");
     return LQ_OK;
 }
 
@@ -116,7 +127,8 @@ static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
     return LQ_OK;
 }
 
-lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c, bool plan_only) {
+lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
+                                 bool plan_only) {
     lq_status status = LQ_OK;
     lq_pattern *ranks = NULL, *alphas = NULL;
     int *layers = NULL;
@@ -125,16 +137,24 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
     LQ_GOTO(status, copy_pattern(&alphas, &c->lora_alpha_pattern));
     layers = lq_alloc_array(c->lora_layers_to_transform.n, sizeof *layers);
     LQ_GOTO(status, layers ? LQ_OK : LQ_EMEM);
-    for (int i = 0; i < c->lora_layers_to_transform.n; i++) layers[i] = (int)c->lora_layers_to_transform.v[i];
+    for (int i = 0; i < c->lora_layers_to_transform.n; i++)
+        layers[i] = (int)c->lora_layers_to_transform.v[i];
     lq_adapter_options o = {
         .full = strcmp(c->adapter, "full") == 0,
-        .r = (int)c->lora_r, .alpha = c->lora_alpha, .dropout = (float)c->lora_dropout,
-        .use_rslora = c->use_rslora, .init = c->init_lora_weights,
+        .r = (int)c->lora_r,
+        .alpha = c->lora_alpha,
+        .dropout = (float)c->lora_dropout,
+        .use_rslora = c->use_rslora,
+        .init = c->init_lora_weights,
         .targets = c->lora_target_modules.n ? (const char *const *)c->lora_target_modules.s : NULL,
-        .exclude = c->lora_exclude_modules.n ? (const char *const *)c->lora_exclude_modules.s : NULL,
-        .layers = layers, .n_layers = c->lora_layers_to_transform.n,
-        .rank_pattern = ranks, .n_rank_pattern = c->lora_rank_pattern.n,
-        .alpha_pattern = alphas, .n_alpha_pattern = c->lora_alpha_pattern.n,
+        .exclude =
+            c->lora_exclude_modules.n ? (const char *const *)c->lora_exclude_modules.s : NULL,
+        .layers = layers,
+        .n_layers = c->lora_layers_to_transform.n,
+        .rank_pattern = ranks,
+        .n_rank_pattern = c->lora_rank_pattern.n,
+        .alpha_pattern = alphas,
+        .n_alpha_pattern = c->lora_alpha_pattern.n,
         .seed = (uint64_t)c->seed,
     };
     LQ_GOTO(status, qat_options(&o, c));
@@ -169,9 +189,13 @@ static lq_status open_optimizer(lq_trainer *t) {
     t->rule = lq_optim_by_name(c->optimizer);
     t->schedule = lq_schedule_by_name(c->lr_scheduler);
     if (!t->rule || !t->schedule)
-        return lq_fail(LQ_ECONFIG, "optimizer '%s' or lr_scheduler '%s' is unknown", c->optimizer, c->lr_scheduler);
+        return lq_fail(LQ_ECONFIG, "optimizer '%s' or lr_scheduler '%s' is unknown", c->optimizer,
+                       c->lr_scheduler);
     t->optim = (lq_optim_options){
-        .beta1 = c->adam_beta1, .beta2 = c->adam_beta2, .epsilon = c->adam_epsilon, .weight_decay = c->weight_decay,
+        .beta1 = c->adam_beta1,
+        .beta2 = c->adam_beta2,
+        .epsilon = c->adam_epsilon,
+        .weight_decay = c->weight_decay,
         .momentum = c->adam_beta1, /* sgd */
     };
     make_groups(t);
@@ -200,16 +224,20 @@ static int64_t interval(const lq_trainer *t, double steps, int64_t per_epoch, in
 
 static void plan_steps(lq_trainer *t) {
     const lq_config *c = t->config;
-    const int64_t per_epoch = lq_loader_batches_per_epoch(t->loader), g = c->gradient_accumulation_steps;
+    const int64_t per_epoch = lq_loader_batches_per_epoch(t->loader),
+                  g = c->gradient_accumulation_steps;
     t->steps_per_epoch = ceil_div(per_epoch, g);
-    t->total_batches = c->max_steps > 0 ? c->max_steps * g : (int64_t)llround(c->num_epochs * (double)per_epoch);
+    t->total_batches =
+        c->max_steps > 0 ? c->max_steps * g : (int64_t)llround(c->num_epochs * (double)per_epoch);
     if (t->total_batches < 1) t->total_batches = 1;
     t->total_steps = ceil_div(t->total_batches, g);
-    t->warmup_steps = c->warmup_steps > 0 ? c->warmup_steps : (int64_t)ceil(c->warmup_ratio * (double)t->total_steps);
+    t->warmup_steps = c->warmup_steps > 0 ? c->warmup_steps
+                                          : (int64_t)ceil(c->warmup_ratio * (double)t->total_steps);
     t->eval_every = interval(t, c->eval_steps, c->evals_per_epoch, ceil_div(t->total_steps, 12));
     t->save_every = interval(t, c->save_steps, c->saves_per_epoch, t->eval_every);
     const double after = c->has_qat ? c->qat.fake_quant_after_n_steps : 0;
-    t->quant_from_step = after < 1 ? (int64_t)llround(after * (double)t->total_steps) : (int64_t)after;
+    t->quant_from_step =
+        after < 1 ? (int64_t)llround(after * (double)t->total_steps) : (int64_t)after;
     if (t->quant_from_step > t->total_steps) t->quant_from_step = t->total_steps;
 }
 
@@ -235,7 +263,8 @@ static lq_status open_data(lq_trainer *t) {
         .sequence_len = c->sequence_len,
         .packing = c->sample_packing,
         .order = strcmp(c->data_order, "sequential") == 0 ? LQ_ORDER_SEQUENTIAL
-               : strcmp(c->data_order, "bucketed") == 0   ? LQ_ORDER_BUCKETED : LQ_ORDER_SHUFFLE,
+                 : strcmp(c->data_order, "bucketed") == 0 ? LQ_ORDER_BUCKETED
+                                                          : LQ_ORDER_SHUFFLE,
         .seed = lq_fnv1a((uint64_t)c->seed ^ LQ_FNV_INIT, "order", 5),
     };
     LQ_TRY(lq_loader_new(&t->loader, &t->data.train, &options));
@@ -247,14 +276,14 @@ static lq_status open_data(lq_trainer *t) {
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, false));
-    if (c->lora_model_dir && *c->lora_model_dir) LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
+    if (c->lora_model_dir && *c->lora_model_dir)
+        LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
     LQ_TRY(lq_adapter_train(t->adapter));
     LQ_TRY(make_plain_patch(t));
     LQ_TRY(lq_adapter_rebuild(t->adapter));
     if (t->data.val.n > 0)
         LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val, 512));
-    else
-        lq_log(LQ_LOG_WARN, "no validation data: the last step is exported, not the best one");
+    else lq_log(LQ_LOG_WARN, "no validation data: the last step is exported, not the best one");
     return LQ_OK;
 }
 
@@ -266,7 +295,8 @@ static lq_status resume_or_start(lq_trainer *t) {
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
-            lq_log(LQ_LOG_INFO, "resumed at step %lld of %lld", (long long)t->at.step, (long long)t->total_steps);
+            lq_log(LQ_LOG_INFO, "resumed at step %lld of %lld", (long long)t->at.step,
+                   (long long)t->total_steps);
             lq_loader_seek(t->loader, t->at.batches);
             return lq_adapter_rebuild(t->adapter);
         }
@@ -285,10 +315,11 @@ static lq_status open_all(lq_trainer *t) {
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
     LQ_TRY(lock_output(t));
     LQ_TRY(lq_model_open(&t->model, c->base_model, true));
-    if (!t->model->tokenizer) return lq_fail(LQ_EFORMAT, "%s: has no tokenizer to train with", c->base_model);
+    if (!t->model->tokenizer)
+        return lq_fail(LQ_EFORMAT, "%s: has no tokenizer to train with", c->base_model);
     if (c->sequence_len > t->model->hp.n_ctx_train)
-        lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld", (long long)c->sequence_len,
-               (long long)t->model->hp.n_ctx_train);
+        lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld",
+               (long long)c->sequence_len, (long long)t->model->hp.n_ctx_train);
     lq_base_hash_start(&t->base_hash, t->model);
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));
