@@ -40,8 +40,7 @@ static lq_status set_formats(lq_adapter *a, const lq_type_plan *plan, int *n) {
 
 static size_t effective_bytes(const lq_adapter *a, int i) {
     const lq_weight *w = &a->model->weight[i];
-    const size_t bytes = lq_format_bytes(a->patch[i].fmt, w->rows * w->cols);
-    return (bytes + 63) & ~(size_t)63;
+    return lq_align64(lq_format_bytes(a->patch[i].fmt, w->rows * w->cols));
 }
 
 static lq_status place(lq_adapter *a, bool plan_only) {

@@ -68,8 +68,8 @@ lq_status lq_checkpoint_discard(const char *dir) {
     return status;
 }
 
-/* Keeps the newest save_total_limit, and always the newest and the one nearest to the best from above: every
- * checkpoint carries the best parameters, so the best is never lost. */
+/* Keeps the newest save_total_limit and the one of the best step. Every checkpoint carries the best
+ * parameters, so the best is never lost. */
 static lq_status enforce_limit(const lq_trainer *t) {
     const int64_t limit = t->config->save_total_limit;
     if (limit <= 0) return LQ_OK;

@@ -116,20 +116,20 @@ static void log_counts(const char *what, const lq_dataset *d) {
 }
 
 /* One list of files through the cache. `key` receives the list's key. */
-static lq_status load_list(lq_dataset *out, char key[LQ_SHA256_HEX], bool *cached,
+static lq_status load_list(lq_dataset *out, char key[LQ_SHA256_HEX],
                            const source_list *l, const char *cache_dir, const lq_tokenizer *tok,
                            const lq_data_options *options) {
     lq_status status = LQ_OK;
     char *path = NULL;
-    *cached = false;
+    bool cached = false;
     LQ_GOTO(status, lq_store_key(key, l->s, l->n, tok, options));
     if (cache_dir && *cache_dir) {
         LQ_GOTO(status, lq_make_dirs(cache_dir));
         path = lq_sprintf("%s/%.32s.h5", cache_dir, key);
         LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
-        LQ_GOTO(status, lq_store_read(cached, out, path, key));
+        LQ_GOTO(status, lq_store_read(&cached, out, path, key));
     }
-    if (!*cached) {
+    if (!cached) {
         LQ_GOTO(status, lq_dataset_load(out, l->s, l->n, tok, options));
         if (path) LQ_GOTO(status, lq_store_write(path, key, out));
     }
@@ -142,19 +142,15 @@ static lq_status prepare_sources(lq_prepared *out, const lq_config *c, const sou
                                  const source_list *val, const lq_tokenizer *tok,
                                  const lq_data_options *options) {
     char val_key[LQ_SHA256_HEX] = "";
-    bool val_cached = true;
-    LQ_TRY(load_list(&out->train, out->key, &out->cached, train, c->dataset_prepared_path, tok,
-                     options));
+    LQ_TRY(load_list(&out->train, out->key, train, c->dataset_prepared_path, tok, options));
     log_counts("training data", &out->train);
     if (val->n > 0) {
-        LQ_TRY(load_list(&out->val, val_key, &val_cached, val, c->dataset_prepared_path, tok,
-                         options));
+        LQ_TRY(load_list(&out->val, val_key, val, c->dataset_prepared_path, tok, options));
         log_counts("validation data", &out->val);
         const int64_t leaks = lq_dataset_overlap(&out->train, &out->val);
         if (leaks > 0)
             lq_log(LQ_LOG_WARN, "%lld training examples also occur in the validation data",
                    (long long)leaks);
-        out->cached = out->cached && val_cached;
     } else {
         LQ_TRY(lq_dataset_split(&out->train, &out->val, options));
         if (out->val.n > 0)

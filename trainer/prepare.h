@@ -11,7 +11,6 @@ typedef struct lq_prepared {
     lq_template *chat_template;           /* NULL: none */
     lq_dataset train, val;
     char key[LQ_SHA256_HEX];              /* of everything that decides train and val */
-    bool cached;                          /* read from the cache */
 } lq_prepared;
 
 /* Reads (or takes from the cache under dataset_prepared_path) the configured files and splits

@@ -61,5 +61,3 @@ lq_status lq_scorer_run(lq_scorer *s, lq_loss *out) {
                        (long long)out->labels);
     return LQ_OK;
 }
-
-size_t lq_scorer_bytes(const lq_scorer *s) { return lq_tape_arena_bytes(s->net.tape); }

@@ -13,6 +13,5 @@ lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patc
 void lq_scorer_free(lq_scorer *s);
 /* Scores every example once, in order. Non-finite losses are LQ_ENONFINITE. */
 lq_status lq_scorer_run(lq_scorer *s, lq_loss *out);
-size_t lq_scorer_bytes(const lq_scorer *s);
 
 #endif

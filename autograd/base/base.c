@@ -72,7 +72,7 @@ void *lq_alloc_array(int64_t n, size_t elem_bytes) {
 }
 
 void *lq_alloc_aligned(size_t bytes) {
-    const size_t padded = (bytes + 63) & ~(size_t)63;
+    const size_t padded = lq_align64(bytes);
     if (padded < bytes) return no_memory(bytes);
     void *p = allowed(bytes) ? aligned_alloc(64, padded ? padded : 64) : NULL;
     if (!p) return no_memory(bytes);

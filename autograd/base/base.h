@@ -85,6 +85,9 @@ lq_status lq_reserve(void **array, int64_t *capacity, int64_t want, size_t elem_
 typedef bool (*lq_alloc_hook)(void *ctx, size_t bytes);
 void lq_set_alloc_hook(lq_alloc_hook hook, void *ctx);
 
+/* Up to the next multiple of 64: a cache line, and what the arena and packed weights are aligned to. */
+static inline size_t lq_align64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
 /* Checked a * b for sizes: LQ_EMEM on overflow. */
 lq_status lq_mul_size(size_t *out, size_t a, size_t b);
 

@@ -57,15 +57,13 @@ static int64_t chunk_rows(const lq_tensor *w) {
     return rows < MIN_ROWS ? MIN_ROWS : rows > MAX_ROWS ? MAX_ROWS : rows;
 }
 
-static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
-
 /* Sets c's pointers into scratch (NULL: only counts); returns the bytes. */
 static size_t lay_out(chunk *c, const lq_node *node, char *scratch) {
     const lq_tensor *w = node->in[W];
     c->capacity = chunk_rows(w);
     c->n = 0;
-    const size_t row_bytes = align64((size_t)(c->capacity * lq_cols(w)) * sizeof(float));
-    const size_t h = align64(lq_wtile_scratch(w)), dh = h + row_bytes, logits = dh + row_bytes;
+    const size_t row_bytes = lq_align64((size_t)(c->capacity * lq_cols(w)) * sizeof(float));
+    const size_t h = lq_align64(lq_wtile_scratch(w)), dh = h + row_bytes, logits = dh + row_bytes;
     if (scratch) {
         c->tile = scratch;
         c->h = (float *)(scratch + h);

@@ -47,13 +47,11 @@ static unsigned bwd_reads(const lq_node *node) {
 /* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it. */
 typedef struct layout { size_t p, q, dropped, bytes; } layout;
 
-static size_t align64(size_t n) { return (n + 63) / 64 * 64; }
-
 static layout scratch_layout(const lq_node *node, int64_t n) {
     const lq_lora_attr *attr = node->attr;
-    const size_t rank_bytes = align64((size_t)(n * node->in[A]->dim[0]) * sizeof(float));
+    const size_t rank_bytes = lq_align64((size_t)(n * node->in[A]->dim[0]) * sizeof(float));
     layout l;
-    l.p = align64(lq_wtile_scratch(node->in[W]));
+    l.p = lq_align64(lq_wtile_scratch(node->in[W]));
     l.q = l.p + rank_bytes;
     l.dropped = l.q + rank_bytes;
     l.bytes =
