@@ -4,6 +4,7 @@
 #ifndef LOQUAT_OPS_H
 #define LOQUAT_OPS_H
 
+#include "rounding.h"
 #include "tape.h"
 
 #ifdef __cplusplus
@@ -28,14 +29,16 @@ lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias)
  * separate (and plain LoRA): out = x W^T + bias + scale * (drop(x) A^T) B^T.
  * merged: W is already the effective weight Q(W + scale * B A); out = x W^T + bias, and backward is the
  * identity straight-through estimator. Both: dB += scale * dY^T (x A^T), dA += scale * (dY B)^T x,
- * dx += dY W (+ scale * (dY B) A when not merged). No (O,D) gradient is ever formed. */
+ * dx += dY W (+ scale * (dY B) A when not merged). No (O,D) gradient is ever formed.
+ * rounded (N,D): what is multiplied with W in place of x, whose place in A's product it does not take;
+ * NULL: x. Not when merged: there W and the adapter are one, and so is their input. */
 typedef struct lq_lora_attr {
     float scale;
     float dropout;   /* probability of zeroing an element of x on the A path; 0 when merged */
     bool merged;
 } lq_lora_attr;
-lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias, lq_tensor *a,
-                          lq_tensor *b, lq_lora_attr attr);
+lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
+                          lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
 
 /* Rotary embedding of the first n_rot elements of every head of x (N, heads * d) at positions pos (N) i32.
  * theta_i = pos * freq_scale * freq_base^(-2i/n_rot) / factors[i]; cos and sin times attn_factor.
@@ -67,6 +70,10 @@ typedef struct lq_glu_attr { lq_act act; } lq_glu_attr;
 lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr);
 
 lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b);       /* (N,D) each */
+
+/* out = x as a runtime rounds it, row by row; dx += dy (straight through). The width must be whole blocks. */
+typedef struct lq_fakequant_attr { const lq_rounding *how; } lq_fakequant_attr;
+lq_tensor *lq_fakequant(lq_tape *tape, lq_tensor *x, lq_fakequant_attr attr);
 
 /* out = cap * tanh(x / cap) */
 typedef struct lq_softcap_attr { float cap; } lq_softcap_attr;

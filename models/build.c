@@ -9,12 +9,19 @@
 #include <assert.h>
 #include <math.h>
 
+/* Linears with one input and one way of rounding it share the result. */
+typedef struct shared_rounding {
+    const lq_rounding *how;
+    lq_tensor *x, *y;
+} shared_rounding;
+
 typedef struct builder {
     const lq_model *m;
     const lq_build_options *o;
     lq_tape *tape;
     lq_model_io *io;
     lq_tensor *rope_factors;   /* NULL: none */
+    shared_rounding *last;
 } builder;
 
 static const lq_patch *patch_of(const builder *b, int i) {
@@ -44,16 +51,37 @@ static lq_tensor *norm(const builder *b, lq_tensor *x, lq_role role, int layer) 
     return w ? lq_rmsnorm(b->tape, x, w, (lq_rmsnorm_attr){b->m->hp.norm_eps}) : x;
 }
 
+static const lq_runtime *runtime_of(const builder *b) {
+    static const lq_runtime exact = {0};
+    return b->o->exact ? &exact : &b->m->runtime;
+}
+
+static lq_tensor *rounded(const builder *b, lq_tensor *x, const lq_rounding *how) {
+    return how ? lq_fakequant(b->tape, x, (lq_fakequant_attr){how}) : x;
+}
+
+/* x as it enters a product with w. */
+static lq_tensor *entering(const builder *b, lq_tensor *x, const lq_tensor *w) {
+    const lq_rounding *how = runtime_of(b)->activations ? lq_activation_rounding(w->fmt) : NULL;
+    if (b->last->x != x || b->last->how != how) {
+        b->last->y = rounded(b, x, how);
+        b->last->x = x;
+        b->last->how = how;
+    }
+    return b->last->y;
+}
+
 /* x W^T + bias with W the tensor of weight i, plus its adapter. */
 static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     const lq_weight *weight = &b->m->weight[i];
     const lq_patch *p = patch_of(b, i);
     lq_tensor *bias = weight_tensor(b, lq_model_find(b->m, weight->role, weight->layer, true));
-    if (!p || !p->rank) return lq_linear(b->tape, x, w, bias);
+    lq_tensor *in = entering(b, x, w), *const for_w = p && !p->merged && in != x ? in : NULL;
+    if (!p || !p->rank) return lq_linear(b->tape, in, w, bias);
     const int64_t a_dim[2] = {p->rank, weight->cols}, b_dim[2] = {weight->rows, p->rank};
     lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
     lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
-    return lq_lora_linear(b->tape, x, w, bias, down, up,
+    return lq_lora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up,
                           (lq_lora_attr){p->scale, p->dropout, p->merged});
 }
 
@@ -87,6 +115,9 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
         .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv,
         .head_dim = (int)hp->head_dim, .scale = 1 / sqrtf((float)hp->head_dim),
         .window = (int)hp->sliding_window, .softcap = hp->attn_softcap};
+    q = rounded(b, q, runtime_of(b)->queries);
+    k = rounded(b, k, runtime_of(b)->keys);
+    v = rounded(b, v, runtime_of(b)->values);
     lq_tensor *k_cache = cache_tensor(b, "k_cache", b->o->k_cache, layer);
     lq_tensor *v_cache = cache_tensor(b, "v_cache", b->o->v_cache, layer);
     lq_tensor *mixed = lq_attention(b->tape, q, k, v, b->io->starts, k_cache, v_cache, attr);
@@ -122,7 +153,8 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
                             "an adapter on %s cannot be trained yet; take the head out of "
                             "lora_target_modules",
                             b->m->weight[i].name);
-    if (b->o->loss) return lq_ce_head(b->tape, x, w, b->io->labels, (lq_ce_head_attr){softcap});
+    if (b->o->loss)
+        return lq_ce_head(b->tape, entering(b, x, w), w, b->io->labels, (lq_ce_head_attr){softcap});
     lq_tensor *logits = project(b, x, i, w);
     return softcap > 0 ? lq_softcap(b->tape, logits, (lq_softcap_attr){softcap}) : logits;
 }
@@ -138,7 +170,8 @@ static void add_inputs(const builder *b) {
 
 lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape,
                          lq_model_io *io) {
-    builder b = {.m = m, .o = options, .tape = tape, .io = io};
+    shared_rounding last = {0};
+    builder b = {.m = m, .o = options, .tape = tape, .io = io, .last = &last};
     assert(!options->k_cache == !options->v_cache && !(options->loss && options->k_cache));
     add_inputs(&b);
     b.rope_factors = find_tensor(&b, LQ_ROLE_ROPE_FREQS, -1);

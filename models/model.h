@@ -36,6 +36,12 @@ typedef struct lq_weight {
 
 typedef struct lq_arch lq_arch;   /* arch.h: the descriptor row */
 
+/* What the runtime that a model is made for rounds (rounding.h). All zero: nothing. */
+typedef struct lq_runtime {
+    bool activations;        /* inputs of products with weights, as each weight's format wants it */
+    const lq_rounding *queries, *keys, *values;   /* NULL: F32 */
+} lq_runtime;
+
 typedef struct lq_model {
     const lq_arch *arch;
     lq_hparams hp;
@@ -44,6 +50,7 @@ typedef struct lq_model {
     lq_weight *weight;        /* owned array, in file order of roles and layers */
     int n_weights;
     bool tied;                /* the head is the token embedding */
+    lq_runtime runtime;       /* of all builds from now on; whoever opened the model sets it */
 } lq_model;
 
 /* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
@@ -73,6 +80,7 @@ typedef struct lq_patch {
 typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
     bool loss;               /* end in ce_head; else in logits (N,V) */
+    bool exact;              /* the model's runtime rounds nothing here: a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
     int64_t n_ctx;           /* rows of the caches */

@@ -136,6 +136,13 @@ void loquat_model_close(loquat_model *s) {
 
 const lq_patch *lq_session_patch(const loquat_model *s) { return s->lora ? s->lora->patch : NULL; }
 
+void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime) {
+    lq_generator_free(s->generator);
+    s->generator = NULL;
+    lq_net_close(&s->logits);
+    s->model->runtime = *runtime;
+}
+
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
     const int64_t V = s->model->hp.n_vocab;
     if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
