@@ -12,10 +12,11 @@
     {LQ_ROLE_##role, "blk.#." gguf, "model.layers.#." module, \
      LQ_DIM_##rows, LQ_DIM_##cols, false, bias}
 
-#define EMBEDDING_AND_HEAD \
+#define TIED_EMBEDDING \
     ONCE(TOKEN_EMBD, "token_embd", "model.embed_tokens", VOCAB, EMBD, false), \
-    ONCE(OUTPUT, "output", "lm_head", VOCAB, EMBD, true), \
     ONCE(OUTPUT_NORM, "output_norm", "model.norm", ONE, EMBD, false)
+#define EMBEDDING_AND_HEAD \
+    TIED_EMBEDDING, ONCE(OUTPUT, "output", "lm_head", VOCAB, EMBD, true)
 #define NORMS \
     EACH(ATTN_NORM, "attn_norm", "input_layernorm", ONE, EMBD, false), \
     EACH(FFN_NORM, "ffn_norm", "post_attention_layernorm", ONE, EMBD, false)
@@ -45,11 +46,34 @@ static const lq_slot qwen3[] = {
     EMBEDDING_AND_HEAD, NORMS, QKV(false), QK_NORMS, ATTN_OUTPUT(false), GATED_FFN(false),
 };
 
-/* name, tensors, their number, NEOX rotary pairs, activation */
+/* Norms before and after both halves; HF's post_attention_layernorm is after the attention here. */
+#define SANDWICH_NORMS \
+    EACH(ATTN_NORM, "attn_norm", "input_layernorm", ONE, EMBD, false), \
+    EACH(ATTN_POST_NORM, "post_attention_norm", "post_attention_layernorm", ONE, EMBD, false), \
+    EACH(FFN_NORM, "ffn_norm", "pre_feedforward_layernorm", ONE, EMBD, false), \
+    EACH(FFN_POST_NORM, "post_ffw_norm", "post_feedforward_layernorm", ONE, EMBD, false)
+
+static const lq_slot gemma[] = {TIED_EMBEDDING, NORMS, QKV(false), ATTN_OUTPUT(false),
+                                GATED_FFN(false)};
+
+static const lq_slot gemma2[] = {TIED_EMBEDDING, SANDWICH_NORMS, QKV(false), ATTN_OUTPUT(false),
+                                 GATED_FFN(false)};
+
+static const lq_slot gemma3[] = {EMBEDDING_AND_HEAD, SANDWICH_NORMS, QKV(false), QK_NORMS,
+                                 ATTN_OUTPUT(false), GATED_FFN(false)};
+
+#define ARCH(slots) .name = #slots, .slot = slots, .n_slots = LQ_ARRAY_LEN(slots)
+
 static const lq_arch archs[] = {
-    {"llama", llama, LQ_ARRAY_LEN(llama), false, LQ_SILU},
-    {"qwen2", qwen2, LQ_ARRAY_LEN(qwen2), true, LQ_SILU},
-    {"qwen3", qwen3, LQ_ARRAY_LEN(qwen3), true, LQ_SILU},
+    {ARCH(llama)},
+    {ARCH(qwen2), .neox = true},
+    {ARCH(qwen3), .neox = true},
+    {ARCH(gemma), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true},
+    {ARCH(gemma2), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true, .local_period = 2,
+     .window = 4096, .local_scales_rope = true, .attn_softcap = 50, .final_softcap = 30,
+     .reads_final_softcap = true, .wide_query_layers = 46},
+    {ARCH(gemma3), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true, .local_period = 6,
+     .reads_final_softcap = true, .wide_query_layers = 62},
 };
 
 lq_status lq_arch_find(const lq_arch **out, const char *name) {

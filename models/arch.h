@@ -30,8 +30,15 @@ struct lq_arch {
     const char *name;          /* general.architecture */
     const lq_slot *slot;
     int n_slots;
+    lq_act act;                /* of the feed-forward */
     bool neox;                 /* rotary pairs (i, i + n_rot/2), else (2i, 2i+1) */
-    lq_act act;                /* of the gated feed-forward */
+    bool scales_embedding;     /* by sqrt(n_embd) */
+    int local_period;          /* all but every n-th layer are local; 0: windows are ignored */
+    int window;                /* of local layers where the file has none */
+    bool local_scales_rope;    /* linear RoPE scaling also on local layers */
+    float attn_softcap, final_softcap;   /* where the file has none */
+    bool reads_final_softcap;
+    int wide_query_layers;     /* with as many layers, q.k is scaled by 1/sqrt(n_embd/n_head) */
 };
 
 /* LQ_EUNSUPPORTED names those that there are. */

@@ -1,13 +1,12 @@
 /* The decoder on a tape: embed, then per layer
- *   x += o(attention(rope(q(norm x)), rope(k(norm x)), v(norm x)))
- *   x += down(act(gate(norm x)) * up(norm x))
- * then norm and head. What a model has decides what is recorded (biases, norms of q and k, rope
- * factors); how a weight takes part (frozen, in another format, with an adapter, trained) is its
- * patch's say. */
+ *   x += norm(o(attention(rope(q(norm x)), rope(k(norm x)), v(norm x))))
+ *   x += norm(down(act(gate(norm x)) * up(norm x)))
+ * then norm and head. What a model has decides what is recorded: a norm, bias or table of rope
+ * factors that is not there is left out. How a weight takes part (frozen, in another format, with
+ * an adapter, trained) is its patch's say. */
 #include "arch.h"
 
 #include <assert.h>
-#include <math.h>
 
 typedef struct builder {
     const lq_model *m;
@@ -29,7 +28,7 @@ static lq_tensor *weight_tensor(const builder *b, int i) {
     const int ndim = w->rows == 1 ? 1 : 2;
     const int64_t dim[2] = {w->rows, w->cols};
     const int64_t *sizes = ndim == 1 ? &dim[1] : dim;
-    if (p && p->full && w->role != LQ_ROLE_ROPE_FREQS)   /* a table of constants */
+    if (p && p->full && !lq_weight_is_constant(w))
         return lq_tape_param(b->tape, w->name, ndim, sizes, p->w, p->dw);
     if (p && p->fmt) return lq_tape_weight(b->tape, w->name, p->fmt, ndim, sizes, p->data);
     return lq_tape_weight(b->tape, w->name, w->fmt, ndim, sizes, w->data);
@@ -62,11 +61,13 @@ static lq_tensor *linear(const builder *b, lq_tensor *x, lq_role role, int layer
     return project(b, x, i, weight_tensor(b, i));
 }
 
-static lq_tensor *rope(const builder *b, lq_tensor *x) {
+static lq_tensor *rope(const builder *b, lq_tensor *x, int layer) {
     const lq_hparams *hp = &b->m->hp;
+    const bool local = hp->local[layer];
     const lq_rope_attr attr = {
         .head_dim = (int)hp->head_dim, .n_rot = (int)hp->n_rot, .neox = b->m->arch->neox,
-        .freq_base = hp->rope_freq_base, .freq_scale = hp->rope_freq_scale,
+        .freq_base = local ? hp->local_freq_base : hp->rope_freq_base,
+        .freq_scale = local ? hp->local_freq_scale : hp->rope_freq_scale,
         .attn_factor = hp->rope_attn_factor};
     return lq_rope(b->tape, x, b->io->pos, b->rope_factors, attr);
 }
@@ -81,12 +82,12 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
     lq_tensor *q = linear(b, x, LQ_ROLE_ATTN_Q, layer);
     lq_tensor *k = linear(b, x, LQ_ROLE_ATTN_K, layer);
     lq_tensor *v = linear(b, x, LQ_ROLE_ATTN_V, layer);
-    q = rope(b, norm(b, q, LQ_ROLE_ATTN_Q_NORM, layer));
-    k = rope(b, norm(b, k, LQ_ROLE_ATTN_K_NORM, layer));
+    q = rope(b, norm(b, q, LQ_ROLE_ATTN_Q_NORM, layer), layer);
+    k = rope(b, norm(b, k, LQ_ROLE_ATTN_K_NORM, layer), layer);
     const lq_attention_attr attr = {
         .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv,
-        .head_dim = (int)hp->head_dim, .scale = 1 / sqrtf((float)hp->head_dim),
-        .window = (int)hp->sliding_window, .softcap = hp->attn_softcap};
+        .head_dim = (int)hp->head_dim, .scale = hp->attn_scale,
+        .window = hp->local[layer] ? (int)hp->sliding_window : 0, .softcap = hp->attn_softcap};
     lq_tensor *k_cache = cache_tensor(b, "k_cache", b->o->k_cache, layer);
     lq_tensor *v_cache = cache_tensor(b, "v_cache", b->o->v_cache, layer);
     lq_tensor *mixed = lq_attention(b->tape, q, k, v, b->io->starts, k_cache, v_cache, attr);
@@ -101,12 +102,14 @@ static lq_tensor *feed_forward(const builder *b, lq_tensor *x, int layer) {
 }
 
 static lq_tensor *block(const builder *b, lq_tensor *x, int layer) {
-    x = lq_add(b->tape, x, attention(b, norm(b, x, LQ_ROLE_ATTN_NORM, layer), layer));
-    return lq_add(b->tape, x, feed_forward(b, norm(b, x, LQ_ROLE_FFN_NORM, layer), layer));
+    lq_tensor *mixed = attention(b, norm(b, x, LQ_ROLE_ATTN_NORM, layer), layer);
+    x = lq_add(b->tape, x, norm(b, mixed, LQ_ROLE_ATTN_POST_NORM, layer));
+    lq_tensor *out = feed_forward(b, norm(b, x, LQ_ROLE_FFN_NORM, layer), layer);
+    return lq_add(b->tape, x, norm(b, out, LQ_ROLE_FFN_POST_NORM, layer));
 }
 
 static lq_tensor *embed(const builder *b, lq_tensor *w) {
-    const lq_embed_attr attr = {.scale = 1, .noise_alpha = b->o->noise_alpha};
+    const lq_embed_attr attr = {.scale = b->m->hp.embed_scale, .noise_alpha = b->o->noise_alpha};
     return lq_embed(b->tape, b->io->ids, w, attr.noise_alpha > 0 ? b->io->starts : NULL, attr);
 }
 

@@ -1,16 +1,17 @@
 /* Hyper-parameters from metadata: keys, types and defaults as in llama.cpp's loader. */
 #include "model_parts.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 128, MAX_LAYERS = 512, MAX_SIZE = 1 << 24 };
+enum { KEY_BYTES = 128, MAX_SIZE = 1 << 24 };
 
-typedef struct reader { const lq_gguf *file; const char *arch; } reader;
+typedef struct reader { const lq_gguf *file; const lq_arch *arch; } reader;
 
 static const char *key_of(char key[KEY_BYTES], const reader *r, const char *name) {
-    snprintf(key, KEY_BYTES, "%s.%s", r->arch, name);
+    snprintf(key, KEY_BYTES, "%s.%s", r->arch->name, name);
     return key;
 }
 
@@ -63,9 +64,9 @@ static lq_status read_sizes(lq_hparams *hp, const reader *r) {
         LQ_TRY(get_size(r, sizes[i].name, sizes[i].required, sizes[i].per_layer ? hp->n_layer : 0,
                         field));
     }
-    if (hp->n_layer > MAX_LAYERS)
-        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch,
-                       (long long)hp->n_layer, MAX_LAYERS);
+    if (hp->n_layer > LQ_MAX_LAYERS)
+        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch->name,
+                       (long long)hp->n_layer, LQ_MAX_LAYERS);
     hp->n_head_kv = hp->n_head;
     LQ_TRY(get_size(r, "attention.head_count_kv", false, hp->n_layer, &hp->n_head_kv));
     if (hp->n_head % hp->n_head_kv)
@@ -116,6 +117,62 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     return status;
 }
 
+/* ---- attention within a window --------------------------------------------------------------- */
+
+static void set_period(lq_hparams *hp, uint32_t period) {
+    for (int64_t i = 0; i < hp->n_layer; i++)
+        hp->local[i] = period == 0 || i % period < (int64_t)period - 1;
+}
+
+/* The pattern: a period, or a flag for each layer. */
+static lq_status read_pattern(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    uint32_t period = (uint32_t)r->arch->local_period;
+    const lq_gguf_kv *kv =
+        lq_gguf_find(r->file, key_of(key, r, "attention.sliding_window_pattern"));
+    if (!kv || kv->type != LQ_GGUF_ARRAY) {
+        LQ_TRY(lq_gguf_get_u32(r->file, key, false, &period));
+        set_period(hp, period);
+        return LQ_OK;
+    }
+    if (kv->elem != LQ_GGUF_BOOL || kv->n != (uint64_t)hp->n_layer)
+        return lq_fail(LQ_EFORMAT, "key %s must have one u32 or a flag for each of the %lld layers",
+                       key, (long long)hp->n_layer);
+    for (int64_t i = 0; i < hp->n_layer; i++) hp->local[i] = ((const uint8_t *)kv->data)[i] != 0;
+    return LQ_OK;
+}
+
+static lq_status read_window(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    uint32_t window = (uint32_t)r->arch->window;
+    if (!r->arch->local_period) return LQ_OK;
+    LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "attention.sliding_window"), false, &window));
+    hp->local_freq_base = r->arch->local_scales_rope ? hp->rope_freq_base : 10000;
+    hp->local_freq_scale = r->arch->local_scales_rope ? hp->rope_freq_scale : 1;
+    LQ_TRY(get_f32(r, "rope.freq_base_swa", false, &hp->local_freq_base));
+    if (window > MAX_SIZE)
+        return lq_fail(LQ_EFORMAT, "key %s is %u, must be up to %d", key, (unsigned)window,
+                       MAX_SIZE);
+    hp->sliding_window = window;
+    return window ? read_pattern(hp, r) : LQ_OK;
+}
+
+/* ---- scales and caps ------------------------------------------------------------------------- */
+
+static lq_status read_scales(lq_hparams *hp, const reader *r) {
+    const lq_arch *arch = r->arch;
+    const bool wide = arch->wide_query_layers && hp->n_layer == arch->wide_query_layers;
+    hp->attn_scale = 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
+    hp->embed_scale = arch->scales_embedding ? sqrtf((float)hp->n_embd) : 1;
+    hp->attn_softcap = arch->attn_softcap;
+    hp->final_softcap = arch->final_softcap;
+    if (arch->attn_softcap > 0)
+        LQ_TRY(get_f32(r, "attn_logit_softcapping", false, &hp->attn_softcap));
+    if (arch->reads_final_softcap)
+        LQ_TRY(get_f32(r, "final_logit_softcapping", false, &hp->final_softcap));
+    return LQ_OK;
+}
+
 static lq_status refuse_experts(const reader *r) {
     char key[KEY_BYTES];
     uint32_t n = 0;
@@ -126,12 +183,14 @@ static lq_status refuse_experts(const reader *r) {
                    (unsigned)n);
 }
 
-lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const char *arch) {
+lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch) {
     const reader r = {file, arch};
     *out = (lq_hparams){0};
     LQ_TRY(refuse_experts(&r));
     LQ_TRY(read_sizes(out, &r));
     LQ_TRY(read_head_sizes(out, &r));
     LQ_TRY(get_f32(&r, "attention.layer_norm_rms_epsilon", true, &out->norm_eps));
-    return read_rope(out, &r);
+    LQ_TRY(read_rope(out, &r));
+    LQ_TRY(read_window(out, &r));
+    return read_scales(out, &r);
 }

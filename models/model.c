@@ -53,7 +53,7 @@ static lq_status open_tokenizer(lq_model *m) {
 static lq_status load(lq_model *m, bool check_finite) {
     LQ_TRY(refuse_other_files(m->file));
     LQ_TRY(find_arch(m));
-    LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch->name));
+    LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch));
     LQ_TRY(open_tokenizer(m));
     LQ_TRY(lq_weights_bind(m));
     m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
@@ -110,9 +110,14 @@ bool lq_weight_is_linear(const lq_weight *w) {
     return linear[w->role] && !w->is_bias;
 }
 
+bool lq_weight_is_constant(const lq_weight *w) {
+    return w->role == LQ_ROLE_ROPE_FREQS || w->role == LQ_ROLE_ROPE_LONG ||
+           w->role == LQ_ROLE_ROPE_SHORT;
+}
+
 int64_t lq_model_n_params(const lq_model *m) {
     int64_t n = 0;
     for (int i = 0; i < m->n_weights; i++)
-        if (m->weight[i].role != LQ_ROLE_ROPE_FREQS) n += m->weight[i].rows * m->weight[i].cols;
+        if (!lq_weight_is_constant(&m->weight[i])) n += m->weight[i].rows * m->weight[i].cols;
     return n;
 }

@@ -9,18 +9,24 @@
 
 /* What a tensor is to the model. The role decides names and shapes (arch.c: one row each). */
 typedef enum lq_role {
-    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM, LQ_ROLE_ROPE_FREQS,
+    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
+    LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
     LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
     LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
     LQ_N_ROLES
 } lq_role;
 
+enum { LQ_MAX_LAYERS = 512 };
+
 typedef struct lq_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
-    int64_t sliding_window;
+    float embed_scale, attn_scale;              /* of embeddings; of q.k */
+    int64_t sliding_window;                     /* of local layers; 0: there are none */
+    float local_freq_base, local_freq_scale;    /* RoPE of local layers */
+    bool local[LQ_MAX_LAYERS];                  /* layers that attend within the window */
 } lq_hparams;
 
 typedef struct lq_weight {
@@ -56,6 +62,8 @@ int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
 int lq_model_find_name(const lq_model *m, const char *gguf_name);
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
+/* True for tables of constants (RoPE factors), which are no parameters. */
+bool lq_weight_is_constant(const lq_weight *w);
 int64_t lq_model_n_params(const lq_model *m);
 
 /* How one weight takes part in a tape when it is not simply frozen. Index: the weight's. */

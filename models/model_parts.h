@@ -4,9 +4,9 @@
 
 #include "arch.h"
 
-/* Reads `arch`.* from the metadata; n_vocab is left to the caller. Unsupported features are refused
- * by key. */
-lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const char *arch);
+/* Reads <name of arch>.* from the metadata; n_vocab is left to the caller. Unsupported features are
+ * refused by key. */
+lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch);
 
 /* Finds every tensor of m->arch in m->file and fills m->weight; what is missing, unexpected,
  * wrong-shaped or of an unreadable type is listed in one message. */

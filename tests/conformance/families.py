@@ -1,0 +1,176 @@
+"""The families of make_tiny_families.py: configurations, GGUF metadata, and how each tensor of Hugging Face's is made of
+those that llama.cpp stores. Everything goes from stored to Hugging Face, so gradients of stored tensors are autograd's."""
+import dataclasses
+import math
+import re
+
+import gguf
+import torch
+import transformers as hf
+
+SHAPE = dict(vocab_size=24, hidden_size=12, intermediate_size=16, num_hidden_layers=2, max_position_embeddings=64,
+             num_attention_heads=4, num_key_value_heads=2, attention_dropout=0.0, pad_token_id=None, bos_token_id=None,
+             eos_token_id=None)
+HEAD = SHAPE | dict(head_dim=4)
+LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+
+
+def rope(theta, **more):
+    return dict(rope_type="default", rope_theta=theta, **more)
+
+
+# ---- tensors: pattern of the name, stored names, Hugging Face's tensor from the stored ones ----
+
+def same(c, x):
+    return x
+
+
+def minus_one(c, x):
+    return x - 1
+
+
+def half_split(heads):
+    """Rows of rotary pairs (2i, 2i+1) to halves."""
+    def restore(c, x):
+        n = getattr(c, heads)
+        return x.reshape(n, x.shape[0] // n // 2, 2, -1).swapaxes(1, 2).reshape(x.shape)
+    return restore
+
+
+def same_shape(c, shape):
+    return [shape]
+
+
+@dataclasses.dataclass
+class Rule:
+    pattern: str
+    stored: str           # '#' is the layer; several names with spaces between
+    restore: callable = same
+    shapes: callable = same_shape
+
+
+TOP = [Rule(r"model\.embed_tokens", "token_embd"), Rule(r"model\.norm", "output_norm"), Rule(r"lm_head", "output")]
+NORMS = [Rule(r".*\.input_layernorm", "blk.#.attn_norm"), Rule(r".*\.post_attention_layernorm", "blk.#.ffn_norm")]
+QKV = [Rule(rf".*\.{x}_proj", f"blk.#.attn_{x}") for x in "qkv"]
+PERMUTED = [Rule(r".*\.q_proj", "blk.#.attn_q", half_split("num_attention_heads")),
+            Rule(r".*\.k_proj", "blk.#.attn_k", half_split("num_key_value_heads")), QKV[2]]
+QK_NORMS = [Rule(r".*\.q_norm", "blk.#.attn_q_norm"), Rule(r".*\.k_norm", "blk.#.attn_k_norm")]
+OUT = [Rule(r".*\.o_proj", "blk.#.attn_output")]
+FFN = [Rule(rf".*\.mlp\.{x}_proj", f"blk.#.ffn_{x}") for x in ("gate", "up", "down")]
+SANDWICH = [Rule(r".*\.input_layernorm", "blk.#.attn_norm"),
+            Rule(r".*\.post_attention_layernorm", "blk.#.post_attention_norm"),
+            Rule(r".*\.pre_feedforward_layernorm", "blk.#.ffn_norm"),
+            Rule(r".*\.post_feedforward_layernorm", "blk.#.post_ffw_norm")]
+
+
+def shifted(rules):
+    """Norms are stored as 1 + w."""
+    return [Rule(r.pattern, r.stored, minus_one if "norm" in r.stored else r.restore) for r in rules]
+
+
+# ---- metadata ----
+
+def sizes(w, c):
+    head_dim = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    w.add_context_length(c.max_position_embeddings)
+    w.add_embedding_length(c.hidden_size)
+    w.add_block_count(c.num_hidden_layers)
+    w.add_feed_forward_length(c.intermediate_size)
+    w.add_head_count(c.num_attention_heads)
+    w.add_head_count_kv(c.num_key_value_heads)
+    w.add_key_length(head_dim)
+    w.add_value_length(head_dim)
+    if hasattr(c, "rms_norm_eps"):
+        w.add_layer_norm_rms_eps(c.rms_norm_eps)
+
+
+def llama_keys(w, c):
+    sizes(w, c)
+    rotary(w, c.rope_parameters)
+    w.add_rope_dimension_count(c.head_dim)
+
+
+def rotary(w, r):
+    w.add_rope_freq_base(r["rope_theta"])
+    if r["rope_type"] == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        w.add_rope_scaling_factor(r["factor"])
+
+
+def gemma2_keys(w, c):
+    sizes(w, c)
+    w.add_attn_logit_softcapping(c.attn_logit_softcapping)
+    w.add_final_logit_softcapping(c.final_logit_softcapping)
+    w.add_sliding_window(c.sliding_window)
+
+
+def gemma3_keys(w, c):
+    sizes(w, c)
+    rotary(w, c.rope_parameters["full_attention"])
+    w.add_float32("gemma3.rope.freq_base_swa", c.rope_parameters["sliding_attention"]["rope_theta"])
+    w.add_sliding_window(c.sliding_window)
+
+
+def no_tables(case):
+    return []
+
+
+def positions(pos):
+    return dict(position_ids=pos[None])
+
+
+def llama3_factors(case):
+    r = case.config.rope_parameters
+    plain = r["rope_theta"] ** (-torch.arange(0, case.config.head_dim, 2).double() / case.config.head_dim)
+    return [("rope_freqs.weight", (plain / case.model.model.rotary_emb.inv_freq.double()).float().numpy())]
+
+
+@dataclasses.dataclass
+class Family:
+    arch: str
+    config: type
+    options: dict
+    keys: callable
+    rules: list
+    tables: callable = no_tables
+    first: tuple = (0, 0)     # the position where each example begins
+    inputs: callable = positions
+
+
+LLAMA = TOP + NORMS + PERMUTED + OUT + FFN
+QWEN2 = TOP + NORMS + QKV + OUT + FFN
+GEMMA = shifted(TOP + NORMS + QKV + OUT + FFN)
+GEMMA3 = shifted(TOP + SANDWICH + QKV + QK_NORMS + OUT + FFN)
+
+
+def llama(first=(0, 0), tables=no_tables, **options):
+    return Family("llama", hf.LlamaConfig, HEAD | options, llama_keys, LLAMA, tables, first)
+
+
+FAMILIES = {
+    "llama_tied": llama(tie_word_embeddings=True, rope_parameters=rope(10000.0)),
+    "llama_untied": llama(tie_word_embeddings=False, num_key_value_heads=4, head_dim=6, first=(0, 70),
+                          rope_parameters=dict(rope_type="linear", factor=4.0, rope_theta=100.0)),
+    "llama_freqs": llama(tie_word_embeddings=True, head_dim=8, rope_parameters=LLAMA3, tables=llama3_factors,
+                         first=(0, 40)),
+    "llama_biases": llama(tie_word_embeddings=False, attention_bias=True, mlp_bias=True, num_key_value_heads=1,
+                          rope_parameters=rope(10000.0)),
+    "qwen2": Family("qwen2", hf.Qwen2Config, HEAD | dict(tie_word_embeddings=True, num_attention_heads=2, head_dim=6,
+                                                         num_key_value_heads=1, rope_parameters=rope(1000000.0)),
+                    llama_keys, QWEN2),
+    "qwen3": Family("qwen3", hf.Qwen3Config, HEAD | dict(tie_word_embeddings=False, head_dim=8,
+                                                         rope_parameters=rope(1000.0)), llama_keys, QWEN2 + QK_NORMS),
+    "gemma": Family("gemma", hf.GemmaConfig, HEAD | dict(num_key_value_heads=1, head_dim=6, hidden_act="gelu_pytorch_tanh",
+                                                         hidden_activation="gelu_pytorch_tanh"), sizes, GEMMA),
+    "gemma2": Family("gemma2", hf.Gemma2Config, HEAD | dict(num_hidden_layers=3, head_dim=6, query_pre_attn_scalar=6,
+                                                            sliding_window=3, attn_logit_softcapping=2.0,
+                                                            final_logit_softcapping=3.0),
+                     gemma2_keys, shifted(TOP + SANDWICH + QKV + OUT + FFN)),
+    "gemma3": Family("gemma3", hf.Gemma3TextConfig,
+                     HEAD | dict(num_hidden_layers=7, head_dim=6, query_pre_attn_scalar=6, sliding_window=3,
+                                 rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0,
+                                                                          rope_theta=50000.0),
+                                                      sliding_attention=rope(300.0))),
+                     gemma3_keys, GEMMA3, first=(0, 70)),
+}
