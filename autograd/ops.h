@@ -68,6 +68,10 @@ lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr att
 
 lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b);       /* (N,D) each */
 
+/* out (N,n) = columns [first, first + n) of x (N,D): one part of a fused projection. */
+typedef struct lq_columns_attr { int64_t first, n; } lq_columns_attr;
+lq_tensor *lq_columns(lq_tape *tape, lq_tensor *x, lq_columns_attr attr);
+
 /* out = cap * tanh(x / cap) */
 typedef struct lq_softcap_attr { float cap; } lq_softcap_attr;
 lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr);

@@ -62,6 +62,18 @@ static const lq_slot gemma2[] = {TIED_EMBEDDING, SANDWICH_NORMS, QKV(false), ATT
 static const lq_slot gemma3[] = {EMBEDDING_AND_HEAD, SANDWICH_NORMS, QKV(false), QK_NORMS,
                                  ATTN_OUTPUT(false), GATED_FFN(false)};
 
+static const lq_slot phi3[] = {
+    EMBEDDING_AND_HEAD, NORMS, EACH(ATTN_QKV, "attn_qkv", "self_attn.qkv_proj", QKV, EMBD, false),
+    ATTN_OUTPUT(false), EACH(FFN_GATE_UP, "ffn_up", "mlp.gate_up_proj", GATE_UP, EMBD, false),
+    EACH(FFN_DOWN, "ffn_down", "mlp.down_proj", EMBD, FF, false),
+    ONCE(ROPE_LONG, "rope_factors_long", "model.rotary_emb", ONE, HALF_ROT, true),
+    ONCE(ROPE_SHORT, "rope_factors_short", "model.rotary_emb", ONE, HALF_ROT, true),
+};
+
+static const lq_slot smollm3[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true),
+};
+
 #define ARCH(slots) .name = #slots, .slot = slots, .n_slots = LQ_ARRAY_LEN(slots)
 
 static const lq_arch archs[] = {
@@ -74,6 +86,8 @@ static const lq_arch archs[] = {
      .reads_final_softcap = true, .wide_query_layers = 46},
     {ARCH(gemma3), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true, .local_period = 6,
      .reads_final_softcap = true, .wide_query_layers = 62},
+    {ARCH(phi3), .neox = true, .partial_rotary = true},
+    {ARCH(smollm3), .rope_period = 4},
 };
 
 lq_status lq_arch_find(const lq_arch **out, const char *name) {

@@ -10,7 +10,9 @@
 typedef enum lq_dim {
     LQ_DIM_ONE,        /* rows of a vector */
     LQ_DIM_EMBD, LQ_DIM_VOCAB, LQ_DIM_FF,
+    LQ_DIM_GATE_UP,           /* both, gate first */
     LQ_DIM_Q, LQ_DIM_KV,      /* all query heads, all key/value heads */
+    LQ_DIM_QKV,               /* queries, keys, values */
     LQ_DIM_HEAD,       /* one head */
     LQ_DIM_HALF_ROT,   /* rotated pairs */
     LQ_N_DIMS
@@ -32,6 +34,8 @@ struct lq_arch {
     int n_slots;
     lq_act act;                /* of the feed-forward */
     bool neox;                 /* rotary pairs (i, i + n_rot/2), else (2i, 2i+1) */
+    bool partial_rotary;       /* n_rot may be less than the head's size */
+    int rope_period;           /* every n-th layer has no RoPE; 0: all have */
     bool scales_embedding;     /* by sqrt(n_embd) */
     int local_period;          /* all but every n-th layer are local; 0: windows are ignored */
     int window;                /* of local layers where the file has none */

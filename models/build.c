@@ -56,13 +56,23 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
                           (lq_lora_attr){p->scale, p->dropout, p->merged});
 }
 
+/* NULL if there is no such weight. */
 static lq_tensor *linear(const builder *b, lq_tensor *x, lq_role role, int layer) {
     const int i = lq_model_find(b->m, role, layer, false);
-    return project(b, x, i, weight_tensor(b, i));
+    return i < 0 ? NULL : project(b, x, i, weight_tensor(b, i));
+}
+
+/* A projection of its own, or its columns of the fused one. */
+static lq_tensor *part(const builder *b, lq_tensor *x, lq_role role, int layer, lq_tensor *fused,
+                       int64_t first, int64_t n) {
+    return fused ? lq_columns(b->tape, fused, (lq_columns_attr){first, n})
+                 : linear(b, x, role, layer);
 }
 
 static lq_tensor *rope(const builder *b, lq_tensor *x, int layer) {
     const lq_hparams *hp = &b->m->hp;
+    const int period = b->m->arch->rope_period;
+    if (period && (layer + 1) % period == 0) return x;
     const bool local = hp->local[layer];
     const lq_rope_attr attr = {
         .head_dim = (int)hp->head_dim, .n_rot = (int)hp->n_rot, .neox = b->m->arch->neox,
@@ -79,9 +89,11 @@ static lq_tensor *cache_tensor(const builder *b, const char *name, float *const 
 
 static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
     const lq_hparams *hp = &b->m->hp;
-    lq_tensor *q = linear(b, x, LQ_ROLE_ATTN_Q, layer);
-    lq_tensor *k = linear(b, x, LQ_ROLE_ATTN_K, layer);
-    lq_tensor *v = linear(b, x, LQ_ROLE_ATTN_V, layer);
+    const int64_t d = hp->head_dim, q_cols = hp->n_head * d, kv_cols = hp->n_head_kv * d;
+    lq_tensor *fused = linear(b, x, LQ_ROLE_ATTN_QKV, layer);
+    lq_tensor *q = part(b, x, LQ_ROLE_ATTN_Q, layer, fused, 0, q_cols);
+    lq_tensor *k = part(b, x, LQ_ROLE_ATTN_K, layer, fused, q_cols, kv_cols);
+    lq_tensor *v = part(b, x, LQ_ROLE_ATTN_V, layer, fused, q_cols + kv_cols, kv_cols);
     q = rope(b, norm(b, q, LQ_ROLE_ATTN_Q_NORM, layer), layer);
     k = rope(b, norm(b, k, LQ_ROLE_ATTN_K_NORM, layer), layer);
     const lq_attention_attr attr = {
@@ -95,8 +107,10 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
 }
 
 static lq_tensor *feed_forward(const builder *b, lq_tensor *x, int layer) {
-    lq_tensor *gate = linear(b, x, LQ_ROLE_FFN_GATE, layer);
-    lq_tensor *up = linear(b, x, LQ_ROLE_FFN_UP, layer);
+    const int64_t n_ff = b->m->hp.n_ff;
+    lq_tensor *fused = linear(b, x, LQ_ROLE_FFN_GATE_UP, layer);
+    lq_tensor *gate = part(b, x, LQ_ROLE_FFN_GATE, layer, fused, 0, n_ff);
+    lq_tensor *up = part(b, x, LQ_ROLE_FFN_UP, layer, fused, n_ff, n_ff);
     lq_tensor *hidden = lq_glu(b->tape, gate, up, (lq_glu_attr){b->m->arch->act});
     return linear(b, hidden, LQ_ROLE_FFN_DOWN, layer);
 }
@@ -130,6 +144,13 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
     return softcap > 0 ? lq_softcap(b->tape, logits, (lq_softcap_attr){softcap}) : logits;
 }
 
+static lq_tensor *rope_factors(const builder *b) {
+    const int64_t n_ctx = b->o->n_ctx ? b->o->n_ctx : b->m->n_ctx;
+    const lq_role role = n_ctx > b->m->hp.n_ctx_orig ? LQ_ROLE_ROPE_LONG : LQ_ROLE_ROPE_SHORT;
+    lq_tensor *only = find_tensor(b, LQ_ROLE_ROPE_FREQS, -1);
+    return only ? only : find_tensor(b, role, -1);
+}
+
 static void add_inputs(const builder *b) {
     *b->io = (lq_model_io){
         .ids = lq_tape_input(b->tape, "ids", &lq_i32, 0),
@@ -144,7 +165,7 @@ lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_
     builder b = {.m = m, .o = options, .tape = tape, .io = io};
     assert(!options->k_cache == !options->v_cache && !(options->loss && options->k_cache));
     add_inputs(&b);
-    b.rope_factors = find_tensor(&b, LQ_ROLE_ROPE_FREQS, -1);
+    b.rope_factors = rope_factors(&b);
     lq_tensor *embd = find_tensor(&b, LQ_ROLE_TOKEN_EMBD, -1);
     lq_tensor *x = embed(&b, embd);
     for (int layer = 0; layer < m->hp.n_layer; layer++) {

@@ -86,14 +86,23 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
         return lq_fail(LQ_EUNSUPPORTED,
                        "attention.key_length is %lld and value_length %lld: they must be equal",
                        (long long)hp->head_dim, (long long)value);
-    if (hp->n_rot != hp->head_dim || hp->n_rot % 2)
+    const bool fits = r->arch->partial_rotary ? hp->n_rot <= hp->head_dim : hp->n_rot == hp->head_dim;
+    if (!fits || hp->n_rot % 2)
         return lq_fail(LQ_EUNSUPPORTED,
-                       "rope.dimension_count is %lld, must be the head size %lld, an even number",
-                       (long long)hp->n_rot, (long long)hp->head_dim);
+                       "rope.dimension_count is %lld, must be %sthe head size %lld, an even number",
+                       (long long)hp->n_rot, r->arch->partial_rotary ? "up to " : "",
+                       (long long)hp->head_dim);
     return LQ_OK;
 }
 
-/* linear: positions are divided by the factor, 0 meaning none. llama3's scaling is a tensor. */
+static bool has_long_factors(const lq_arch *arch) {
+    for (int i = 0; i < arch->n_slots; i++)
+        if (arch->slot[i].role == LQ_ROLE_ROPE_LONG) return true;
+    return false;
+}
+
+/* linear: positions are divided by the factor, 0 meaning none. The scalings of llama3 and longrope
+ * are tensors. */
 static lq_status read_rope(lq_hparams *hp, const reader *r) {
     char key[KEY_BYTES];
     char *type = NULL;
@@ -107,13 +116,17 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
     lq_status status = LQ_OK;
     const bool linear = !type || strcmp(type, "linear") == 0;
-    if (!linear && strcmp(type, "none") != 0)
+    const bool tensors = type && strcmp(type, "longrope") == 0 && has_long_factors(r->arch);
+    if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
                          "key %s is '%s', which is not supported yet; supported: none, linear, and "
                          "llama3's rope_freqs.weight",
                          key, type);
     hp->rope_freq_scale = linear && factor > 0 ? 1 / factor : 1;
     lq_free(type);
+    hp->n_ctx_orig = hp->n_ctx_train;
+    if (status == LQ_OK)
+        status = get_size(r, "rope.scaling.original_context_length", false, 0, &hp->n_ctx_orig);
     return status;
 }
 

@@ -104,6 +104,7 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name) {
 bool lq_weight_is_linear(const lq_weight *w) {
     static const bool linear[LQ_N_ROLES] = {
         [LQ_ROLE_OUTPUT] = true, [LQ_ROLE_ATTN_Q] = true,      [LQ_ROLE_ATTN_K] = true,
+        [LQ_ROLE_ATTN_QKV] = true, [LQ_ROLE_FFN_GATE_UP] = true,
         [LQ_ROLE_ATTN_V] = true, [LQ_ROLE_ATTN_OUTPUT] = true, [LQ_ROLE_FFN_GATE] = true,
         [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,
     };

@@ -11,9 +11,9 @@
 typedef enum lq_role {
     LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
     LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
-    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
-    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
     LQ_N_ROLES
 } lq_role;
 
@@ -21,6 +21,7 @@ enum { LQ_MAX_LAYERS = 512 };
 
 typedef struct lq_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
+    int64_t n_ctx_orig;                         /* up to which RoPE needs no scaling */
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
     float embed_scale, attn_scale;              /* of embeddings; of q.k */
@@ -50,6 +51,7 @@ typedef struct lq_model {
     lq_weight *weight;        /* owned array, in file order of roles and layers */
     int n_weights;
     bool tied;                /* the head is the token embedding */
+    int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 
 /* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
@@ -83,7 +85,9 @@ typedef struct lq_build_options {
     bool loss;               /* end in ce_head; else in logits (N,V) */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
-    int64_t n_ctx;           /* rows of the caches */
+    /* Longest sequence, and rows of the caches. Beyond the original context RoPE takes a model's
+     * long factors, where it has two sets, as llama.cpp does by its context. */
+    int64_t n_ctx;
 } lq_build_options;
 
 typedef struct lq_model_io {

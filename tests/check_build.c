@@ -50,7 +50,7 @@ static double loss_of(const run *r, int64_t n) {
 
 static const char *const cases[] = {
     "llama_tied", "llama_untied", "llama_freqs", "llama_biases", "qwen2", "qwen3",
-    "gemma", "gemma2", "gemma3",
+    "gemma", "gemma2", "gemma3", "phi3_short", "phi3_long", "smollm3",
 };
 
 typedef struct reference {
@@ -140,7 +140,9 @@ static void check_gradient(const reference *r, const char *fmt, const char *name
 }
 
 static void run_reference(const reference *r, run *out, bool loss) {
-    const lq_build_options o = {.patch = r->patch, .loss = loss};
+    uint32_t n_ctx = 0;
+    ck_ok(lq_gguf_get_u32(r->ref, "n_ctx", true, &n_ctx));
+    const lq_build_options o = {.patch = r->patch, .loss = loss, .n_ctx = n_ctx};
     ck_ok(try_start(out, r->m, &o, r->n_tokens + 3, loss));   /* spare capacity */
     forward(out, r->n_tokens, ref_data(r, "ids"), ref_data(r, "pos"), ref_data(r, "starts"),
             ref_data(r, "labels"), 0);

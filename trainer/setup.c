@@ -320,6 +320,7 @@ static lq_status open_all(lq_trainer *t) {
     if (c->sequence_len > t->model->hp.n_ctx_train)
         lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld",
                (long long)c->sequence_len, (long long)t->model->hp.n_ctx_train);
+    t->model->n_ctx = c->sequence_len;
     lq_base_hash_start(&t->base_hash, t->model);
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));

@@ -88,7 +88,7 @@ def sizes(w, c):
 def llama_keys(w, c):
     sizes(w, c)
     rotary(w, c.rope_parameters)
-    w.add_rope_dimension_count(c.head_dim)
+    w.add_rope_dimension_count(getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads)
 
 
 def rotary(w, r):
@@ -110,6 +110,17 @@ def gemma3_keys(w, c):
     rotary(w, c.rope_parameters["full_attention"])
     w.add_float32("gemma3.rope.freq_base_swa", c.rope_parameters["sliding_attention"]["rope_theta"])
     w.add_sliding_window(c.sliding_window)
+
+
+def phi3_keys(w, c):
+    """The two sets of factors hang on the context, not on the positions: see n_ctx."""
+    sizes(w, c)
+    r = c.rope_parameters
+    w.add_rope_dimension_count(int(r["partial_rotary_factor"] * c.hidden_size // c.num_attention_heads))
+    w.add_rope_freq_base(r["rope_theta"])
+    w.add_rope_scaling_orig_ctx_len(c.original_max_position_embeddings)
+    scale = c.max_position_embeddings / c.original_max_position_embeddings
+    w.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(c.original_max_position_embeddings)))
 
 
 def no_tables(case):
@@ -148,6 +159,23 @@ def llama(first=(0, 0), tables=no_tables, **options):
     return Family("llama", hf.LlamaConfig, HEAD | options, llama_keys, LLAMA, tables, first)
 
 
+def phi3_factors(case):
+    return [(f"rope_factors_{x}.weight", torch.tensor(case.config.rope_parameters[f"{x}_factor"]).numpy())
+            for x in ("long", "short")]
+
+
+def phi3(first):
+    longrope = dict(rope_type="longrope", rope_theta=500.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.25, 1.5],
+                    long_factor=[1.5, 3.0, 5.5], original_max_position_embeddings=32)
+    return Family("phi3", hf.Phi3Config,
+                  SHAPE | dict(hidden_size=16, num_attention_heads=2, num_key_value_heads=1,
+                               original_max_position_embeddings=32, rope_parameters=longrope),
+                  phi3_keys, PHI3, phi3_factors, first)
+
+
+PHI3 = TOP + NORMS + OUT + [Rule(r".*\.qkv_proj", "blk.#.attn_qkv"), Rule(r".*\.gate_up_proj", "blk.#.ffn_up"),
+                            Rule(r".*\.mlp\.down_proj", "blk.#.ffn_down")]
+
 FAMILIES = {
     "llama_tied": llama(tie_word_embeddings=True, rope_parameters=rope(10000.0)),
     "llama_untied": llama(tie_word_embeddings=False, num_key_value_heads=4, head_dim=6, first=(0, 70),
@@ -173,4 +201,8 @@ FAMILIES = {
                                                                           rope_theta=50000.0),
                                                       sliding_attention=rope(300.0))),
                      gemma3_keys, GEMMA3, first=(0, 70)),
+    "phi3_short": phi3((0, 20)),
+    "phi3_long": phi3((40, 50)),
+    "smollm3": Family("smollm3", hf.SmolLM3Config, SHAPE | dict(num_hidden_layers=5, hidden_size=16, rope_parameters=rope(100.0)),
+                      llama_keys, LLAMA),
 }

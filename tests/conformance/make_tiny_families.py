@@ -108,6 +108,7 @@ def write_gradients(w, loss, leaves):
 def write_reference(case, path):
     w = gguf.GGUFWriter(path, "reference")
     w.add_float32("lora_scale", LORA_SCALE)
+    w.add_uint32("n_ctx", int(max(pos[-1] for pos in case.pos)) + 1)
     join = lambda parts: torch.cat(list(parts)).int().numpy()
     w.add_tensor("ids", join(case.ids))
     w.add_tensor("labels", join(case.labels))
