@@ -76,6 +76,25 @@ lq_tensor *lq_columns(lq_tape *tape, lq_tensor *x, lq_columns_attr attr);
 typedef struct lq_softcap_attr { float cap; } lq_softcap_attr;
 lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr);
 
+/* out (N,D) = x * sigmoid(gate), gate (N,1): a factor per row. */
+lq_tensor *lq_row_gate(lq_tape *tape, lq_tensor *x, lq_tensor *gate);
+
+/* Routing of a mixture of experts: out (N,E) are the shares of each row's n_used best experts by scores
+ * (N,E), 0 for the others: softmax over all experts, of the chosen divided by their sum if `normalise`,
+ * times `scale`. */
+typedef struct lq_route_attr { int n_used; bool normalise; float scale; } lq_route_attr;
+lq_tensor *lq_route(lq_tape *tape, lq_tensor *scores, lq_route_attr attr);
+
+/* The feed-forward of E experts: out (N,D) = sum over experts with a share of
+ * share * down(act(gate(x)) * up(x)). x (N,D), shares (N,E); the experts' matrices are stacked: gate and
+ * up (E*F,D), down (E*D,F), in any format. An adapter of a part has A (E*R, cols) and B (E*rows, R), or
+ * is NULL; `lora` is as in lora_linear, without dropout. */
+enum { LQ_EXPERT_GATE, LQ_EXPERT_UP, LQ_EXPERT_DOWN, LQ_EXPERT_PARTS };
+typedef struct lq_expert_part { lq_tensor *w, *a, *b; lq_lora_attr lora; } lq_expert_part;
+typedef struct lq_experts_attr { lq_act act; lq_lora_attr lora[LQ_EXPERT_PARTS]; } lq_experts_attr;
+lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
+                      const lq_expert_part parts[LQ_EXPERT_PARTS], lq_act act);
+
 /* The head fused with cross-entropy, in chunks of rows: logits (N,V) never exist, and rows whose label is
  * negative are never computed. h (N,D), W (V,D), labels (N) i32, out (N,2): column 0 the negative
  * log-likelihood in nats (0 for masked rows), column 1 whether the label was the top token (1 or 0).

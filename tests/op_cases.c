@@ -2,6 +2,7 @@
  * has tails. */
 #include "op_cases.h"
 
+#include "op_cases_families.h"
 #include "ref.h"
 
 /* ---- values of i32 inputs ------------------------------------------------------------------- */
@@ -106,7 +107,7 @@ static void glu_gelu_ref(const op_bench *b, double *out) {
     ref_glu(out, b->item[0].v, b->item[1].v, LQ_GELU_TANH, b->rows * GLU_COLS);
 }
 
-/* ---- add, columns, softcap --------------------------------------------------------------------------- */
+/* ---- add, softcap --------------------------------------------------------------------------- */
 
 enum { ADD_COLS = 21 };
 
@@ -126,15 +127,6 @@ static lq_tensor *add_same(op_bench *b) {
 
 static void add_same_ref(const op_bench *b, double *out) {
     for (int64_t i = 0; i < b->rows * ADD_COLS; i++) out[i] = 2 * b->item[0].v[i];
-}
-
-static lq_tensor *columns(op_bench *b) {
-    return lq_columns(b->tape, bench_rows(b, ADD_COLS), (lq_columns_attr){.first = 3, .n = 17});
-}
-
-static void columns_ref(const op_bench *b, double *out) {
-    for (int64_t t = 0; t < b->rows; t++)
-        for (int64_t j = 0; j < 17; j++) out[t * 17 + j] = b->item[0].v[t * ADD_COLS + 3 + j];
 }
 
 static lq_tensor *softcap(op_bench *b) {
@@ -280,7 +272,14 @@ const op_case op_cases[] = {
     {.op = "glu", "gelu", glu_gelu, glu_gelu_ref, .spread = 5},
     {.op = "add", "two", add_two, add_two_ref},
     {.op = "add", "same", add_same, add_same_ref},
-    {.op = "columns", "", columns, columns_ref},
+    {.op = "columns", "", case_columns, case_columns_ref},
+    {.op = "row_gate", "", case_row_gate, case_row_gate_ref, .spread = 3},
+    {.op = "route", "normalised", case_route, case_route_ref, .spread = 2},
+    {.op = "route", "plain", case_route_plain, case_route_plain_ref, .spread = 2},
+    {.op = "experts", "trained", case_experts_trained, case_experts_ref},
+    {.op = "experts", "gelu", case_experts_gelu, case_experts_gelu_ref},
+    {.op = "experts", "q8_0", case_experts_q8_0, case_experts_ref},
+    {.op = "experts", "lora", case_experts_lora, case_experts_lora_ref},
     {.op = "softcap", "", softcap, softcap_ref, .spread = 6},
     {.op = "linear", "f32", linear_f32, linear_ref},
     {.op = "linear", "bf16", linear_bf16, linear_ref},
