@@ -165,7 +165,7 @@ static void set_offsets(lq_adapter *a) {
     for (int i = 0; i < a->n_items; i++) {
         const lq_weight *w = &a->model->weight[a->item[i].weight];
         a->item[i].a = n;
-        n += (a->item[i].rank ? a->item[i].rank : w->rows) * w->cols;
+        n += (a->item[i].rank ? a->item[i].rank * w->n_mats : w->rows) * w->cols;
     }
     for (int i = 0; i < a->n_items; i++) {
         a->item[i].b = n;

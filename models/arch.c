@@ -6,11 +6,15 @@
 
 #include <string.h>
 
-#define ONCE(role, gguf, module, rows, cols, optional) \
-    {LQ_ROLE_##role, gguf, module, LQ_DIM_##rows, LQ_DIM_##cols, optional, false}
-#define EACH(role, gguf, module, rows, cols, bias) \
-    {LQ_ROLE_##role, "blk.#." gguf, "model.layers.#." module, \
-     LQ_DIM_##rows, LQ_DIM_##cols, false, bias}
+#define ONCE(role_, gguf_name, hf_module, rows_, cols_, is_optional) \
+    {.role = LQ_ROLE_##role_, .gguf = gguf_name, .module = hf_module, .rows = LQ_DIM_##rows_, \
+     .cols = LQ_DIM_##cols_, .optional = is_optional}
+#define EACH(role_, gguf_name, hf_module, rows_, cols_, has_bias) \
+    EACH_IF(ALWAYS, role_, gguf_name, hf_module, rows_, cols_, has_bias, false)
+#define EACH_IF(when_, role_, gguf_name, hf_module, rows_, cols_, has_bias, is_stacked) \
+    {.role = LQ_ROLE_##role_, .gguf = "blk.#." gguf_name, .module = "model.layers.#." hf_module, \
+     .rows = LQ_DIM_##rows_, .cols = LQ_DIM_##cols_, .bias = has_bias, .when = LQ_##when_, \
+     .stacked = is_stacked}
 
 #define TIED_EMBEDDING \
     ONCE(TOKEN_EMBD, "token_embd", "model.embed_tokens", VOCAB, EMBD, false), \
@@ -29,12 +33,25 @@
     EACH(ATTN_K_NORM, "attn_k_norm", "self_attn.k_norm", ONE, HEAD, false)
 #define ATTN_OUTPUT(bias) EACH(ATTN_OUTPUT, "attn_output", "self_attn.o_proj", EMBD, Q, bias)
 #define GATED_FFN(bias) \
-    EACH(FFN_GATE, "ffn_gate", "mlp.gate_proj", FF, EMBD, bias), \
-    EACH(FFN_UP, "ffn_up", "mlp.up_proj", FF, EMBD, bias), \
-    EACH(FFN_DOWN, "ffn_down", "mlp.down_proj", EMBD, FF, bias)
+    EACH_IF(IF_DENSE, FFN_GATE, "ffn_gate", "mlp.gate_proj", FF, EMBD, bias, false), \
+    EACH_IF(IF_DENSE, FFN_UP, "ffn_up", "mlp.up_proj", FF, EMBD, bias, false), \
+    EACH_IF(IF_DENSE, FFN_DOWN, "ffn_down", "mlp.down_proj", EMBD, FF, bias, false)
+#define EXPERTS \
+    EACH_IF(IF_EXPERTS, ROUTER, "ffn_gate_inp", "mlp.gate", EXPERTS, EMBD, false, false), \
+    EACH_IF(IF_EXPERTS, EXPERTS_GATE, "ffn_gate_exps", "mlp.experts.gate_proj", FF_EXPERT, EMBD, \
+            false, true), \
+    EACH_IF(IF_EXPERTS, EXPERTS_UP, "ffn_up_exps", "mlp.experts.up_proj", FF_EXPERT, EMBD, false, \
+            true), \
+    EACH_IF(IF_EXPERTS, EXPERTS_DOWN, "ffn_down_exps", "mlp.experts.down_proj", EMBD, FF_EXPERT, \
+            false, true)
+#define SHARED_EXPERT \
+    EACH(SHARED_ROUTER, "ffn_gate_inp_shexp", "mlp.shared_expert_gate", ONE, EMBD, false), \
+    EACH(SHARED_GATE, "ffn_gate_shexp", "mlp.shared_expert.gate_proj", FF_SHARED, EMBD, false), \
+    EACH(SHARED_UP, "ffn_up_shexp", "mlp.shared_expert.up_proj", FF_SHARED, EMBD, false), \
+    EACH(SHARED_DOWN, "ffn_down_shexp", "mlp.shared_expert.down_proj", EMBD, FF_SHARED, false)
 
 static const lq_slot llama[] = {
-    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true),
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true), EXPERTS,
     ONCE(ROPE_FREQS, "rope_freqs", "model.rotary_emb", ONE, HALF_ROT, true),
 };
 
@@ -44,6 +61,14 @@ static const lq_slot qwen2[] = {
 
 static const lq_slot qwen3[] = {
     EMBEDDING_AND_HEAD, NORMS, QKV(false), QK_NORMS, ATTN_OUTPUT(false), GATED_FFN(false),
+};
+
+static const lq_slot qwen2moe[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(false), EXPERTS, SHARED_EXPERT,
+};
+
+static const lq_slot qwen3moe[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(false), QK_NORMS, ATTN_OUTPUT(false), EXPERTS,
 };
 
 /* Norms before and after both halves; HF's post_attention_layernorm is after the attention here. */
@@ -77,9 +102,11 @@ static const lq_slot smollm3[] = {
 #define ARCH(slots) .name = #slots, .slot = slots, .n_slots = LQ_ARRAY_LEN(slots)
 
 static const lq_arch archs[] = {
-    {ARCH(llama)},
+    {ARCH(llama), .normalises_shares = true},
     {ARCH(qwen2), .neox = true},
     {ARCH(qwen3), .neox = true},
+    {ARCH(qwen2moe), .neox = true},
+    {ARCH(qwen3moe), .neox = true, .normalises_shares = true},
     {ARCH(gemma), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true},
     {ARCH(gemma2), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true, .local_period = 2,
      .window = 4096, .local_scales_rope = true, .attn_softcap = 50, .final_softcap = 30,

@@ -14,9 +14,13 @@ typedef enum lq_dim {
     LQ_DIM_Q, LQ_DIM_KV,      /* all query heads, all key/value heads */
     LQ_DIM_QKV,               /* queries, keys, values */
     LQ_DIM_HEAD,       /* one head */
+    LQ_DIM_EXPERTS, LQ_DIM_FF_EXPERT, LQ_DIM_FF_SHARED,
     LQ_DIM_HALF_ROT,   /* rotated pairs */
     LQ_N_DIMS
 } lq_dim;
+
+/* Which models of an architecture have a slot. */
+typedef enum lq_when { LQ_ALWAYS, LQ_IF_DENSE, LQ_IF_EXPERTS } lq_when;
 
 /* One tensor, or one per block where the names have a '#' for the block's number. */
 typedef struct lq_slot {
@@ -26,6 +30,8 @@ typedef struct lq_slot {
     lq_dim rows, cols;
     bool optional;
     bool bias;             /* may have a ".bias" of `rows` numbers */
+    lq_when when;
+    bool stacked;          /* (rows, cols) once per expert */
 } lq_slot;
 
 struct lq_arch {
@@ -36,6 +42,7 @@ struct lq_arch {
     bool neox;                 /* rotary pairs (i, i + n_rot/2), else (2i, 2i+1) */
     bool partial_rotary;       /* n_rot may be less than the head's size */
     int rope_period;           /* every n-th layer has no RoPE; 0: all have */
+    bool normalises_shares;    /* of the chosen experts, to a sum of 1 */
     bool scales_embedding;     /* by sqrt(n_embd) */
     int local_period;          /* all but every n-th layer are local; 0: windows are ignored */
     int window;                /* of local layers where the file has none */

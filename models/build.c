@@ -25,7 +25,7 @@ static lq_tensor *weight_tensor(const builder *b, int i) {
     if (i < 0) return NULL;
     const lq_weight *w = &b->m->weight[i];
     const lq_patch *p = patch_of(b, i);
-    const int ndim = w->rows == 1 ? 1 : 2;
+    const int ndim = w->rows == 1 && w->role != LQ_ROLE_SHARED_ROUTER ? 1 : 2;
     const int64_t dim[2] = {w->rows, w->cols};
     const int64_t *sizes = ndim == 1 ? &dim[1] : dim;
     if (p && p->full && !lq_weight_is_constant(w))
@@ -106,8 +106,57 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
     return linear(b, mixed, LQ_ROLE_ATTN_OUTPUT, layer);
 }
 
+/* ---- experts --------------------------------------------------------------------------------- */
+
+static lq_expert_part expert_part(const builder *b, lq_role role, int layer) {
+    const int i = lq_model_find(b->m, role, layer, false);
+    const lq_weight *w = &b->m->weight[i];
+    const lq_patch *p = patch_of(b, i);
+    lq_expert_part part = {.w = weight_tensor(b, i)};
+    if (!p || !p->rank) return part;
+    if (p->dropout > 0)
+        lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
+                     "lora_dropout is %g: not supported on %s, an adapter per expert; set it to 0 "
+                     "or take the experts out of lora_target_modules", (double)p->dropout, w->name);
+    const int64_t a_dim[2] = {w->n_mats * p->rank, w->cols}, b_dim[2] = {w->rows, p->rank};
+    part.a = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
+    part.b = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
+    part.lora = (lq_lora_attr){.scale = p->scale, .merged = p->merged};
+    return part;
+}
+
+/* The expert that every token uses, times a factor of the token's own where the model has one. */
+static lq_tensor *shared_expert(const builder *b, lq_tensor *x, int layer) {
+    lq_tensor *gate = linear(b, x, LQ_ROLE_SHARED_GATE, layer);
+    if (!gate) return NULL;
+    lq_tensor *up = linear(b, x, LQ_ROLE_SHARED_UP, layer);
+    lq_tensor *hidden = lq_glu(b->tape, gate, up, (lq_glu_attr){b->m->arch->act});
+    lq_tensor *out = linear(b, hidden, LQ_ROLE_SHARED_DOWN, layer);
+    const int i = lq_model_find(b->m, LQ_ROLE_SHARED_ROUTER, layer, false);
+    return i < 0 ? out : lq_row_gate(b->tape, out, linear(b, x, LQ_ROLE_SHARED_ROUTER, layer));
+}
+
+static lq_tensor *mixture(const builder *b, lq_tensor *x, int layer) {
+    const lq_route_attr attr = {.n_used = (int)b->m->hp.n_expert_used,
+                                .normalise = b->m->arch->normalises_shares, .scale = 1};
+    const lq_expert_part parts[LQ_EXPERT_PARTS] = {
+        [LQ_EXPERT_GATE] = expert_part(b, LQ_ROLE_EXPERTS_GATE, layer),
+        [LQ_EXPERT_UP] = expert_part(b, LQ_ROLE_EXPERTS_UP, layer),
+        [LQ_EXPERT_DOWN] = expert_part(b, LQ_ROLE_EXPERTS_DOWN, layer),
+    };
+    lq_tensor *shares = lq_route(b->tape, linear(b, x, LQ_ROLE_ROUTER, layer), attr);
+    lq_tensor *out = lq_experts(b->tape, x, shares, parts, b->m->arch->act);
+    lq_tensor *shared = shared_expert(b, x, layer);
+    b->io->shares[layer] = shares;
+    lq_tape_output(b->tape, shares);
+    return shared ? lq_add(b->tape, out, shared) : out;
+}
+
+/* ---- the block ------------------------------------------------------------------------------- */
+
 static lq_tensor *feed_forward(const builder *b, lq_tensor *x, int layer) {
     const int64_t n_ff = b->m->hp.n_ff;
+    if (b->m->hp.n_expert) return mixture(b, x, layer);
     lq_tensor *fused = linear(b, x, LQ_ROLE_FFN_GATE_UP, layer);
     lq_tensor *gate = part(b, x, LQ_ROLE_FFN_GATE, layer, fused, 0, n_ff);
     lq_tensor *up = part(b, x, LQ_ROLE_FFN_UP, layer, fused, n_ff, n_ff);

@@ -95,9 +95,9 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
     return LQ_OK;
 }
 
-static bool has_long_factors(const lq_arch *arch) {
+static bool has_role(const lq_arch *arch, lq_role role) {
     for (int i = 0; i < arch->n_slots; i++)
-        if (arch->slot[i].role == LQ_ROLE_ROPE_LONG) return true;
+        if (arch->slot[i].role == role) return true;
     return false;
 }
 
@@ -116,7 +116,7 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
     lq_status status = LQ_OK;
     const bool linear = !type || strcmp(type, "linear") == 0;
-    const bool tensors = type && strcmp(type, "longrope") == 0 && has_long_factors(r->arch);
+    const bool tensors = type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
     if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
                          "key %s is '%s', which is not supported yet; supported: none, linear, and "
@@ -186,22 +186,48 @@ static lq_status read_scales(lq_hparams *hp, const reader *r) {
     return LQ_OK;
 }
 
-static lq_status refuse_experts(const reader *r) {
+/* ---- experts --------------------------------------------------------------------------------- */
+
+/* Keys of mixtures that no row of arch.c computes: what they would change must not be ignored. */
+static lq_status refuse_other_mixtures(const reader *r) {
+    static const char *const keys[] = {"expert_group_count", "expert_gating_func",
+                                       "expert_weights_scale", "leading_dense_block_count"};
+    char key[KEY_BYTES];
+    for (int i = 0; i < LQ_ARRAY_LEN(keys); i++)
+        if (lq_gguf_find(r->file, key_of(key, r, keys[i])))
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "key %s: a mixture of experts of another kind than Mixtral's and "
+                           "Qwen's, which is not supported yet", key);
+    return LQ_OK;
+}
+
+static lq_status read_experts(lq_hparams *hp, const reader *r) {
     char key[KEY_BYTES];
     uint32_t n = 0;
     LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "expert_count"), false, &n));
+    if (n > MAX_SIZE || (n > 0 && !has_role(r->arch, LQ_ROLE_ROUTER)))
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is %u: %s with experts is not supported", key,
+                       (unsigned)n, r->arch->name);
+    hp->n_expert = n;
+    if (!n && has_role(r->arch, LQ_ROLE_EXPERTS_UP) && !has_role(r->arch, LQ_ROLE_FFN_UP))
+        return lq_fail(LQ_EFORMAT, "key %s is missing or 0", key);
     if (!n) return LQ_OK;
-    return lq_fail(LQ_EUNSUPPORTED,
-                   "key %s is %u: a mixture of experts, which is not supported yet", key,
-                   (unsigned)n);
+    LQ_TRY(refuse_other_mixtures(r));
+    LQ_TRY(get_size(r, "expert_used_count", true, 0, &hp->n_expert_used));
+    if (hp->n_expert_used > hp->n_expert)
+        return lq_fail(LQ_EFORMAT, "%lld of %lld experts cannot be used",
+                       (long long)hp->n_expert_used, (long long)hp->n_expert);
+    hp->n_ff_expert = hp->n_ff_shared = hp->n_ff;
+    LQ_TRY(get_size(r, "expert_shared_feed_forward_length", false, 0, &hp->n_ff_shared));
+    return get_size(r, "expert_feed_forward_length", false, hp->n_layer, &hp->n_ff_expert);
 }
 
 lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch) {
     const reader r = {file, arch};
     *out = (lq_hparams){0};
-    LQ_TRY(refuse_experts(&r));
     LQ_TRY(read_sizes(out, &r));
     LQ_TRY(read_head_sizes(out, &r));
+    LQ_TRY(read_experts(out, &r));
     LQ_TRY(get_f32(&r, "attention.layer_norm_rms_epsilon", true, &out->norm_eps));
     LQ_TRY(read_rope(out, &r));
     LQ_TRY(read_window(out, &r));

@@ -106,9 +106,15 @@ bool lq_weight_is_linear(const lq_weight *w) {
         [LQ_ROLE_OUTPUT] = true, [LQ_ROLE_ATTN_Q] = true,      [LQ_ROLE_ATTN_K] = true,
         [LQ_ROLE_ATTN_QKV] = true, [LQ_ROLE_FFN_GATE_UP] = true,
         [LQ_ROLE_ATTN_V] = true, [LQ_ROLE_ATTN_OUTPUT] = true, [LQ_ROLE_FFN_GATE] = true,
-        [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,
+        [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,   [LQ_ROLE_SHARED_GATE] = true,
+        [LQ_ROLE_SHARED_UP] = true, [LQ_ROLE_SHARED_DOWN] = true,
     };
-    return linear[w->role] && !w->is_bias;
+    return (linear[w->role] || lq_weight_is_experts(w)) && !w->is_bias;
+}
+
+bool lq_weight_is_experts(const lq_weight *w) {
+    return w->role == LQ_ROLE_EXPERTS_GATE || w->role == LQ_ROLE_EXPERTS_UP ||
+           w->role == LQ_ROLE_EXPERTS_DOWN;
 }
 
 bool lq_weight_is_constant(const lq_weight *w) {

@@ -14,6 +14,8 @@ typedef enum lq_role {
     LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
     LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_ROUTER, LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP, LQ_ROLE_EXPERTS_DOWN,
+    LQ_ROLE_SHARED_ROUTER, LQ_ROLE_SHARED_GATE, LQ_ROLE_SHARED_UP, LQ_ROLE_SHARED_DOWN,
     LQ_N_ROLES
 } lq_role;
 
@@ -21,6 +23,8 @@ enum { LQ_MAX_LAYERS = 512 };
 
 typedef struct lq_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
+    int64_t n_expert, n_expert_used;            /* 0: no mixture of experts */
+    int64_t n_ff_expert, n_ff_shared;
     int64_t n_ctx_orig;                         /* up to which RoPE needs no scaling */
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
@@ -38,6 +42,7 @@ typedef struct lq_weight {
     const char *module;      /* Hugging Face path "model.layers.3.self_attn.q_proj"; the model's */
     const lq_format *fmt;
     int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
+    int64_t n_mats;          /* experts stacked along the rows (the file's third dimension); else 1 */
     const void *data;
 } lq_weight;
 
@@ -64,6 +69,8 @@ int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
 int lq_model_find_name(const lq_model *m, const char *gguf_name);
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
+/* True for those of them that are stacks of experts' matrices: targets only by name. */
+bool lq_weight_is_experts(const lq_weight *w);
 /* True for tables of constants (RoPE factors), which are no parameters. */
 bool lq_weight_is_constant(const lq_weight *w);
 int64_t lq_model_n_params(const lq_model *m);
@@ -72,7 +79,7 @@ int64_t lq_model_n_params(const lq_model *m);
 typedef struct lq_patch {
     const lq_format *fmt;    /* of the effective (fake-quantized) weight; NULL: the file's own */
     const void *data;        /* NULL with fmt set: planning only */
-    int rank;                /* > 0: an adapter A (rank, cols), B (rows, rank) */
+    int rank;                /* > 0: an adapter A (n_mats * rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
@@ -93,6 +100,7 @@ typedef struct lq_build_options {
 typedef struct lq_model_io {
     lq_tensor *ids, *pos, *starts, *labels;   /* inputs (N) i32; labels NULL without loss */
     lq_tensor *out;                           /* (N,2) of ce_head, or logits (N,V) */
+    lq_tensor *shares[LQ_MAX_LAYERS];         /* (N,E) of each layer's experts; NULL: it has none */
 } lq_model_io;
 
 /* Records the whole decoder on a fresh tape. */

@@ -51,6 +51,7 @@ static double loss_of(const run *r, int64_t n) {
 static const char *const cases[] = {
     "llama_tied", "llama_untied", "llama_freqs", "llama_biases", "qwen2", "qwen3",
     "gemma", "gemma2", "gemma3", "phi3_short", "phi3_long", "smollm3",
+    "mixtral", "qwen2moe", "qwen3moe",
 };
 
 typedef struct reference {
@@ -72,6 +73,8 @@ static const lq_gguf_tensor *ref_tensor(const reference *r, const char *fmt, con
 static const void *ref_data(const reference *r, const char *name) {
     return ref_tensor(r, "%s", name)->data;
 }
+
+static int64_t n_numbers(const lq_gguf_tensor *t) { return t->ne[0] * t->ne[1] * t->ne[2]; }
 
 static void open_reference(reference *r, int i) {
     char path[512];
@@ -117,7 +120,7 @@ static void patch_lora(reference *r) {
         if (w->layer < 0 || !lq_weight_is_linear(w)) continue;
         const lq_gguf_tensor *a = ref_tensor(r, "%s.a", w->name),
                              *b = ref_tensor(r, "%s.b", w->name);
-        const int64_t na = a->ne[0] * a->ne[1], nb = b->ne[0] * b->ne[1];
+        const int64_t na = n_numbers(a), nb = n_numbers(b);
         r->patch[i] = (lq_patch){.rank = (int)a->ne[1], .scale = scale,
                                  .a = place(&at, a->data, na), .da = place(&at, NULL, na),
                                  .b = place(&at, b->data, nb), .db = place(&at, NULL, nb)};
@@ -135,7 +138,7 @@ static void check_gradient(const reference *r, const char *fmt, const char *name
                            const float *got) {
     const lq_gguf_tensor *t = ref_tensor(r, fmt, name);
     const float *want = t->data;
-    const int64_t n = t->ne[0] * t->ne[1];
+    const int64_t n = n_numbers(t);
     test_close(t->name, got, want, n, 1e-4 * max_abs(want, n), 0);
 }
 

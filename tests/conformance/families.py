@@ -164,6 +164,45 @@ def phi3_factors(case):
             for x in ("long", "short")]
 
 
+def moe_keys(w, c):
+    sizes(w, c)
+    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    w.add_expert_count(getattr(c, "num_local_experts", None) or c.num_experts)
+    w.add_expert_used_count(c.num_experts_per_tok)
+    if hasattr(c, "moe_intermediate_size"):
+        w.add_expert_feed_forward_length(c.moe_intermediate_size)
+    if hasattr(c, "shared_expert_intermediate_size"):
+        w.add_expert_shared_feed_forward_length(c.shared_expert_intermediate_size)
+
+
+def mixtral_keys(w, c):
+    moe_keys(w, c)
+    w.add_rope_dimension_count(c.hidden_size // c.num_attention_heads)
+
+
+def stacked_halves(c, gate, up):
+    return torch.cat([gate, up], dim=1)
+
+
+def halves(c, shape):
+    return [(shape[0], shape[1] // 2, shape[2])] * 2
+
+
+def first_row(c, x):
+    return x[None]
+
+
+def without_rows(c, shape):
+    return [shape[1:]]
+
+
+EXPERTS = [Rule(r".*\.mlp\.gate", "blk.#.ffn_gate_inp"),
+           Rule(r".*\.experts\.gate_up_proj", "blk.#.ffn_gate_exps blk.#.ffn_up_exps", stacked_halves, halves),
+           Rule(r".*\.experts\.down_proj", "blk.#.ffn_down_exps")]
+SHARED = [Rule(r".*\.shared_expert_gate", "blk.#.ffn_gate_inp_shexp", first_row, without_rows)]
+SHARED += [Rule(rf".*\.shared_expert\.{x}_proj", f"blk.#.ffn_{x}_shexp") for x in ("gate", "up", "down")]
+
+
 def phi3(first):
     longrope = dict(rope_type="longrope", rope_theta=500.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.25, 1.5],
                     long_factor=[1.5, 3.0, 5.5], original_max_position_embeddings=32)
@@ -203,6 +242,17 @@ FAMILIES = {
                      gemma3_keys, GEMMA3, first=(0, 70)),
     "phi3_short": phi3((0, 20)),
     "phi3_long": phi3((40, 50)),
+    "mixtral": Family("llama", hf.MixtralConfig,
+                      HEAD | dict(hidden_size=16, num_local_experts=5, num_experts_per_tok=2, rope_parameters=rope(100.0)),
+                      mixtral_keys, TOP + NORMS + PERMUTED + OUT + EXPERTS),
+    "qwen2moe": Family("qwen2moe", hf.Qwen2MoeConfig,
+                       SHAPE | dict(hidden_size=16, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=6,
+                                    shared_expert_intermediate_size=10, rope_parameters=rope(100.0)),
+                       moe_keys, TOP + NORMS + QKV + OUT + EXPERTS + SHARED),
+    "qwen3moe": Family("qwen3moe", hf.Qwen3MoeConfig,
+                       HEAD | dict(head_dim=8, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=6,
+                                   norm_topk_prob=True, rope_parameters=rope(100.0)),
+                       moe_keys, TOP + NORMS + QKV + QK_NORMS + OUT + EXPERTS),
     "smollm3": Family("smollm3", hf.SmolLM3Config, SHAPE | dict(num_hidden_layers=5, hidden_size=16, rope_parameters=rope(100.0)),
                       llama_keys, LLAMA),
 }

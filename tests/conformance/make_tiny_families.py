@@ -24,7 +24,7 @@ from families import FAMILIES
 
 LENGTHS = (7, 5)
 RANK, LORA_SCALE = 2, 1.5
-LINEAR = re.compile(r"blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down)(_shexp)?)\.weight")
+LINEAR = re.compile(r"blk\.\d+\.(attn_(q|k|v|qkv|output)|ffn_(gate|up|down)(_shexp|_exps)?)\.weight")
 
 
 def layer_of(key):
@@ -39,7 +39,8 @@ class Case:
         self.family = FAMILIES[name]
         self.config = self.family.config(**self.family.options)
         torch.manual_seed(list(FAMILIES).index(name))
-        self.model = hf.AutoModelForCausalLM.from_config(self.config, attn_implementation="eager").double().eval()
+        self.model = hf.AutoModelForCausalLM.from_config(self.config, attn_implementation="eager",
+                                                             experts_implementation="eager").double().eval()
         self.stored, self.source = {}, {}
         for key, p in self.model.named_parameters():
             self.add(key, p)
@@ -47,7 +48,7 @@ class Case:
         self.labels = [torch.cat([ids[1:], torch.tensor([-1])]) for ids in self.ids]
         self.labels[0][2] = -1
         self.pos = [torch.arange(first, first + n) for n, first in zip(LENGTHS, self.family.first)]
-        self.lora = {name: [self.random(s, 0.3) for s in ((RANK, x.shape[1]), (x.shape[0], RANK))]
+        self.lora = {name: [self.random((*x.shape[:-2], *s), 0.3) for s in ((RANK, x.shape[-1]), (x.shape[-2], RANK))]
                      for name, x in self.stored.items() if LINEAR.fullmatch(name)}
         with torch.no_grad():
             for key, p in self.model.named_parameters():
