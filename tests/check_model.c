@@ -21,6 +21,7 @@ static const tiny_model variants[] = {
     {.fmt = &lq_q4_0, .n_ff = 44},
     {.arch = "qwen2", .biases = false},
     {.arch = "qwen3", .qk_norms = true, .head_dim = 32},
+    {.fmt = &lq_q8_0, .n_expert = 3},
 };
 
 static const char *write_variant(const tiny_model *o) {
