@@ -21,6 +21,12 @@ lq_tensor *lq_embed(lq_tape *tape, lq_tensor *ids, lq_tensor *w, lq_tensor *star
 typedef struct lq_rmsnorm_attr { float eps; } lq_rmsnorm_attr;
 lq_tensor *lq_rmsnorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_rmsnorm_attr attr);
 
+/* out (N,D) = (x - mean) / sqrt(mean((x - mean)^2) + eps) * w + bias, of each row. w (D), bias (D) or
+ * NULL. */
+typedef struct lq_layernorm_attr { float eps; } lq_layernorm_attr;
+lq_tensor *lq_layernorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,
+                        lq_layernorm_attr attr);
+
 /* out (N,O) = x W^T + bias. x (N,D), W (O,D) frozen in any format or a trained F32 parameter, bias (O) or NULL. */
 lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias);
 
@@ -57,16 +63,26 @@ typedef struct lq_attention_attr {
     float scale;        /* of q.k, usually 1/sqrt(head_dim) */
     int window;         /* 0: unlimited */
     float softcap;      /* cap * tanh(score / cap); 0: none */
+    float alibi;        /* the largest ALiBi exponent: head h adds 2^(-alibi (h+1) / H) (key - query) to
+                         * its scores, and what llama.cpp does where H is no power of 2; 0: none. Not
+                         * together with softcap */
 } lq_attention_attr;
 lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,
                         lq_tensor *k_cache, lq_tensor *v_cache, lq_attention_attr attr);
 
-/* out (N,F) = act(gate) * up. */
-typedef enum lq_act { LQ_SILU, LQ_GELU_TANH } lq_act;
+/* out (N,F) = act(gate) * up; up NULL: act(gate). LQ_GELU is the exact one. */
+typedef enum lq_act { LQ_SILU, LQ_GELU_TANH, LQ_GELU } lq_act;
 typedef struct lq_glu_attr { lq_act act; } lq_glu_attr;
 lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr);
 
 lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b);       /* (N,D) each */
+
+typedef struct lq_scale_attr { float factor; } lq_scale_attr;
+lq_tensor *lq_scale_rows(lq_tape *tape, lq_tensor *x, lq_scale_attr attr);   /* factor * x */
+
+/* out = min(max(x, -most), most) */
+typedef struct lq_clamp_attr { float most; } lq_clamp_attr;
+lq_tensor *lq_clamp(lq_tape *tape, lq_tensor *x, lq_clamp_attr attr);
 
 /* out (N,n) = columns [first, first + n) of x (N,D): one part of a fused projection. */
 typedef struct lq_columns_attr { int64_t first, n; } lq_columns_attr;

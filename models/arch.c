@@ -16,6 +16,17 @@
      .rows = LQ_DIM_##rows_, .cols = LQ_DIM_##cols_, .bias = has_bias, .when = LQ_##when_, \
      .stacked = is_stacked}
 
+/* In any tree, with a bias where the file has one. */
+#define REQUIRED false
+#define OPTIONAL true
+#define AT(role_, gguf_name, hf_module, rows_, cols_, is_optional) \
+    {.role = LQ_ROLE_##role_, .gguf = gguf_name, .module = hf_module, .rows = LQ_DIM_##rows_, \
+     .cols = LQ_DIM_##cols_, .optional = is_optional, .bias = true}
+
+#define EMBEDDING_AND_HEAD_OF(embedding, last_norm, head) \
+    ONCE(TOKEN_EMBD, "token_embd", embedding, VOCAB, EMBD, false), \
+    AT(OUTPUT_NORM, "output_norm", last_norm, ONE, EMBD, REQUIRED), \
+    ONCE(OUTPUT, "output", head, VOCAB, EMBD, true)
 #define TIED_EMBEDDING \
     ONCE(TOKEN_EMBD, "token_embd", "model.embed_tokens", VOCAB, EMBD, false), \
     ONCE(OUTPUT_NORM, "output_norm", "model.norm", ONE, EMBD, false)
@@ -99,6 +110,60 @@ static const lq_slot smollm3[] = {
     EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true),
 };
 
+static const lq_slot olmo2[] = {
+    EMBEDDING_AND_HEAD, QKV(false), ATTN_OUTPUT(false), GATED_FFN(false),
+    EACH(ATTN_Q_NORM, "attn_q_norm", "self_attn.q_norm", ONE, Q, false),
+    EACH(ATTN_K_NORM, "attn_k_norm", "self_attn.k_norm", ONE, KV, false),
+    EACH(ATTN_POST_NORM, "post_attention_norm", "post_attention_layernorm", ONE, EMBD, false),
+    EACH(FFN_POST_NORM, "post_ffw_norm", "post_feedforward_layernorm", ONE, EMBD, false),
+};
+
+static const lq_slot granite[] = {
+    EMBEDDING_AND_HEAD, NORMS, QKV(true), ATTN_OUTPUT(true), GATED_FFN(true),
+};
+
+static const lq_slot stablelm[] = {
+    EMBEDDING_AND_HEAD_OF("model.embed_tokens", "model.norm", "lm_head"),
+    EACH(ATTN_NORM, "attn_norm", "input_layernorm", ONE, EMBD, true),
+    AT(FFN_NORM, "blk.#.ffn_norm", "model.layers.#.post_attention_layernorm", ONE, EMBD, OPTIONAL),
+    QKV(true), ATTN_OUTPUT(false), GATED_FFN(false),
+};
+
+static const lq_slot falcon[] = {
+    EMBEDDING_AND_HEAD_OF("transformer.word_embeddings", "transformer.ln_f", "lm_head"),
+    AT(ATTN_NORM, "blk.#.attn_norm", "transformer.h.#.input_layernorm", ONE, EMBD, REQUIRED),
+    AT(ATTN_NORM_2, "blk.#.attn_norm_2", "transformer.h.#.ln_attn", ONE, EMBD, OPTIONAL),
+    AT(ATTN_QKV, "blk.#.attn_qkv", "transformer.h.#.self_attention.query_key_value", QKV, EMBD,
+       REQUIRED),
+    AT(ATTN_OUTPUT, "blk.#.attn_output", "transformer.h.#.self_attention.dense", EMBD, Q, REQUIRED),
+    AT(FFN_UP, "blk.#.ffn_up", "transformer.h.#.mlp.dense_h_to_4h", FF, EMBD, REQUIRED),
+    AT(FFN_DOWN, "blk.#.ffn_down", "transformer.h.#.mlp.dense_4h_to_h", EMBD, FF, REQUIRED),
+};
+
+static const lq_slot mpt[] = {
+    EMBEDDING_AND_HEAD_OF("transformer.wte", "transformer.norm_f", "lm_head"),
+    ONCE(POSITION_EMBD, "position_embd", "transformer.wpe", CTX, EMBD, true),
+    AT(ATTN_NORM, "blk.#.attn_norm", "transformer.blocks.#.norm_1", ONE, EMBD, REQUIRED),
+    AT(ATTN_QKV, "blk.#.attn_qkv", "transformer.blocks.#.attn.Wqkv", QKV, EMBD, REQUIRED),
+    AT(ATTN_Q_NORM, "blk.#.attn_q_norm", "transformer.blocks.#.attn.q_ln", ONE, Q, OPTIONAL),
+    AT(ATTN_K_NORM, "blk.#.attn_k_norm", "transformer.blocks.#.attn.k_ln", ONE, KV, OPTIONAL),
+    AT(ATTN_OUTPUT, "blk.#.attn_output", "transformer.blocks.#.attn.out_proj", EMBD, Q, REQUIRED),
+    AT(FFN_NORM, "blk.#.ffn_norm", "transformer.blocks.#.norm_2", ONE, EMBD, REQUIRED),
+    AT(FFN_UP, "blk.#.ffn_up", "transformer.blocks.#.ffn.up_proj", FF, EMBD, REQUIRED),
+    AT(FFN_DOWN, "blk.#.ffn_down", "transformer.blocks.#.ffn.down_proj", EMBD, FF, REQUIRED),
+};
+
+static const lq_slot gpt2[] = {
+    EMBEDDING_AND_HEAD_OF("transformer.wte", "transformer.ln_f", "lm_head"),
+    ONCE(POSITION_EMBD, "position_embd", "transformer.wpe", CTX, EMBD, false),
+    AT(ATTN_NORM, "blk.#.attn_norm", "transformer.h.#.ln_1", ONE, EMBD, REQUIRED),
+    AT(ATTN_QKV, "blk.#.attn_qkv", "transformer.h.#.attn.c_attn", QKV, EMBD, REQUIRED),
+    AT(ATTN_OUTPUT, "blk.#.attn_output", "transformer.h.#.attn.c_proj", EMBD, Q, REQUIRED),
+    AT(FFN_NORM, "blk.#.ffn_norm", "transformer.h.#.ln_2", ONE, EMBD, REQUIRED),
+    AT(FFN_UP, "blk.#.ffn_up", "transformer.h.#.mlp.c_fc", FF, EMBD, REQUIRED),
+    AT(FFN_DOWN, "blk.#.ffn_down", "transformer.h.#.mlp.c_proj", EMBD, FF, REQUIRED),
+};
+
 #define ARCH(slots) .name = #slots, .slot = slots, .n_slots = LQ_ARRAY_LEN(slots)
 
 static const lq_arch archs[] = {
@@ -112,9 +177,15 @@ static const lq_arch archs[] = {
      .window = 4096, .local_scales_rope = true, .attn_softcap = 50, .final_softcap = 30,
      .reads_final_softcap = true, .wide_query_layers = 46},
     {ARCH(gemma3), .act = LQ_GELU_TANH, .neox = true, .scales_embedding = true, .local_period = 6,
-     .reads_final_softcap = true, .wide_query_layers = 62},
+     .local_freq_base = 10000, .reads_final_softcap = true, .wide_query_layers = 62},
     {ARCH(phi3), .neox = true, .partial_rotary = true},
     {ARCH(smollm3), .rope_period = 4},
+    {ARCH(olmo2), .neox = true, .local_period = 4},
+    {ARCH(granite), .granite_scales = true},
+    {ARCH(stablelm), .neox = true, .layer_norm = true, .partial_rotary = true},
+    {ARCH(falcon), .act = LQ_GELU, .neox = true, .layer_norm = true},
+    {ARCH(mpt), .act = LQ_GELU, .layer_norm = true, .no_rope = true, .alibi = true},
+    {ARCH(gpt2), .act = LQ_GELU_TANH, .layer_norm = true, .no_rope = true},
 };
 
 lq_status lq_arch_find(const lq_arch **out, const char *name) {

@@ -10,6 +10,7 @@
 typedef enum lq_dim {
     LQ_DIM_ONE,        /* rows of a vector */
     LQ_DIM_EMBD, LQ_DIM_VOCAB, LQ_DIM_FF,
+    LQ_DIM_CTX,               /* learned positions */
     LQ_DIM_GATE_UP,           /* both, gate first */
     LQ_DIM_Q, LQ_DIM_KV,      /* all query heads, all key/value heads */
     LQ_DIM_QKV,               /* queries, keys, values */
@@ -40,6 +41,8 @@ struct lq_arch {
     int n_slots;
     lq_act act;                /* of the feed-forward */
     bool neox;                 /* rotary pairs (i, i + n_rot/2), else (2i, 2i+1) */
+    bool layer_norm;           /* norms subtract the mean; their epsilon has a key of its own */
+    bool no_rope;
     bool partial_rotary;       /* n_rot may be less than the head's size */
     int rope_period;           /* every n-th layer has no RoPE; 0: all have */
     bool normalises_shares;    /* of the chosen experts, to a sum of 1 */
@@ -47,8 +50,11 @@ struct lq_arch {
     int local_period;          /* all but every n-th layer are local; 0: windows are ignored */
     int window;                /* of local layers where the file has none */
     bool local_scales_rope;    /* linear RoPE scaling also on local layers */
+    float local_freq_base;     /* of local layers' RoPE where the file has none; 0: as the others' */
     float attn_softcap, final_softcap;   /* where the file has none */
     bool reads_final_softcap;
+    bool granite_scales;       /* of embeddings, residuals, q.k and logits, by their keys */
+    bool alibi;                /* and clamped q, k, v: by their keys */
     int wide_query_layers;     /* with as many layers, q.k is scaled by 1/sqrt(n_embd/n_head) */
 };
 

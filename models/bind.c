@@ -158,6 +158,7 @@ lq_status lq_weights_bind(lq_model *m) {
         [LQ_DIM_FF] = hp->n_ff,
         [LQ_DIM_Q] = hp->n_head * hp->head_dim,
         [LQ_DIM_KV] = hp->n_head_kv * hp->head_dim,
+        [LQ_DIM_CTX] = hp->n_ctx_train,
         [LQ_DIM_GATE_UP] = 2 * hp->n_ff,
         [LQ_DIM_QKV] = (hp->n_head + 2 * hp->n_head_kv) * hp->head_dim,
         [LQ_DIM_EXPERTS] = hp->n_expert,

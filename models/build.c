@@ -39,8 +39,12 @@ static lq_tensor *find_tensor(const builder *b, lq_role role, int layer) {
 }
 
 static lq_tensor *norm(const builder *b, lq_tensor *x, lq_role role, int layer) {
+    const float eps = b->m->hp.norm_eps;
     lq_tensor *w = find_tensor(b, role, layer);
-    return w ? lq_rmsnorm(b->tape, x, w, (lq_rmsnorm_attr){b->m->hp.norm_eps}) : x;
+    if (!w) return x;
+    if (!b->m->arch->layer_norm) return lq_rmsnorm(b->tape, x, w, (lq_rmsnorm_attr){eps});
+    lq_tensor *bias = weight_tensor(b, lq_model_find(b->m, role, layer, true));
+    return lq_layernorm(b->tape, x, w, bias, (lq_layernorm_attr){eps});
 }
 
 /* x W^T + bias with W the tensor of weight i, plus its adapter. */
@@ -72,7 +76,7 @@ static lq_tensor *part(const builder *b, lq_tensor *x, lq_role role, int layer, 
 static lq_tensor *rope(const builder *b, lq_tensor *x, int layer) {
     const lq_hparams *hp = &b->m->hp;
     const int period = b->m->arch->rope_period;
-    if (period && (layer + 1) % period == 0) return x;
+    if (b->m->arch->no_rope || (period && (layer + 1) % period == 0)) return x;
     const bool local = hp->local[layer];
     const lq_rope_attr attr = {
         .head_dim = (int)hp->head_dim, .n_rot = (int)hp->n_rot, .neox = b->m->arch->neox,
@@ -91,6 +95,8 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
     const lq_hparams *hp = &b->m->hp;
     const int64_t d = hp->head_dim, q_cols = hp->n_head * d, kv_cols = hp->n_head_kv * d;
     lq_tensor *fused = linear(b, x, LQ_ROLE_ATTN_QKV, layer);
+    if (fused && hp->clamp_qkv > 0)
+        fused = lq_clamp(b->tape, fused, (lq_clamp_attr){hp->clamp_qkv});
     lq_tensor *q = part(b, x, LQ_ROLE_ATTN_Q, layer, fused, 0, q_cols);
     lq_tensor *k = part(b, x, LQ_ROLE_ATTN_K, layer, fused, q_cols, kv_cols);
     lq_tensor *v = part(b, x, LQ_ROLE_ATTN_V, layer, fused, q_cols + kv_cols, kv_cols);
@@ -99,7 +105,8 @@ static lq_tensor *attention(const builder *b, lq_tensor *x, int layer) {
     const lq_attention_attr attr = {
         .n_head = (int)hp->n_head, .n_head_kv = (int)hp->n_head_kv,
         .head_dim = (int)hp->head_dim, .scale = hp->attn_scale,
-        .window = hp->local[layer] ? (int)hp->sliding_window : 0, .softcap = hp->attn_softcap};
+        .window = hp->local[layer] ? (int)hp->sliding_window : 0, .softcap = hp->attn_softcap,
+        .alibi = hp->alibi};
     lq_tensor *k_cache = cache_tensor(b, "k_cache", b->o->k_cache, layer);
     lq_tensor *v_cache = cache_tensor(b, "v_cache", b->o->v_cache, layer);
     lq_tensor *mixed = lq_attention(b->tape, q, k, v, b->io->starts, k_cache, v_cache, attr);
@@ -157,29 +164,64 @@ static lq_tensor *mixture(const builder *b, lq_tensor *x, int layer) {
 static lq_tensor *feed_forward(const builder *b, lq_tensor *x, int layer) {
     const int64_t n_ff = b->m->hp.n_ff;
     if (b->m->hp.n_expert) return mixture(b, x, layer);
+    const lq_glu_attr attr = {b->m->arch->act};
     lq_tensor *fused = linear(b, x, LQ_ROLE_FFN_GATE_UP, layer);
     lq_tensor *gate = part(b, x, LQ_ROLE_FFN_GATE, layer, fused, 0, n_ff);
     lq_tensor *up = part(b, x, LQ_ROLE_FFN_UP, layer, fused, n_ff, n_ff);
-    lq_tensor *hidden = lq_glu(b->tape, gate, up, (lq_glu_attr){b->m->arch->act});
+    lq_tensor *hidden = gate ? lq_glu(b->tape, gate, up, attr) : lq_glu(b->tape, up, NULL, attr);
     return linear(b, hidden, LQ_ROLE_FFN_DOWN, layer);
 }
 
+static lq_tensor *add(const builder *b, lq_tensor *x, lq_tensor *more) {
+    const float by = b->m->hp.residual_scale;
+    return lq_add(b->tape, x, by != 1 ? lq_scale_rows(b->tape, more, (lq_scale_attr){by}) : more);
+}
+
+static bool has(const builder *b, lq_role role, int layer) {
+    return lq_model_find(b->m, role, layer, false) >= 0;
+}
+
+/* Without a norm of its own before or after it, the feed-forward reads what attention reads. */
+static bool is_parallel(const builder *b, int layer) {
+    return !has(b, LQ_ROLE_FFN_NORM, layer) && !has(b, LQ_ROLE_FFN_POST_NORM, layer);
+}
+
 static lq_tensor *block(const builder *b, lq_tensor *x, int layer) {
-    lq_tensor *mixed = attention(b, norm(b, x, LQ_ROLE_ATTN_NORM, layer), layer);
-    x = lq_add(b->tape, x, norm(b, mixed, LQ_ROLE_ATTN_POST_NORM, layer));
-    lq_tensor *out = feed_forward(b, norm(b, x, LQ_ROLE_FFN_NORM, layer), layer);
-    return lq_add(b->tape, x, norm(b, out, LQ_ROLE_FFN_POST_NORM, layer));
+    lq_tensor *read = norm(b, x, LQ_ROLE_ATTN_NORM, layer);
+    lq_tensor *own = has(b, LQ_ROLE_ATTN_NORM_2, layer) ? norm(b, x, LQ_ROLE_ATTN_NORM_2, layer)
+                                                        : read;
+    lq_tensor *mixed = attention(b, own, layer);
+    x = add(b, x, norm(b, mixed, LQ_ROLE_ATTN_POST_NORM, layer));
+    if (!is_parallel(b, layer)) read = norm(b, x, LQ_ROLE_FFN_NORM, layer);
+    lq_tensor *out = feed_forward(b, read, layer);
+    return add(b, x, norm(b, out, LQ_ROLE_FFN_POST_NORM, layer));
+}
+
+/* ---- embedding and head ---------------------------------------------------------------------- */
+
+static int64_t context(const builder *b) { return b->o->n_ctx ? b->o->n_ctx : b->m->n_ctx; }
+
+/* Learned positions end where the model's context does. */
+static lq_tensor *add_positions(const builder *b, lq_tensor *x) {
+    lq_tensor *w = find_tensor(b, LQ_ROLE_POSITION_EMBD, -1);
+    if (!w) return x;
+    if (context(b) > b->m->hp.n_ctx_train)
+        return lq_tape_fail(b->tape, LQ_EVALUE,
+                            "%lld tokens in a row, the model has learned %lld positions",
+                            (long long)context(b), (long long)b->m->hp.n_ctx_train);
+    return lq_add(b->tape, x, lq_embed(b->tape, b->io->pos, w, NULL, (lq_embed_attr){.scale = 1}));
 }
 
 static lq_tensor *embed(const builder *b, lq_tensor *w) {
     const lq_embed_attr attr = {.scale = b->m->hp.embed_scale, .noise_alpha = b->o->noise_alpha};
-    return lq_embed(b->tape, b->io->ids, w, attr.noise_alpha > 0 ? b->io->starts : NULL, attr);
+    return add_positions(b, lq_embed(b->tape, b->io->ids, w,
+                                     attr.noise_alpha > 0 ? b->io->starts : NULL, attr));
 }
 
 /* The cross-entropy head computes no product of its own with an adapter: one that is not part of
  * the weight's data already, or that is to be trained, cannot sit on it. */
 static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
-    const float softcap = b->m->hp.final_softcap;
+    const float softcap = b->m->hp.final_softcap, divisor = b->m->hp.logit_scale;
     const int i = lq_model_find(b->m, b->m->tied ? LQ_ROLE_TOKEN_EMBD : LQ_ROLE_OUTPUT, -1, false);
     lq_tensor *w = b->m->tied ? embd : weight_tensor(b, i);
     const lq_patch *p = patch_of(b, i);
@@ -188,14 +230,14 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
                             "an adapter on %s cannot be trained yet; take the head out of "
                             "lora_target_modules",
                             b->m->weight[i].name);
+    if (divisor != 1) x = lq_scale_rows(b->tape, x, (lq_scale_attr){1 / divisor});
     if (b->o->loss) return lq_ce_head(b->tape, x, w, b->io->labels, (lq_ce_head_attr){softcap});
     lq_tensor *logits = project(b, x, i, w);
     return softcap > 0 ? lq_softcap(b->tape, logits, (lq_softcap_attr){softcap}) : logits;
 }
 
 static lq_tensor *rope_factors(const builder *b) {
-    const int64_t n_ctx = b->o->n_ctx ? b->o->n_ctx : b->m->n_ctx;
-    const lq_role role = n_ctx > b->m->hp.n_ctx_orig ? LQ_ROLE_ROPE_LONG : LQ_ROLE_ROPE_SHORT;
+    const lq_role role = context(b) > b->m->hp.n_ctx_orig ? LQ_ROLE_ROPE_LONG : LQ_ROLE_ROPE_SHORT;
     lq_tensor *only = find_tensor(b, LQ_ROLE_ROPE_FREQS, -1);
     return only ? only : find_tensor(b, role, -1);
 }

@@ -87,7 +87,7 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
                        "attention.key_length is %lld and value_length %lld: they must be equal",
                        (long long)hp->head_dim, (long long)value);
     const bool fits = r->arch->partial_rotary ? hp->n_rot <= hp->head_dim : hp->n_rot == hp->head_dim;
-    if (!fits || hp->n_rot % 2)
+    if (!r->arch->no_rope && (!fits || hp->n_rot % 2))
         return lq_fail(LQ_EUNSUPPORTED,
                        "rope.dimension_count is %lld, must be %sthe head size %lld, an even number",
                        (long long)hp->n_rot, r->arch->partial_rotary ? "up to " : "",
@@ -160,7 +160,8 @@ static lq_status read_window(lq_hparams *hp, const reader *r) {
     uint32_t window = (uint32_t)r->arch->window;
     if (!r->arch->local_period) return LQ_OK;
     LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "attention.sliding_window"), false, &window));
-    hp->local_freq_base = r->arch->local_scales_rope ? hp->rope_freq_base : 10000;
+    hp->local_freq_base =
+        r->arch->local_freq_base > 0 ? r->arch->local_freq_base : hp->rope_freq_base;
     hp->local_freq_scale = r->arch->local_scales_rope ? hp->rope_freq_scale : 1;
     LQ_TRY(get_f32(r, "rope.freq_base_swa", false, &hp->local_freq_base));
     if (window > MAX_SIZE)
@@ -171,6 +172,35 @@ static lq_status read_window(lq_hparams *hp, const reader *r) {
 }
 
 /* ---- scales and caps ------------------------------------------------------------------------- */
+
+/* Granite's rotary embedding can be switched off by the key of another thing. */
+static lq_status read_granite_scales(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    bool rotary = true;
+    LQ_TRY(lq_gguf_get_bool(r->file, key_of(key, r, "rope.scaling.finetuned"), false, &rotary));
+    if (!rotary)
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet", key);
+    LQ_TRY(get_f32(r, "embedding_scale", false, &hp->embed_scale));
+    LQ_TRY(get_f32(r, "residual_scale", false, &hp->residual_scale));
+    LQ_TRY(get_f32(r, "attention.scale", false, &hp->attn_scale));
+    return get_f32(r, "logit_scale", true, &hp->logit_scale);
+}
+
+static lq_status check_scale(const char *name, float value, bool may_be_none) {
+    if (isfinite(value) && (value > 0 || (may_be_none && !(value < 0)))) return LQ_OK;
+    return lq_fail(LQ_EFORMAT, "the %s is %g, wanted a positive number", name, (double)value);
+}
+
+static lq_status check_scales(const lq_hparams *hp) {
+    LQ_TRY(check_scale("scale of embeddings", hp->embed_scale, false));
+    LQ_TRY(check_scale("scale of residuals", hp->residual_scale, false));
+    LQ_TRY(check_scale("scale of attention", hp->attn_scale, false));
+    LQ_TRY(check_scale("scale of logits", hp->logit_scale, false));
+    LQ_TRY(check_scale("soft cap of attention", hp->attn_softcap, true));
+    LQ_TRY(check_scale("soft cap of logits", hp->final_softcap, true));
+    LQ_TRY(check_scale("limit of q, k and v", hp->clamp_qkv, true));
+    return check_scale("largest ALiBi bias", hp->alibi, true);
+}
 
 static lq_status read_scales(lq_hparams *hp, const reader *r) {
     const lq_arch *arch = r->arch;
@@ -183,7 +213,13 @@ static lq_status read_scales(lq_hparams *hp, const reader *r) {
         LQ_TRY(get_f32(r, "attn_logit_softcapping", false, &hp->attn_softcap));
     if (arch->reads_final_softcap)
         LQ_TRY(get_f32(r, "final_logit_softcapping", false, &hp->final_softcap));
-    return LQ_OK;
+    hp->residual_scale = hp->logit_scale = 1;
+    if (arch->granite_scales) LQ_TRY(read_granite_scales(hp, r));
+    if (arch->alibi) {
+        LQ_TRY(get_f32(r, "attention.clamp_kqv", false, &hp->clamp_qkv));
+        LQ_TRY(get_f32(r, "attention.max_alibi_bias", false, &hp->alibi));
+    }
+    return check_scales(hp);
 }
 
 /* ---- experts --------------------------------------------------------------------------------- */
@@ -228,7 +264,9 @@ lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *a
     LQ_TRY(read_sizes(out, &r));
     LQ_TRY(read_head_sizes(out, &r));
     LQ_TRY(read_experts(out, &r));
-    LQ_TRY(get_f32(&r, "attention.layer_norm_rms_epsilon", true, &out->norm_eps));
+    LQ_TRY(get_f32(&r, arch->layer_norm ? "attention.layer_norm_epsilon"
+                                        : "attention.layer_norm_rms_epsilon", true,
+                   &out->norm_eps));
     LQ_TRY(read_rope(out, &r));
     LQ_TRY(read_window(out, &r));
     return read_scales(out, &r);

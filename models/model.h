@@ -9,9 +9,9 @@
 
 /* What a tensor is to the model. The role decides names and shapes (arch.c: one row each). */
 typedef enum lq_role {
-    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
+    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_POSITION_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
     LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
-    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
     LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
     LQ_ROLE_ROUTER, LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP, LQ_ROLE_EXPERTS_DOWN,
@@ -29,6 +29,8 @@ typedef struct lq_hparams {
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
     float embed_scale, attn_scale;              /* of embeddings; of q.k */
+    float residual_scale, logit_scale;          /* of what a block adds; logits are divided */
+    float clamp_qkv, alibi;                     /* 0: none */
     int64_t sliding_window;                     /* of local layers; 0: there are none */
     float local_freq_base, local_freq_scale;    /* RoPE of local layers */
     bool local[LQ_MAX_LAYERS];                  /* layers that attend within the window */

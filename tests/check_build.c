@@ -51,7 +51,8 @@ static double loss_of(const run *r, int64_t n) {
 static const char *const cases[] = {
     "llama_tied", "llama_untied", "llama_freqs", "llama_biases", "qwen2", "qwen3",
     "gemma", "gemma2", "gemma3", "phi3_short", "phi3_long", "smollm3",
-    "mixtral", "qwen2moe", "qwen3moe",
+    "mixtral", "qwen2moe", "qwen3moe", "olmo2", "granite", "stablelm", "stablelm_parallel",
+    "falcon", "falcon_grouped", "mpt", "gpt2",
 };
 
 typedef struct reference {

@@ -6,6 +6,86 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- layernorm ------------------------------------------------------------------------------ */
+
+enum { NORM = 29 };
+
+lq_tensor *case_layernorm(op_bench *b) {
+    lq_tensor *const x = bench_rows(b, NORM), *const w = bench_param(b, 0, NORM);
+    return lq_layernorm(b->tape, x, w, bench_param(b, 0, NORM), (lq_layernorm_attr){1e-5f});
+}
+
+lq_tensor *case_layernorm_frozen(op_bench *b) {
+    lq_tensor *const x = bench_rows(b, NORM);
+    return lq_layernorm(b->tape, x, bench_weight(b, &lq_f32, 0, NORM), NULL,
+                        (lq_layernorm_attr){1e-5f});
+}
+
+void case_layernorm_ref(const op_bench *b, double *out) {
+    ref_layernorm(out, b->item[0].v, b->item[1].v, b->n_items > 2 ? b->item[2].v : NULL,
+                  (double)1e-5f, b->rows, NORM);
+}
+
+/* ---- scale, clamp, glu without a gate, ALiBi ------------------------------------------------- */
+
+enum { WIDTH = 19 };
+
+lq_tensor *case_scale(op_bench *b) {
+    return lq_scale_rows(b->tape, bench_rows(b, WIDTH), (lq_scale_attr){1.75f});
+}
+
+void case_scale_ref(const op_bench *b, double *out) {
+    for (int64_t i = 0; i < b->rows * WIDTH; i++) out[i] = 1.75 * b->item[0].v[i];
+}
+
+lq_tensor *case_clamp(op_bench *b) {
+    return lq_clamp(b->tape, bench_rows(b, WIDTH), (lq_clamp_attr){0.5f});
+}
+
+void case_clamp_ref(const op_bench *b, double *out) {
+    for (int64_t i = 0; i < b->rows * WIDTH; i++) out[i] = fmin(fmax(b->item[0].v[i], -0.5), 0.5);
+}
+
+lq_tensor *case_gelu(op_bench *b) {
+    lq_tensor *const gate = bench_rows(b, WIDTH), *const up = bench_rows(b, WIDTH);
+    return lq_glu(b->tape, gate, up, (lq_glu_attr){LQ_GELU});
+}
+
+lq_tensor *case_gelu_alone(op_bench *b) {
+    return lq_glu(b->tape, bench_rows(b, WIDTH), NULL, (lq_glu_attr){LQ_GELU});
+}
+
+lq_tensor *case_tanh_alone(op_bench *b) {
+    return lq_glu(b->tape, bench_rows(b, WIDTH), NULL, (lq_glu_attr){LQ_GELU_TANH});
+}
+
+void case_gelu_ref(const op_bench *b, double *out) {
+    ref_glu(out, b->item[0].v, b->item[1].v, LQ_GELU, b->rows * WIDTH);
+}
+
+void case_gelu_alone_ref(const op_bench *b, double *out) {
+    ref_glu(out, b->item[0].v, NULL, LQ_GELU, b->rows * WIDTH);
+}
+
+void case_tanh_alone_ref(const op_bench *b, double *out) {
+    ref_glu(out, b->item[0].v, NULL, LQ_GELU_TANH, b->rows * WIDTH);
+}
+
+static const lq_attention_attr alibi = {.n_head = 3, .n_head_kv = 1, .head_dim = 5, .scale = 1,
+                                        .alibi = 8};
+
+static int32_t two_segments(int64_t t) { return t < 7 ? 0 : 7; }
+
+lq_tensor *case_alibi(op_bench *b) {
+    lq_tensor *const q = bench_rows(b, 15), *const k = bench_rows(b, 5);
+    lq_tensor *const v = bench_rows(b, 5);
+    return lq_attention(b->tape, q, k, v, bench_ints(b, two_segments), NULL, NULL, alibi);
+}
+
+void case_alibi_ref(const op_bench *b, double *out) {
+    ref_attention(out, b->item[0].v, b->item[1].v, b->item[2].v, b->item[3].ints, alibi, b->rows);
+}
+
 /* ---- columns, row_gate ---------------------------------------------------------------------- */
 
 enum { COLS = 21, FIRST = 3, PART = 17 };

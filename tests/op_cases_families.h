@@ -4,6 +4,21 @@
 
 #include "op_bench.h"
 
+lq_tensor *case_layernorm(op_bench *b);
+lq_tensor *case_layernorm_frozen(op_bench *b);
+void case_layernorm_ref(const op_bench *b, double *out);
+lq_tensor *case_scale(op_bench *b);
+void case_scale_ref(const op_bench *b, double *out);
+lq_tensor *case_clamp(op_bench *b);
+void case_clamp_ref(const op_bench *b, double *out);
+lq_tensor *case_gelu(op_bench *b);
+void case_gelu_ref(const op_bench *b, double *out);
+lq_tensor *case_gelu_alone(op_bench *b);
+lq_tensor *case_tanh_alone(op_bench *b);
+void case_gelu_alone_ref(const op_bench *b, double *out);
+void case_tanh_alone_ref(const op_bench *b, double *out);
+lq_tensor *case_alibi(op_bench *b);
+void case_alibi_ref(const op_bench *b, double *out);
 lq_tensor *case_columns(op_bench *b);
 void case_columns_ref(const op_bench *b, double *out);
 lq_tensor *case_row_gate(op_bench *b);

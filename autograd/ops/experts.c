@@ -41,6 +41,8 @@ static lq_status shape(lq_node *node) {
     LQ_TRY(lq_check_matrix(x, "x"));
     LQ_TRY(lq_check_matrix(shares, "shares"));
     const int64_t D = x->dim[1], F = lq_cols(node->in[WEIGHT + LQ_EXPERT_DOWN]);
+    if (((const lq_experts_attr *)node->attr)->act == LQ_GELU)
+        return lq_fail(LQ_EUNSUPPORTED, "experts with the exact GELU");
     LQ_TRY(check_part(node, LQ_EXPERT_GATE, F, D));
     LQ_TRY(check_part(node, LQ_EXPERT_UP, F, D));
     LQ_TRY(check_part(node, LQ_EXPERT_DOWN, D, F));

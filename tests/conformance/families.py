@@ -85,6 +85,11 @@ def sizes(w, c):
         w.add_layer_norm_rms_eps(c.rms_norm_eps)
 
 
+def rms_keys(w, c):
+    sizes(w, c)
+    rotary(w, c.rope_parameters)
+
+
 def llama_keys(w, c):
     sizes(w, c)
     rotary(w, c.rope_parameters)
@@ -166,7 +171,7 @@ def phi3_factors(case):
 
 def moe_keys(w, c):
     sizes(w, c)
-    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    rotary(w, c.rope_parameters)
     w.add_expert_count(getattr(c, "num_local_experts", None) or c.num_experts)
     w.add_expert_used_count(c.num_experts_per_tok)
     if hasattr(c, "moe_intermediate_size"):
@@ -201,6 +206,100 @@ EXPERTS = [Rule(r".*\.mlp\.gate", "blk.#.ffn_gate_inp"),
            Rule(r".*\.experts\.down_proj", "blk.#.ffn_down_exps")]
 SHARED = [Rule(r".*\.shared_expert_gate", "blk.#.ffn_gate_inp_shexp", first_row, without_rows)]
 SHARED += [Rule(rf".*\.shared_expert\.{x}_proj", f"blk.#.ffn_{x}_shexp") for x in ("gate", "up", "down")]
+
+
+def granite_keys(w, c):
+    llama_keys(w, c)
+    w.add_embedding_scale(c.embedding_multiplier)
+    w.add_residual_scale(c.residual_multiplier)
+    w.add_attention_scale(c.attention_multiplier)
+    w.add_logit_scale(c.logits_scaling)
+
+
+def stablelm_keys(w, c):
+    sizes(w, c)
+    w.add_layer_norm_eps(c.layer_norm_eps)
+    w.add_rope_freq_base(c.rope_parameters["rope_theta"])
+    w.add_rope_dimension_count(int(c.rope_parameters["partial_rotary_factor"] * c.hidden_size //
+                                   c.num_attention_heads))
+
+
+def other_sizes(w, context, width, layers, heads, kv_heads, eps):
+    """Of families that name their sizes in other ways; the feed-forward is four times as wide."""
+    w.add_context_length(context)
+    w.add_embedding_length(width)
+    w.add_feed_forward_length(4 * width)
+    w.add_block_count(layers)
+    w.add_head_count(heads)
+    w.add_head_count_kv(kv_heads)
+    w.add_layer_norm_eps(eps)
+
+
+def falcon_keys(w, c):
+    grouped = c.num_kv_heads if c.new_decoder_architecture else 1
+    other_sizes(w, 2048, c.hidden_size, c.num_hidden_layers, c.num_attention_heads, grouped, c.layer_norm_epsilon)
+    w.add_tensor_data_layout("jploski")
+
+
+def mpt_keys(w, c):
+    other_sizes(w, c.max_seq_len, c.d_model, c.n_layers, c.n_heads, c.n_heads, c.layer_norm_epsilon)
+    if c.attn_config.clip_qkv:
+        w.add_clamp_kqv(c.attn_config.clip_qkv)
+    w.add_max_alibi_bias(float(c.attn_config.alibi_bias_max))
+
+
+def gpt2_keys(w, c):
+    other_sizes(w, c.n_positions, c.n_embd, c.n_layer, c.n_head, c.n_head, c.layer_norm_epsilon)
+
+
+def transposed(c, x):
+    return x.T if x.ndim == 2 else x
+
+
+def transposed_shape(c, shape):
+    return [shape[::-1]]
+
+
+def falcon_groups(c, x):
+    """All queries, all keys, all values to groups of the queries that share a key, that key, and its value."""
+    groups, head = (c.num_kv_heads if c.new_decoder_architecture else 1), c.hidden_size // c.num_attention_heads
+    q, k, v = x.split([c.hidden_size, groups * head, groups * head])
+    return torch.cat([part.reshape(groups, -1, *x.shape[1:]) for part in (q, k, v)], dim=1).reshape(x.shape)
+
+
+def no_positions(pos):
+    return {}
+
+
+OLMO2 = [Rule(r".*\.post_attention_layernorm", "blk.#.post_attention_norm"),
+         Rule(r".*\.post_feedforward_layernorm", "blk.#.post_ffw_norm")]
+FALCON = [Rule(r"transformer\.word_embeddings", "token_embd"), Rule(r"transformer\.ln_f", "output_norm"),
+          Rule(r".*\.(input_layernorm|ln_mlp)", "blk.#.attn_norm"), Rule(r".*\.ln_attn", "blk.#.attn_norm_2"),
+          Rule(r".*\.query_key_value", "blk.#.attn_qkv", falcon_groups), Rule(r".*\.dense", "blk.#.attn_output"),
+          Rule(r".*\.dense_h_to_4h", "blk.#.ffn_up"), Rule(r".*\.dense_4h_to_h", "blk.#.ffn_down")]
+MPT = [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.norm_f", "output_norm"),
+       Rule(r".*\.norm_1", "blk.#.attn_norm"), Rule(r".*\.Wqkv", "blk.#.attn_qkv"),
+       Rule(r".*\.out_proj", "blk.#.attn_output"), Rule(r".*\.norm_2", "blk.#.ffn_norm"),
+       Rule(r".*\.up_proj", "blk.#.ffn_up"), Rule(r".*\.down_proj", "blk.#.ffn_down")]
+GPT2 = [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.wpe", "position_embd"),
+        Rule(r"transformer\.ln_f", "output_norm"), Rule(r".*\.ln_1", "blk.#.attn_norm"),
+        Rule(r".*\.ln_2", "blk.#.ffn_norm")]
+GPT2 += [Rule(hf_name, name, transposed, transposed_shape)
+         for hf_name, name in ((r".*\.c_attn", "blk.#.attn_qkv"), (r".*\.attn\.c_proj", "blk.#.attn_output"),
+                               (r".*\.c_fc", "blk.#.ffn_up"), (r".*\.mlp\.c_proj", "blk.#.ffn_down"))]
+
+
+def falcon(**options):
+    return Family("falcon", hf.FalconConfig,
+                  dict(vocab_size=24, num_hidden_layers=2, bos_token_id=None, eos_token_id=None, alibi=False,
+                       rope_parameters=rope(10000.0)) | options, falcon_keys, FALCON)
+
+
+def mpt(heads, **attention):
+    return Family("mpt", hf.MptConfig,
+                  dict(vocab_size=24, d_model=4 * heads, n_heads=heads, n_layers=2, max_seq_len=64,
+                       attn_config=dict(alibi=True) | attention), mpt_keys, MPT,
+                  inputs=no_positions)
 
 
 def phi3(first):
@@ -253,6 +352,25 @@ FAMILIES = {
                        HEAD | dict(head_dim=8, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=6,
                                    norm_topk_prob=True, rope_parameters=rope(100.0)),
                        moe_keys, TOP + NORMS + QKV + QK_NORMS + OUT + EXPERTS),
+    "olmo2": Family("olmo2", hf.Olmo2Config, SHAPE | dict(hidden_size=16, rope_parameters=rope(100.0)), rms_keys,
+                    TOP + QKV + QK_NORMS + OUT + FFN + OLMO2),
+    "granite": Family("granite", hf.GraniteConfig,
+                      SHAPE | dict(hidden_size=16, embedding_multiplier=3.0, residual_multiplier=0.5,
+                                   attention_multiplier=0.75, logits_scaling=1.5, rope_parameters=rope(100.0)),
+                      granite_keys, LLAMA),
+    "stablelm": Family("stablelm", hf.StableLmConfig,
+                       SHAPE | dict(hidden_size=16, num_attention_heads=2, num_key_value_heads=1, use_qkv_bias=True,
+                                    rope_parameters=rope(100.0, partial_rotary_factor=0.25)), stablelm_keys, QWEN2),
+    "stablelm_parallel": Family("stablelm", hf.StableLmConfig,
+                                SHAPE | dict(hidden_size=16, use_parallel_residual=True,
+                                             rope_parameters=rope(100.0, partial_rotary_factor=0.5)),
+                                stablelm_keys, QWEN2),
+    "falcon": falcon(hidden_size=12, num_attention_heads=3, multi_query=True),
+    "falcon_grouped": falcon(hidden_size=16, num_attention_heads=4, num_kv_heads=2, new_decoder_architecture=True),
+    "mpt": mpt(3, clip_qkv=0.75),
+    "gpt2": Family("gpt2", hf.GPT2Config,
+                   dict(vocab_size=24, n_embd=12, n_head=3, n_layer=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
+                        attn_pdrop=0.0, bos_token_id=None, eos_token_id=None), gpt2_keys, GPT2, first=(0, 50)),
     "smollm3": Family("smollm3", hf.SmolLM3Config, SHAPE | dict(num_hidden_layers=5, hidden_size=16, rope_parameters=rope(100.0)),
                       llama_keys, LLAMA),
 }
