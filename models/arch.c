@@ -1,6 +1,6 @@
 /* The table of architectures. Facts: llama.cpp's src/models/<name>.cpp (tensors, shapes, rotary
  * pairs), gguf-py's tensor_mapping.py (names). */
-#include "arch.h"
+#include "model_parts.h"
 
 #include "str.h"
 
@@ -194,13 +194,22 @@ lq_status lq_arch_find(const lq_arch **out, const char *name) {
         *out = &archs[i];
         return LQ_OK;
     }
+    const char *needs = lq_arch_needs(name);
     lq_str names = LQ_STR_INIT;
     for (int i = 0; i < LQ_ARRAY_LEN(archs); i++)
         lq_str_printf(&names, "%s%s", i ? ", " : "", archs[i].name);
     lq_status status = lq_str_status(&names);
     if (status == LQ_OK)
-        status = lq_fail(LQ_EUNSUPPORTED, "architecture '%s' is not supported yet; supported: %s",
-                         name, lq_str_text(&names));
+        status = lq_fail(LQ_EUNSUPPORTED,
+                         "architecture '%s' is not supported yet%s%s; supported: %s", name,
+                         needs ? "; it would need " : "", needs ? needs : "", lq_str_text(&names));
     lq_str_clear(&names);
     return status;
+}
+
+bool lq_arch_has_tensor(const char *gguf) {
+    for (int i = 0; i < LQ_ARRAY_LEN(archs); i++)
+        for (int k = 0; k < archs[i].n_slots; k++)
+            if (strcmp(archs[i].slot[k].gguf, gguf) == 0) return true;
+    return false;
 }

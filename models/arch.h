@@ -58,7 +58,9 @@ struct lq_arch {
     int wide_query_layers;     /* with as many layers, q.k is scaled by 1/sqrt(n_embd/n_head) */
 };
 
-/* LQ_EUNSUPPORTED names those that there are. */
+/* LQ_EUNSUPPORTED says what it would need, and names those that there are. */
 lq_status lq_arch_find(const lq_arch **out, const char *name);
+/* Does any row have a slot of this GGUF name ("blk.#.attn_q")? */
+bool lq_arch_has_tensor(const char *gguf);
 
 #endif

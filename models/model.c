@@ -28,7 +28,7 @@ static lq_status find_arch(lq_model *m) {
     LQ_TRY(lq_gguf_get_string(m->file, "general.architecture", true, &name));
     const lq_status status = lq_arch_find(&m->arch, name);
     lq_free(name);
-    return status;
+    return status == LQ_EUNSUPPORTED ? lq_arch_explain(status, m->file) : status;
 }
 
 /* The vocabulary's size is the tokenizer's; a file that says it has none gives it in a key. */

@@ -65,7 +65,14 @@ typedef struct change {
 static const change changes[] = {
     {"unknown architecture", .set_string = "general.architecture", .text = "mamba",
      .status = LQ_EUNSUPPORTED,
-     .message = "architecture 'mamba' is not supported yet; supported: llama, qwen2, qwen3"},
+     .message = "'mamba' is not supported yet; it would need state-space layers (Mamba); "
+                "supported: llama, qwen2, qwen3"},
+    {"unknown tensors", .set_string = "general.architecture", .text = "new",
+     .rename = "blk.0.ffn_up.weight", .status = LQ_EUNSUPPORTED,
+     .message = "; tensors that no supported architecture has: stray"},
+    {"experts of another kind", .set_u32 = "llama.expert_count", .u32 = 8,
+     .set_f32 = "llama.expert_weights_scale", .f32 = 2, .status = LQ_EUNSUPPORTED,
+     .message = "a mixture of experts of another kind"},
     {"no architecture", .remove_key = "general.architecture", .status = LQ_EFORMAT,
      .message = "key general.architecture is missing"},
     {"an adapter", .set_string = "general.type", .text = "adapter", .status = LQ_EVALUE,

@@ -35,8 +35,10 @@ def layer_of(key):
 class Case:
     """`stored` holds the model's tensors as the GGUF does; what transformers needs is computed from them."""
 
-    def __init__(self, name):
-        self.family = FAMILIES[name]
+    def __init__(self, name, family=None, deviation=None):
+        """`family`: another than the name's. `deviation` of matrices, as a function of the row length."""
+        self.family = family or FAMILIES[name]
+        self.deviation = deviation or (lambda cols: 0.3)
         self.config = self.family.config(**self.family.options)
         torch.manual_seed(list(FAMILIES).index(name))
         self.model = hf.AutoModelForCausalLM.from_config(self.config, attn_implementation="eager",
@@ -67,7 +69,8 @@ class Case:
         names = [f"{part.replace('#', layer_of(key))}.{kind}" for part in rule.stored.split()]
         for part, shape in zip(names, rule.shapes(self.config, tuple(p.shape))):
             norm = "norm" in part and kind == "weight"
-            self.stored[part] = self.random(shape, 0.2 if len(shape) == 1 else 0.3, 1.0 if norm else 0.0)
+            self.stored[part] = self.random(shape, 0.2 if len(shape) == 1 else self.deviation(shape[-1]),
+                                            1.0 if norm else 0.0)
         self.source[key] = (rule, names)
 
     def restored(self, key, stored):
@@ -89,10 +92,14 @@ def to_numpy(x):
     return x.detach().float().numpy()
 
 
-def write_model(case, path):
+def no_vocabulary(w):
+    w.add_tokenizer_model("no_vocab")
+
+
+def write_model(case, path, add_vocabulary=no_vocabulary):
     w = gguf.GGUFWriter(path, case.family.arch)
     w.add_vocab_size(case.config.vocab_size)
-    w.add_tokenizer_model("no_vocab")
+    add_vocabulary(w)
     case.family.keys(w, case.config)
     for name, values in case.family.tables(case):
         w.add_tensor(name, values)
