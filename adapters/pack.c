@@ -9,6 +9,7 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, vo
     const lq_patch *patch = &a->patch[i];
     lq_merge_job job = {
         .name = w->name, .fmt = w->fmt, .data = w->data, .rows = w->rows, .cols = w->cols,
+        .n_mats = w->n_mats,
         .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b,
         .out_fmt = fmt, .out = out,
     };

@@ -2,6 +2,7 @@
  * has tails. */
 #include "op_cases.h"
 
+#include "op_cases_families.h"
 #include "ref.h"
 
 /* ---- values of i32 inputs ------------------------------------------------------------------- */
@@ -310,6 +311,22 @@ const op_case op_cases[] = {
     {.op = "glu", "gelu", glu_gelu, glu_gelu_ref, .spread = 5},
     {.op = "add", "two", add_two, add_two_ref},
     {.op = "add", "same", add_same, add_same_ref},
+    {.op = "layernorm", "", case_layernorm, case_layernorm_ref},
+    {.op = "layernorm", "frozen", case_layernorm_frozen, case_layernorm_ref},
+    {.op = "scale", "", case_scale, case_scale_ref},
+    {.op = "clamp", "", case_clamp, case_clamp_ref},
+    {.op = "glu", "exact", case_gelu, case_gelu_ref, .spread = 5},
+    {.op = "glu", "exact alone", case_gelu_alone, case_gelu_alone_ref, .spread = 5},
+    {.op = "glu", "tanh alone", case_tanh_alone, case_tanh_alone_ref, .spread = 5},
+    {.op = "attention", "alibi", case_alibi, case_alibi_ref},
+    {.op = "columns", "", case_columns, case_columns_ref},
+    {.op = "row_gate", "", case_row_gate, case_row_gate_ref, .spread = 3},
+    {.op = "route", "normalised", case_route, case_route_ref, .spread = 2},
+    {.op = "route", "plain", case_route_plain, case_route_plain_ref, .spread = 2},
+    {.op = "experts", "trained", case_experts_trained, case_experts_ref},
+    {.op = "experts", "gelu", case_experts_gelu, case_experts_gelu_ref},
+    {.op = "experts", "q8_0", case_experts_q8_0, case_experts_ref},
+    {.op = "experts", "lora", case_experts_lora, case_experts_lora_ref},
     {.op = "softcap", "", softcap, softcap_ref, .spread = 6},
     {.op = "linear", "f32", linear_f32, linear_ref},
     {.op = "linear", "bf16", linear_bf16, linear_ref},

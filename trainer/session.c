@@ -151,7 +151,8 @@ lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, floa
             return lq_fail(LQ_EVALUE, "token id %d at position %lld: the vocabulary has %lld",
                            ids[t], (long long)t, (long long)V);
     if (!s->logits.tape || s->logits.capacity < n) {
-        const lq_net_options options = {.build = {.patch = lq_session_patch(s)}, .capacity = n};
+        const lq_net_options options = {.build = {.patch = lq_session_patch(s), .n_ctx = n},
+                                        .capacity = n};
         lq_net_close(&s->logits);
         LQ_TRY(lq_net_open(&s->logits, s->model, &options));
     }

@@ -4,8 +4,9 @@
  *   out_t = sum_j p_tj v_j;  dv_j = sum_t p_tj dout_t
  *   ds_tj = p_tj (dout_t.v_j - dout_t.out_t) scale (1 - (s_tj/cap)^2)
  *   dq_t = sum_j ds_tj k_j;  dk_j = sum_t ds_tj q_t
- * Blocks without a visible pair are skipped. Forward shares out (head, query block) pairs,
- * backward query heads: each has its own dk and dv, added up per key head at the end. */
+ * ALiBi adds slope (j - t) to s_tj, which changes no derivative. Blocks without a visible pair are
+ * skipped. Forward shares out (head, query block) pairs, backward query heads: each has its own dk
+ * and dv, added up per key head at the end. */
 #include "attention_parts.h"
 #include "blas.h"
 #include "cpu.h"
@@ -33,6 +34,8 @@ static lq_status shape(lq_node *node) {
         return lq_fail(LQ_ESHAPE,
                        "attention: %d query heads for %d key heads of size %d; wanted a multiple",
                        attr->n_head, attr->n_head_kv, attr->head_dim);
+    if (attr->alibi > 0 && attr->softcap > 0)
+        return lq_fail(LQ_EUNSUPPORTED, "attention: ALiBi together with a soft cap");
     const int64_t cols = (int64_t)attr->n_head * attr->head_dim;
     const int64_t kv_cols = (int64_t)attr->n_head_kv * attr->head_dim;
     LQ_TRY(check_rows(node->in[Q], "q", cols));
@@ -71,23 +74,44 @@ static lq_attention_job make_job(const lq_node *node, const lq_run *run) {
     return j;
 }
 
+/* ALiBi (arXiv 2108.12409): powers of 2^(-alibi/P) for the first P heads, P the power of 2 up to H,
+ * and for the rest the odd powers of its root. */
+static float alibi_slope(const lq_attention_attr *attr, int64_t h) {
+    int64_t power = 1;
+    if (!(attr->alibi > 0)) return 0;
+    while (2 * power <= attr->n_head) power *= 2;
+    const double by = h < power ? (double)(h + 1) : (double)(2 * (h - power) + 1) / 2;
+    return (float)exp2(-(double)attr->alibi * by / (double)power);
+}
+
 /* A block of scores: queries [t, t + n) of head h against keys [key, key + m). */
 typedef struct block {
     const float *q, *k, *v;  /* at head h, rows t and key */
     int64_t t, n, key, m;
+    float slope;             /* ALiBi's; 0: none */
 } block;
 
 static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key, int64_t key_stop) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
     return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
-                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key)};
+                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key),
+                   .slope = alibi_slope(j->attr, h)};
 }
 
-/* s (n,m) = cap(scale q k^T) */
+/* s += slope (key - query) */
+static void add_alibi(const lq_attention_job *j, const block *b, float *s) {
+    for (int64_t i = 0; i < b->n; i++) {
+        const float first = (float)(b->key - (j->past + b->t + i));
+        for (int64_t k = 0; k < b->m; k++) s[i * BK + k] += b->slope * (first + (float)k);
+    }
+}
+
+/* s (n,m) = cap(scale q k^T), plus ALiBi */
 static void make_scores(const lq_attention_job *j, const block *b, float *s) {
     const float cap = j->attr->softcap;
     lq_gemm_serial(s, BK, 0, j->attr->scale, (lq_mat){b->q, j->q_ld, false},
                    (lq_mat){b->k, j->kv_ld, true}, b->n, b->m, j->attr->head_dim);
+    if (b->slope > 0) add_alibi(j, b, s);
     if (cap <= 0) return;
     for (int64_t i = 0; i < b->n; i++)
         lq_cpu_kernels()->tanh_cap(s + i * BK, s + i * BK, cap, b->m);

@@ -13,7 +13,8 @@ _Static_assert((int)LQ_NARROW_QUERIES == (int)LQ_ATTENTION_QUERIES &&
                "one size of block");
 
 bool lq_attention_is_narrow(const lq_attention_attr *attr) {
-    return lq_cpu_kernels()->narrow && attr->head_dim <= LQ_NARROW_HEAD && attr->softcap <= 0;
+    const bool plain = !(attr->softcap > 0) && !(attr->alibi > 0);
+    return lq_cpu_kernels()->narrow && attr->head_dim <= LQ_NARROW_HEAD && plain;
 }
 
 /* Keys [key, key + m) of head h, as the kernel wants them. */
