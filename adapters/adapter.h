@@ -31,9 +31,8 @@ typedef struct lq_adapter_options {
     const lq_pattern *alpha_pattern; int n_alpha_pattern;
     uint64_t seed;                       /* of the initialisation */
     lq_qat_mode mode;
-    const lq_format *weight_format;      /* QAT format of the blocks' linears */
-    const lq_format *embd_format;        /* of the embedding under QAT; NULL: keep */
-    const lq_format *output_format;      /* of the (untied) head under QAT; NULL: keep */
+    const struct lq_mix_request *types;  /* of the file that QAT trains for; borrowed for the
+                                            adapter's life, its imatrix too */
 } lq_adapter_options;
 
 typedef struct lq_adapted {              /* one trained weight */

@@ -81,6 +81,20 @@ float lq_max_abs(const float *x, int64_t n) {
     return result;
 }
 
+/* With importance weights one call is one row. */
+static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const float *tile) {
+    const int64_t count = job->importance ? job->cols : n * job->cols;
+    const size_t bytes = lq_format_bytes(job->out_fmt, count);
+    char *out = (char *)job->out + lq_format_bytes(job->out_fmt, row * job->cols);
+    if (!job->importance) {
+        job->out_fmt->quant(tile, out, count, NULL);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, out += bytes, tile += count)
+        job->out_fmt->quant(tile, out, count,
+                            job->importance + (row + i) / job->matrix_rows * job->cols);
+}
+
 /* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
 static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
     const int64_t at = row * job->cols, count = n * job->cols;
@@ -91,7 +105,7 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }
     if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
-    job->out_fmt->quant(tile, (char *)job->out + lq_format_bytes(job->out_fmt, at), count, NULL);
+    quantize(job, row, n, tile);
     return true;
 }
 

@@ -15,6 +15,8 @@ typedef struct lq_merge_job {
     const float *a, *b;      /* A (rank, cols), B (rows, rank) */
     const lq_format *out_fmt;
     void *out;               /* (rows, cols) */
+    const float *importance; /* (rows / matrix_rows, cols): the quantizer's weights; NULL: none */
+    int64_t matrix_rows;
 } lq_merge_job;
 
 typedef struct lq_merge lq_merge;

@@ -115,6 +115,7 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
     lq_prepared data = {0};
+    lq_types types = {0};
     lq_str text = LQ_STR_INIT;
     run_plan p = {0};
     lq_status status = LQ_OK;
@@ -125,7 +126,8 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     if (!model->tokenizer)
         LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", config->base_model));
     LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer, 0));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, true));
+    LQ_GOTO(status, lq_types_from_config(&types, config, NULL));
+    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &types, true));
     LQ_GOTO(status, lq_adapter_train(adapter));
     LQ_GOTO(status, fill(&p, config, model, adapter, &data));
     LQ_GOTO(status, json ? as_json(&p, &text) : as_text(&p, &text));
@@ -134,6 +136,7 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
 done:
     lq_str_clear(&text);
     lq_adapter_free(adapter);
+    lq_types_clear(&types);
     lq_prepared_clear(&data);
     lq_model_close(model);
     lq_config_free(config);

@@ -95,31 +95,6 @@ static lq_status write_started(const lq_trainer *t) {
 
 /* ---- adapter ------------------------------------------------------------------------------------ */
 
-static lq_status named_format(const lq_format **out, const char *key, const char *name) {
-    *out = lq_format_by_name(name);
-    return *out ? LQ_OK
-                : lq_fail(LQ_ECONFIG, "%s: '%s' is not a GGUF type that Loquat knows", key, name);
-}
-
-static lq_status qat_options(lq_adapter_options *o, const lq_config *c) {
-    if (!c->has_qat) return LQ_OK;
-    const bool given_embd = c->qat.token_embedding_type && *c->qat.token_embedding_type;
-    const bool given_output = c->qat.output_tensor_type && *c->qat.output_tensor_type;
-    o->mode = strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED : LQ_QAT_SEPARATE;
-    LQ_TRY(named_format(&o->weight_format, "qat.weight_dtype", c->qat.weight_dtype));
-    LQ_TRY(named_format(&o->embd_format, "qat.token_embedding_type",
-                        given_embd ? c->qat.token_embedding_type : "q8_0"));
-    LQ_TRY(named_format(&o->output_format, "qat.output_tensor_type",
-                        given_output ? c->qat.output_tensor_type : "q8_0"));
-    if (!given_embd || !given_output)
-        lq_log(
-            LQ_LOG_INFO,
-            "token embedding and output head: Q8_0 (llama-quantize would take Q6_K, which this "
-            "version "
-            "cannot train yet); set qat.token_embedding_type, qat.output_tensor_type to change it");
-    return LQ_OK;
-}
-
 static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
     *out = lq_alloc_array(map->n, sizeof **out);
     if (!*out) return LQ_EMEM;
@@ -128,7 +103,7 @@ static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
 }
 
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
-                                 bool plan_only) {
+                                 const lq_types *types, bool plan_only) {
     lq_status status = LQ_OK;
     lq_pattern *ranks = NULL, *alphas = NULL;
     int *layers = NULL;
@@ -156,8 +131,11 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         .alpha_pattern = alphas,
         .n_alpha_pattern = c->lora_alpha_pattern.n,
         .seed = (uint64_t)c->seed,
+        .mode = !c->has_qat                          ? LQ_QAT_NONE
+                : strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED
+                                                     : LQ_QAT_SEPARATE,
+        .types = c->has_qat ? &types->request : NULL,
     };
-    LQ_GOTO(status, qat_options(&o, c));
     LQ_GOTO(status, lq_adapter_new(out, m, &o, plan_only));
 done:
     lq_free(ranks);
@@ -275,7 +253,8 @@ static lq_status open_data(lq_trainer *t) {
 
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
-    LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, false));
+    LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
+    LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
     if (c->lora_model_dir && *c->lora_model_dir)
         LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
     LQ_TRY(lq_adapter_train(t->adapter));
@@ -358,6 +337,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_loader_free(t->loader);
     lq_batch_clear(&t->batch);
     lq_adapter_free(t->adapter);
+    lq_types_clear(&t->types);
     lq_prepared_clear(&t->data);
     lq_base_hash_stop(&t->base_hash);
     lq_model_close(t->model);

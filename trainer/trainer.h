@@ -12,6 +12,7 @@
 #include "optim.h"
 #include "prepare.h"
 #include "scorer.h"
+#include "types.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ typedef struct lq_trainer {
     lq_model *model;
     lq_base_hash base_hash;
     lq_prepared data;
+    lq_types types;                    /* of the file that QAT trains for; the adapter borrows it */
     lq_adapter *adapter;
     lq_patch *plain_patch;             /* the adapter's patches without quantization: before
                                           fake_quant_after_n_steps; NULL when not needed */
@@ -115,8 +117,8 @@ json_t *lq_artifacts_json(const lq_artifacts *l);
 lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
                           char **out_json);
 
-/* ---- shared by setup and export: the adapter that a configuration means ---- */
+/* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` ---- */
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
-                                 bool plan_only);
+                                 const lq_types *types, bool plan_only);
 
 #endif

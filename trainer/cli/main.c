@@ -30,7 +30,9 @@ static const arg_verb verbs[] = {
      "Base and adapters into one GGUF.", false, false, verb_merge},
     {"export", "RUN_DIR [--quantize TYPE]...", "A run's artefacts again, from its best checkpoint.",
      false, true, verb_export},
-    {"quantize", "", "", false, false, NULL},
+    {"quantize",
+     "IN.gguf OUT.gguf TYPE [--imatrix F] [--tensor-type PATTERN=TYPE]... [--pure]",
+     "A GGUF into another type, as llama-quantize does.", false, false, verb_quantize},
     {"imatrix", "", "", false, false, NULL},
     {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
 };
