@@ -163,8 +163,9 @@ static const struct { int from, to; } fallbacks[] = {
 static int fitting_type(int type, const lq_gguf_tensor *t) {
     if (divides(type, t)) return type;
     for (int i = 0; i < LQ_ARRAY_LEN(fallbacks); i++)
-        if (fallbacks[i].from == type && divides(fallbacks[i].to, t)) return fallbacks[i].to;
-    return LQ_TYPE_F16;
+        if (fallbacks[i].from == type)
+            return divides(fallbacks[i].to, t) ? fallbacks[i].to : LQ_TYPE_F16;
+    return lq_gguf_type_block(type) <= 32 ? LQ_TYPE_F16 : type; /* nothing else stands in for it */
 }
 
 /* ---- what the caller said -------------------------------------------------------------------- */
