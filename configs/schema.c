@@ -199,7 +199,7 @@ const lq_key lq_keys[] = {
      "types of single tensors, pattern=type"},
     {"qat", "qat.activation_dtype", "", TEXT, AT(qat.activation_dtype), "off", ANY,
      "off=false=no=none runtime", "off", 0, "also round activations as the runtime does"},
-    {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, NOT_YET,
+    {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, 0,
      "importance matrix for the quantizer: a file, or auto: collected from the training data"},
     {"qat", "qat.fake_quant_after_n_steps", "", REAL, AT(qat.fake_quant_after_n_steps), "0", 0,
      1e12, NULL, NULL, SHARE, "quantize only after so many updates, or that share of the run"},

@@ -155,7 +155,6 @@ START_TEST(what_later_versions_do_is_refused_by_name) {
         {"use_dora", "true"},
         {"base_quant", "q4_0"},
         {"qat.activation_dtype", "runtime"},
-        {"qat.imatrix", "i.gguf"},
         {"qat.ste", "clipped"},
         {"qat.requantize_every", "2"},
         {"init_lora_weights", "pissa"},

@@ -1,4 +1,5 @@
-/* The public interface: quantizing files. */
+/* The public interface: quantizing files, and importance matrices to quantize with. */
+#include "importance.h"
 #include "loquat.h"
 #include "quantize_file.h"
 #include "types.h"
@@ -30,5 +31,29 @@ loquat_status loquat_quantize(const char *input, const char *output, const char 
     if (status == LQ_OK)
         status = report_text(out_text, &report, output, lq_mix_label(&types.request));
     lq_types_clear(&types);
+    return (loquat_status)status;
+}
+
+loquat_status loquat_imatrix(const char *model, const char *output,
+                             const loquat_imatrix_options *options, char **out_text) {
+    const lq_importance_text text = {
+        .path = options->text,
+        .n_ctx = options->ctx_size > 0 ? options->ctx_size : 512,
+        .chunks = options->chunks,
+        .process_output = options->process_output,
+    };
+    lq_model *m = NULL;
+    lq_imatrix *im = NULL;
+    lq_status status = LQ_OK;
+    *out_text = NULL;
+    LQ_GOTO(status, lq_model_open(&m, model, true));
+    LQ_GOTO(status, lq_importance_of_text(&im, m, &text));
+    LQ_GOTO(status, lq_imatrix_write(im, output));
+    *out_text = lq_sprintf("%s: %lld weights over %u chunks of %lld tokens\n", output,
+                           (long long)im->n, (unsigned)im->n_chunks, (long long)text.n_ctx);
+    if (!*out_text) status = LQ_EMEM;
+done:
+    lq_imatrix_free(im);
+    lq_model_close(m);
     return (loquat_status)status;
 }

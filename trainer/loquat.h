@@ -167,6 +167,15 @@ typedef struct loquat_quantize_options {
 loquat_status loquat_quantize(const char *input, const char *output, const char *type,
                               const loquat_quantize_options *options, char **out_text);
 
+typedef struct loquat_imatrix_options {
+    const char *text;              /* the file to read */
+    int64_t ctx_size, chunks;      /* 0: 512; all */
+    bool process_output;           /* statistics of the head too */
+} loquat_imatrix_options;
+/* An importance matrix of a model reading a text, in llama.cpp's format. *out_text: one line. */
+loquat_status loquat_imatrix(const char *model, const char *output,
+                             const loquat_imatrix_options *options, char **out_text);
+
 /* What a file really is: architecture, tokenizer, quantization, lineage. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
 

@@ -30,7 +30,8 @@ static lq_status lock_output(lq_trainer *t) {
 
 /* A finished or stopped run is never overwritten by accident. */
 static lq_status refuse_overwrite(const lq_trainer *t) {
-    if (t->config->overwrite_output_dir) return LQ_OK;
+    const char *from = t->config->resume_from_checkpoint;
+    if (t->config->overwrite_output_dir || (from && *from)) return LQ_OK;
     char *path = lq_path_join(t->output_dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     const bool exists = lq_file_exists(path);
@@ -253,6 +254,7 @@ static lq_status open_data(lq_trainer *t) {
 
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
+    LQ_TRY(lq_run_imatrix(t));
     LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
     if (c->lora_model_dir && *c->lora_model_dir)
@@ -282,7 +284,6 @@ static lq_status resume_or_start(lq_trainer *t) {
         lq_log(LQ_LOG_INFO, "no checkpoint in %s: starting from the beginning", t->checkpoint_dir);
         return LQ_OK;
     }
-    LQ_TRY(refuse_overwrite(t));
     return lq_checkpoint_discard(t->checkpoint_dir);
 }
 
@@ -293,6 +294,7 @@ static lq_status open_all(lq_trainer *t) {
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
     LQ_TRY(lock_output(t));
+    LQ_TRY(refuse_overwrite(t));
     LQ_TRY(lq_model_open(&t->model, c->base_model, true));
     if (!t->model->tokenizer)
         return lq_fail(LQ_EFORMAT, "%s: has no tokenizer to train with", c->base_model);

@@ -98,6 +98,9 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second);
 lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss);
 lq_status lq_metrics_sync(lq_trainer *t);
 
+/* ---- run_imatrix.c: with qat.imatrix, puts the run's importance matrix into output_dir ---- */
+lq_status lq_run_imatrix(const lq_trainer *t);
+
 /* ---- artifacts.c ---- */
 typedef struct lq_artifact {
     const char *kind, *type;

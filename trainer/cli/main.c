@@ -33,7 +33,9 @@ static const arg_verb verbs[] = {
     {"quantize",
      "IN.gguf OUT.gguf TYPE [--imatrix F] [--tensor-type PATTERN=TYPE]... [--pure]",
      "A GGUF into another type, as llama-quantize does.", false, false, verb_quantize},
-    {"imatrix", "", "", false, false, NULL},
+    {"imatrix",
+     "MODEL --file TEXT --output F.gguf [--ctx-size N] [--chunks N] [--process-output]",
+     "An importance matrix for quantize, in llama.cpp's format.", false, false, verb_imatrix},
     {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
 };
 

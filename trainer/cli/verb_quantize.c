@@ -1,6 +1,8 @@
-/* quantize: a GGUF into another type. */
+/* quantize: a GGUF into another type; imatrix: which of its weights matter. */
 #include "progress.h"
 #include "verbs.h"
+
+#include <stdio.h>
 
 int verb_quantize(const arg_verb *verb, int argc, char **argv) {
     loquat_quantize_options o = {0};
@@ -30,6 +32,34 @@ int verb_quantize(const arg_verb *verb, int argc, char **argv) {
         exit_status = args_print(status, text);
     }
     args_list_clear(&tensor_types);
+    args_clear(&args);
+    return exit_status;
+}
+
+int verb_imatrix(const arg_verb *verb, int argc, char **argv) {
+    loquat_imatrix_options o = {0};
+    const char *output = NULL;
+    const arg_option options[] = {
+        {"file", ARG_TEXT, (void *)&o.text, "the text that the model reads"},
+        {"output", ARG_TEXT, (void *)&output, "the GGUF to write"},
+        {"ctx-size", ARG_INT, &o.ctx_size, "tokens per chunk (512)"},
+        {"chunks", ARG_INT, &o.chunks, "read only the first N chunks"},
+        {"process-output", ARG_FLAG, &o.process_output, "statistics of the output head too"},
+        {0},
+    };
+    arg_result args;
+    int exit_status;
+    if (args_parse(verb, options, argc, argv, 1, 1, &args, &exit_status)) {
+        char *text = NULL;
+        cli_log_setup(&args.common);
+        if (!o.text || !output) {
+            fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
+            exit_status = EXIT_USAGE;
+        } else {
+            const loquat_status status = loquat_imatrix(args.positional.v[0], output, &o, &text);
+            exit_status = args_print(status, text);
+        }
+    }
     args_clear(&args);
     return exit_status;
 }
