@@ -103,7 +103,7 @@ static const change changes[] = {
     {"norm's type", .retype = "blk.0.attn_norm.weight", .status = LQ_ESHAPE,
      .message = "must be F32 as norms and biases are"},
     {"unreadable type", .retype = "blk.0.attn_q.weight", .status = LQ_ESHAPE,
-     .message = "blk.0.attn_q.weight is TQ2_0, which Loquat cannot read yet"},
+     .message = "blk.0.attn_q.weight is I8, which Loquat cannot read yet"},
     {"NaN", .poison = "blk.1.ffn_gate.weight", .status = LQ_ENONFINITE,
      .message = "blk.1.ffn_gate.weight has a NaN at row 1, column 6"},
 };
@@ -116,10 +116,10 @@ static void add_changed(lq_gguf_writer *w, const change *c, const lq_gguf_tensor
     if (is(t->name, c->drop)) return;
     if (is(t->name, c->reshape)) {
         ck_ok(lq_gguf_writer_add(w, t->name, t->ggml_type, 1, &n, t->data, t->bytes));
-    } else if (is(t->name, c->retype)) {   /* TQ2_0 (35) for a matrix, F16 for a vector */
+    } else if (is(t->name, c->retype)) {   /* I8 (24) for a matrix, F16 for a vector */
         const bool vector = t->ndim == 1;
-        ck_ok(lq_gguf_writer_add(w, t->name, vector ? 1 : 35, 1, vector ? t->ne : &whole, t->data,
-                                 vector ? (uint64_t)t->ne[0] * 2 : 66));
+        ck_ok(lq_gguf_writer_add(w, t->name, vector ? 1 : 24, 1, vector ? t->ne : &whole, t->data,
+                                 vector ? (uint64_t)t->ne[0] * 2 : 256));
     } else if (is(t->name, c->poison)) {
         *poisoned = lq_alloc(t->bytes);
         memcpy(*poisoned, t->data, t->bytes);

@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 
-TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
+TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "iq4_nl": 20, "iq4_xs": 23, "bf16": 30, "tq1_0": 34, "tq2_0": 35,
+         "mxfp4": 39, "nvfp4": 40, "q1_0": 41, "q2_0": 42}
 ROW, ROWS = 1024, 256
 
 
@@ -58,7 +59,8 @@ def main():
     for kind, x in inputs(rng):
         x = np.ascontiguousarray(x)
         for name, type_id in TYPES.items():
-            for imatrix in (None, rng.random(ROW, np.float32) * 4):
+            sparse = np.where(rng.random(ROW) < 0.9, 0, rng.random(ROW)).astype(np.float32)
+            for imatrix in (None, rng.random(ROW, np.float32) * 4, sparse):
                 same = ggml_blocks(ggml, type_id, x, imatrix) == loquat_blocks(program, name, x, imatrix)
                 failures += not same
                 label = f"{name} {'weighted' if imatrix is not None else 'plain'}, {kind}"

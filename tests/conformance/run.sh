@@ -46,6 +46,13 @@ same_optim_reference() {
         diff "$work/optim_reference.h" "$here/../optim_reference.h"
 }
 
+same_format_hashes() {
+    "$python" "$here/format_hashes.py" "$LLAMA_BIN/libggml-base.so" >"$work/format_hashes.h" &&
+        diff "$work/format_hashes.h" "$here/../format_hashes.h"
+}
+
+formats() { "$python" "$here/check_formats.py" "$build/tests/quantize_rows" "$LLAMA_BIN/libggml-base.so"; }
+
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
 
 export_judged() {
@@ -58,6 +65,8 @@ end_to_end() {
 }
 
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
+step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
+step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' formats
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged

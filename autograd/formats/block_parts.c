@@ -1,0 +1,33 @@
+/* What the quantizers of several block formats share. */
+#include "block_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+float lq_absmax(const float *x, int n) {
+    float most = 0;
+    for (int i = 0; i < n; i++)
+        if (fabsf(x[i]) > most) most = fabsf(x[i]);
+    return most;
+}
+
+float lq_signed_max(const float *x, int n) {
+    float best = 0;
+    for (int i = 0; i < n; i++)
+        if (fabsf(x[i]) > fabsf(best)) best = x[i];
+    return best;
+}
+
+int lq_nearest_int(float v) {
+    const float shifted = v + 0x1.8p23f; /* its last place is 1 */
+    uint32_t bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    return (int)(bits & 0x7fffffu) - 0x400000;
+}
+
+float lq_inverse(float d) { return d != 0 ? 1 / d : 0; }
+
+int lq_trit(float x, float inverse) {
+    const float v = x * inverse;
+    return isfinite(v) ? (int)roundf(v) + 1 : 1;
+}

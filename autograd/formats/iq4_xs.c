@@ -1,0 +1,54 @@
+/* IQ4_XS: 256 codes of 4 bits in groups of 32, a 6-bit scale s per group, one F16 scale d; value =
+ * d * (s - 32) * values[code]. Each group's scale is searched as IQ4_NL's; the largest becomes
+ * s = 0, that is -32 d. */
+#include "format.h"
+#include "block_parts.h"
+#include "iq4_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 256, GROUPS = BLOCK / LQ_IQ4_BLOCK };
+
+typedef struct block {
+    uint16_t d;                     /* F16 */
+    uint16_t high;                  /* bits 2g and 2g + 1: the upper two of group g's scale */
+    uint8_t low[GROUPS / 2];        /* the lower four, even groups in the low nibble */
+    uint8_t codes[GROUPS][LQ_IQ4_BLOCK / 2];
+} block;
+
+static void quant_block(const float *x, const float *imatrix, block *b) {
+    const float sigma2 = imatrix ? lq_iq4_sigma2(x, BLOCK) : 0;
+    float scale[GROUPS];
+    for (int g = 0; g < GROUPS; g++)
+        scale[g] = lq_iq4_scale(x + g * LQ_IQ4_BLOCK, imatrix ? imatrix + g * LQ_IQ4_BLOCK : NULL,
+                                sigma2);
+    const float d = -lq_signed_max(scale, GROUPS) / 32, inverse = lq_inverse(d);
+    memset(b, 0, sizeof *b);
+    b->d = lq_f16_from_f32(d);
+    for (int g = 0; g < GROUPS; g++) {
+        const int nearest = lq_nearest_int(inverse * scale[g]);
+        const int s = nearest < -32 ? -32 : nearest > 31 ? 31 : nearest;
+        lq_iq4_pack(x + g * LQ_IQ4_BLOCK, lq_inverse(d * (float)s), b->codes[g]);
+        b->low[g / 2] |= (uint8_t)(((s + 32) & 15) << 4 * (g % 2));
+        b->high |= (uint16_t)((s + 32) >> 4 << 2 * g);
+    }
+}
+
+static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    block *b = out;
+    for (int64_t i = 0; i < n; i += BLOCK) quant_block(x + i, imatrix ? imatrix + i : NULL, b++);
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    const block *b = in;
+    for (int64_t i = 0; i < n; i += BLOCK, b++) {
+        const float d = lq_f32_from_f16(b->d);
+        for (int g = 0; g < GROUPS; g++) {
+            const int s = (b->low[g / 2] >> 4 * (g % 2) & 15) | (b->high >> 2 * g & 3) << 4;
+            lq_iq4_unpack(b->codes[g], d * (float)(s - 32), out + i + g * LQ_IQ4_BLOCK);
+        }
+    }
+}
+
+const lq_format lq_iq4_xs = {"iq4_xs", "IQ4_XS", 23, 30, BLOCK, sizeof(block), quant, dequant};

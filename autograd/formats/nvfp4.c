@@ -1,0 +1,56 @@
+/* NVFP4: 64 numbers of E2M1 in groups of 16, each with a scale of 8 bits (UE4M3: no sign, 4 bits of
+ * exponent with bias 7, 3 of mantissa); value = scale / 2 * (twice the number). The scale is the
+ * largest magnitude / 6. An importance matrix does not change it. */
+#include "format.h"
+#include "block_parts.h"
+#include "fp4_parts.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { GROUP = 16, GROUPS = 4, BLOCK = GROUP * GROUPS };
+
+typedef struct block {
+    uint8_t scale[GROUPS];
+    uint8_t codes[GROUPS][GROUP / 2];
+} block;
+
+/* Normal numbers drop all bits but the mantissa's three and round up on the next; those below 2^-6
+ * are multiples of 2^-9. */
+static uint8_t scale_code(float x) {
+    enum { LARGEST = 0x7e }; /* 448; one above is not a number */
+    if (!(x > 0)) return 0;
+    if (x < 0x1p-6f) return (uint8_t)fminf(x * 512 + 0.5f, 7);
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t code = ((bits >> 19) + 1) / 2 - ((127 - 7) << 3);
+    return (uint8_t)(code < LARGEST ? code : LARGEST);
+}
+
+/* Half of what the code stands for. */
+static float half_scale(uint8_t code) {
+    if (code == 0x7f) return 0;
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    return exponent ? ldexpf((float)(8 + mantissa), exponent - 11) : ldexpf((float)mantissa, -10);
+}
+
+static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    (void)imatrix;
+    block *b = out;
+    for (int64_t i = 0; i < n; i += BLOCK, b++) {
+        for (int g = 0; g < GROUPS; g++) {
+            const float *const group = x + i + g * GROUP;
+            b->scale[g] = scale_code(lq_absmax(group, GROUP) / 6);
+            lq_fp4_pack(group, half_scale(b->scale[g]), b->codes[g], GROUP);
+        }
+    }
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    const block *b = in;
+    for (int64_t i = 0; i < n; i += BLOCK, b++)
+        for (int g = 0; g < GROUPS; g++)
+            lq_fp4_unpack(b->codes[g], half_scale(b->scale[g]), out + i + g * GROUP, GROUP);
+}
+
+const lq_format lq_nvfp4 = {"nvfp4", "NVFP4", 40, 39, BLOCK, sizeof(block), quant, dequant};
