@@ -21,6 +21,7 @@ lq_status lq_regex_found(const char *regex, const char *text, bool *found) {
     *found = false;
     pcre2_code *code =
         pcre2_compile((PCRE2_SPTR)regex, PCRE2_ZERO_TERMINATED, 0, &error, &at, NULL);
+    if (!code && error == PCRE2_ERROR_HEAP_FAILED) return lq_fail(LQ_EMEM, "out of memory");
     if (!code) {
         PCRE2_UCHAR message[128] = "";
         pcre2_get_error_message(error, message, sizeof message);

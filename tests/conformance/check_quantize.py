@@ -110,7 +110,10 @@ class Check:
     def first_difference(self, ours, theirs):
         if not ours.exists() or not theirs.exists():
             return ""
-        a, b = gguf.GGUFReader(ours), gguf.GGUFReader(theirs)
+        try:
+            a, b = gguf.GGUFReader(ours), gguf.GGUFReader(theirs)
+        except ValueError as e:
+            return str(e)  # a type that gguf does not know
         for x, y in zip(a.tensors, b.tensors):
             if x.name != y.name or x.tensor_type != y.tensor_type:
                 return f"{x.name} {x.tensor_type.name}, {y.name} {y.tensor_type.name}"
