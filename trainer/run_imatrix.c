@@ -8,8 +8,11 @@
 
 #include <string.h>
 
+/* The file's name alone: its folder says more about the machine than about the data. */
 static const char *data_name(const lq_config *c) {
-    return c->data ? c->data : c->datasets.n ? c->datasets.e[0].path : "";
+    const char *path = c->data ? c->data : c->datasets.n ? c->datasets.e[0].path : "";
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
 static lq_status make(const lq_trainer *t, const char *path) {

@@ -62,14 +62,23 @@ void lq_types_clear(lq_types *t) {
     *t = (lq_types){0};
 }
 
+/* Exported files name the run's statistics without its folder. */
+static lq_status run_imatrix(lq_imatrix **out, const char *run_dir) {
+    char *path = lq_path_join(run_dir, LQ_RUN_IMATRIX);
+    lq_status status = path ? lq_imatrix_read(out, path) : LQ_EMEM;
+    lq_free(path);
+    if (status != LQ_OK) return status;
+    lq_free((*out)->path);
+    (*out)->path = lq_strdup(LQ_RUN_IMATRIX);
+    return (*out)->path ? LQ_OK : LQ_EMEM;
+}
+
 /* The statistics that a run has, or will have. */
 static lq_status configured_imatrix(lq_types *out, const char *imatrix, const char *run_dir) {
     if (!imatrix || !*imatrix) return LQ_OK;
     lq_status status;
     if (run_dir) {
-        char *path = lq_path_join(run_dir, LQ_RUN_IMATRIX);
-        status = path ? lq_imatrix_read(&out->imatrix, path) : LQ_EMEM;
-        lq_free(path);
+        status = run_imatrix(&out->imatrix, run_dir);
     } else if (strcmp(imatrix, "auto") == 0) {
         status = lq_imatrix_new(&out->imatrix, "", 0);
     } else {
