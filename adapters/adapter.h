@@ -70,6 +70,8 @@ lq_status lq_adapter_init_from(lq_adapter *a, const char *path);
  * parallel). Call after the span changed and before the next forward; a no-op in the other
  * modes. Fails on NaN. */
 lq_status lq_adapter_rebuild(lq_adapter *a);
+/* The same, but K-quants keep the scales of the last rebuild and only round their codes anew. */
+lq_status lq_adapter_reround(lq_adapter *a);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
 
 /* Adapters for inference: files (adapter GGUF) with user scales, stacked into one patch list. */

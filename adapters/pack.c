@@ -107,4 +107,8 @@ lq_status lq_adapter_rebuild(lq_adapter *a) {
     return a->merge ? lq_merge_run(a->merge) : LQ_OK;
 }
 
+lq_status lq_adapter_reround(lq_adapter *a) {
+    return a->merge ? lq_merge_reround(a->merge) : LQ_OK;
+}
+
 size_t lq_adapter_packed_bytes(const lq_adapter *a) { return a->packed_bytes; }

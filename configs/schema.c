@@ -204,7 +204,7 @@ const lq_key lq_keys[] = {
     {"qat", "qat.fake_quant_after_n_steps", "", REAL, AT(qat.fake_quant_after_n_steps), "0", 0,
      1e12, NULL, NULL, SHARE, "quantize only after so many updates, or that share of the run"},
     {"qat", "qat.requantize_every", "", INT, AT(qat.requantize_every), "1", 1, 1e6, NULL, NULL,
-     NOT_YET, "updates between quantizations"},
+     0, "updates between searches for the scales of K-quants; between, only codes are rounded"},
     {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", "identity", 0,
      "gradient of the rounding"},
 

@@ -156,7 +156,6 @@ START_TEST(what_later_versions_do_is_refused_by_name) {
         {"base_quant", "q4_0"},
         {"qat.activation_dtype", "runtime"},
         {"qat.ste", "clipped"},
-        {"qat.requantize_every", "2"},
         {"init_lora_weights", "pissa"},
         {"export.peft", "true"},
         {"export.merged_safetensors", "yes"},

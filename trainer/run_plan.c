@@ -33,9 +33,10 @@ static int64_t longest(const lq_dataset *d, int64_t at_least) {
 }
 
 /* Spans of the trainer: parameters, gradients, optimizer state, the copy kept during validation,
- * best, EMA. */
+ * best, EMA, those of the last search for scales. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
-    return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0);
+    return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0) +
+           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0);
 }
 
 static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,

@@ -180,6 +180,14 @@ static lq_status open_optimizer(lq_trainer *t) {
     make_groups(t);
     LQ_TRY(span(&t->state, n * t->rule->n_state));
     LQ_TRY(span(&t->kept, n));
+    if (c->has_qat && c->qat.requantize_every > 1) {
+        LQ_TRY(span(&t->searched, n));
+        memcpy(t->searched, t->adapter->param, (size_t)n * sizeof(float));
+        lq_log(LQ_LOG_INFO,
+               "QAT: K-quants get new scales every %lld steps and for every validation; between, "
+               "only their codes change",
+               (long long)c->qat.requantize_every);
+    }
     if (t->data.val.n > 0) LQ_TRY(span(&t->best, n));
     if (c->ema_decay > 0) {
         LQ_TRY(span(&t->ema, n));
@@ -279,7 +287,7 @@ static lq_status resume_or_start(lq_trainer *t) {
             lq_log(LQ_LOG_INFO, "resumed at step %lld of %lld", (long long)t->at.step,
                    (long long)t->total_steps);
             lq_loader_seek(t->loader, t->at.batches);
-            return lq_adapter_rebuild(t->adapter);
+            return lq_trainer_restore_weights(t);
         }
         lq_log(LQ_LOG_INFO, "no checkpoint in %s: starting from the beginning", t->checkpoint_dir);
         return LQ_OK;
@@ -348,6 +356,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_free(t->ema);
     lq_free(t->best);
     lq_free(t->kept);
+    lq_free(t->searched);
     lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);
     lq_config_free(t->config);

@@ -57,6 +57,8 @@ typedef struct lq_trainer {
     float *state;                      /* rule->n_state * n_params */
     float *ema;                        /* n_params; NULL: off */
     float *best;                       /* n_params: the best validated; NULL: no evaluation yet */
+    float *searched;                   /* n_params: those whose scales the effective weights have;
+                                          NULL: every rebuild searches (requantize_every 1) */
     float *kept;                       /* n_params scratch while others are being validated */
     int64_t total_batches, total_steps, steps_per_epoch, warmup_steps, quant_from_step;
     int64_t eval_every, save_every;    /* steps; 0: never */
@@ -81,6 +83,11 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 bool lq_trainer_stop_asked(const lq_trainer *t);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);
+/* The effective weights of the parameters after an update: searched for anew every
+ * qat.requantize_every steps and before every validation, else with the scales that they have. */
+lq_status lq_trainer_requantize(lq_trainer *t);
+/* The same weights again after a resume. */
+lq_status lq_trainer_restore_weights(lq_trainer *t);
 
 /* ---- checkpoint.c ---- */
 lq_status lq_checkpoint_save(lq_trainer *t);
