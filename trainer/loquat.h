@@ -150,7 +150,7 @@ typedef struct loquat_evaluate_options {
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
 
-/* Base + adapters into one GGUF of a type ("F16", "Q4_0", ...). */
+/* Base + adapters into one GGUF of a file type ("F16", "Q4_K_M", ...). */
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type);
 typedef struct loquat_quantize_options {
