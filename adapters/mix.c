@@ -152,7 +152,7 @@ static lq_status unknown(const char *what, const char *name) {
         lq_str_printf(&names, "%s%s", m == lq_mixes ? "" : ", ", m->name);
     lq_status status = lq_str_status(&names);
     if (status == LQ_OK)
-        status = lq_fail(LQ_EVALUE, "%s: found '%s', wanted one of %s", what, name,
+        status = lq_fail(LQ_ECONFIG, "%s: found '%s', wanted one of %s", what, name,
                          lq_str_text(&names));
     lq_str_clear(&names);
     return status;

@@ -39,7 +39,7 @@ typedef struct lq_mix {
 extern const lq_mix lq_mixes[];  /* ends with a NULL name */
 
 const lq_mix *lq_mix_by_name(const char *name);   /* any case, also the alias; NULL: none */
-/* LQ_EVALUE: `what`, the name, and what there is; for a mix that cannot be written, the nearest. */
+/* LQ_ECONFIG: `what`, the name, and what there is; for a mix that cannot be written, the nearest. */
 lq_status lq_mix_find(const lq_mix **out, const char *what, const char *name);
 /* The mix that `type` alone stands for: its head and embedding rules go with that type. */
 const lq_mix *lq_mix_of_type(int type);
