@@ -51,6 +51,10 @@ same_format_hashes() {
         diff "$work/format_hashes.h" "$here/../format_hashes.h"
 }
 
+same_iq_grids() {
+    "$python" "$here/make_iq_grids.py" >"$work/iq_grids.c" && diff "$work/iq_grids.c" "$here/../../autograd/formats/iq_grids.c"
+}
+
 formats() { "$python" "$here/check_formats.py" "$build/tests/quantize_rows" "$LLAMA_BIN/libggml-base.so"; }
 
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
@@ -76,6 +80,7 @@ end_to_end() {
 
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
 step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
+step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
 step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' formats
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
