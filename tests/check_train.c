@@ -28,6 +28,9 @@ static const char *const modes[] = {
     "qat: {weight_dtype: q4_0, mode: merged}\n",
     "qat: {weight_dtype: q8_0, mode: merged}\nuse_rslora: true\n",
     "qat: {weight_dtype: q4_0, mode: separate}\n",
+    "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n",
+    "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
+    "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n",
     "adapter: full\n",
 };
 
