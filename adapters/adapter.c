@@ -72,17 +72,12 @@ static void free_options(lq_adapter_options *o) {
 }
 
 static lq_status check_qat(const lq_adapter_options *o) {
-    const lq_format *const formats[] = {o->weight_format, o->embd_format, o->output_format};
     if (o->mode == LQ_QAT_NONE) return LQ_OK;
     if (o->full)
         return lq_fail(LQ_EUNSUPPORTED,
                        "adapter: full cannot be combined with qat: every weight is "
                        "trained in F32; export it, then fine-tune that file with qat");
-    if (!o->weight_format) return lq_fail(LQ_ECONFIG, "qat.weight_dtype is missing");
-    for (int i = 0; i < LQ_ARRAY_LEN(formats); i++)
-        if (formats[i] && !formats[i]->quant)
-            return lq_fail(LQ_EUNSUPPORTED, "qat: %s cannot be written, only read",
-                           formats[i]->label);
+    if (!o->types) return lq_fail(LQ_ECONFIG, "qat.weight_dtype is missing");
     if (o->mode == LQ_QAT_MERGED && o->dropout > 0)
         return lq_fail(LQ_ECONFIG,
                        "lora_dropout is %g: with qat.mode merged there is no separate A "

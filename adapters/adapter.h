@@ -31,9 +31,8 @@ typedef struct lq_adapter_options {
     const lq_pattern *alpha_pattern; int n_alpha_pattern;
     uint64_t seed;                       /* of the initialisation */
     lq_qat_mode mode;
-    const lq_format *weight_format;      /* QAT format of the blocks' linears */
-    const lq_format *embd_format;        /* of the embedding under QAT; NULL: keep */
-    const lq_format *output_format;      /* of the (untied) head under QAT; NULL: keep */
+    const struct lq_mix_request *types;  /* of the file that QAT trains for; borrowed for the
+                                            adapter's life, its imatrix too */
 } lq_adapter_options;
 
 typedef struct lq_adapted {              /* one trained weight */
@@ -71,6 +70,8 @@ lq_status lq_adapter_init_from(lq_adapter *a, const char *path);
  * parallel). Call after the span changed and before the next forward; a no-op in the other
  * modes. Fails on NaN. */
 lq_status lq_adapter_rebuild(lq_adapter *a);
+/* The same, but K-quants keep the scales of the last rebuild and only round their codes anew. */
+lq_status lq_adapter_reround(lq_adapter *a);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
 
 /* Adapters for inference: files (adapter GGUF) with user scales, stacked into one patch list. */

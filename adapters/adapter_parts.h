@@ -4,6 +4,7 @@
 
 #include "adapter.h"
 #include "merge.h"
+#include "type_plan.h"
 
 /* An adapter without items, options all zero. */
 lq_status lq_adapter_alloc(lq_adapter **out, const lq_model *m);
@@ -14,6 +15,7 @@ void lq_adapter_initialise(lq_adapter *a);
 /* Formats of the effective weights, their memory (not when plan_only), their first values. */
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only);
 /* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */
-lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, void *out);
+lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
+                            const lq_planned *planned, void *out);
 
 #endif

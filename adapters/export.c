@@ -4,8 +4,8 @@
 
 #include "adapter_parts.h"
 #include "export_file.h"
+#include "ggml_types.h"
 #include "lineage_keys.h"
-#include "type_plan.h"
 
 #include <string.h>
 
@@ -24,15 +24,14 @@ static void conversion_clear(conversion *c) {
 
 /* The format to compute weight i in; NULL: the base's bytes are right. An untouched matrix that is
  * already quantized is never expanded. */
-static const lq_format *format_to_compute(const lq_adapter *a, const lq_type_plan *plan, int i) {
+static const lq_format *format_to_compute(const lq_adapter *a, const lq_planned *plan, int i) {
     const lq_weight *w = &a->model->weight[i];
-    const lq_format *fmt = lq_type_plan_format(plan, w);
-    if (a->patch[i].rank || a->patch[i].full) return fmt ? fmt : &lq_f32;
-    if (!fmt || fmt == w->fmt || (w->fmt->block > 1 && fmt->block == 1)) return NULL;
-    return fmt;
+    const lq_format *fmt = plan[i].fmt;
+    if (a->patch[i].rank || a->patch[i].full) return fmt ? fmt : w->fmt->quant ? w->fmt : &lq_f32;
+    return fmt && w->fmt->block > 1 && fmt->block == 1 ? NULL : fmt;
 }
 
-static lq_status place(conversion *c, const lq_adapter *a, const lq_type_plan *plan, int *n) {
+static lq_status place(conversion *c, const lq_adapter *a, const lq_planned *plan, int *n) {
     const lq_model *m = a->model;
     size_t bytes = 0;
     c->fmt = lq_alloc_array(m->n_weights, sizeof *c->fmt);
@@ -56,14 +55,14 @@ static lq_status place(conversion *c, const lq_adapter *a, const lq_type_plan *p
 }
 
 /* Rounds every weight that changes, once. */
-static lq_status convert(conversion *c, const lq_adapter *a, const lq_type_plan *plan) {
+static lq_status convert(conversion *c, const lq_adapter *a, const lq_planned *plan) {
     lq_merge *merge = NULL;
     lq_status status = LQ_OK;
     int n = 0;
     LQ_GOTO(status, place(c, a, plan, &n));
     LQ_GOTO(status, lq_merge_new(&merge, n));
     for (int i = 0; i < a->model->n_weights; i++)
-        if (c->fmt[i]) lq_merge_add(merge, lq_adapter_job(a, i, c->fmt[i], c->data[i]));
+        if (c->fmt[i]) lq_merge_add(merge, lq_adapter_job(a, i, c->fmt[i], &plan[i], c->data[i]));
     LQ_GOTO(status, lq_merge_prepare(merge));
     LQ_GOTO(status, lq_merge_run(merge));
 done:
@@ -105,53 +104,43 @@ static lq_status write_model(const lq_adapter *a, const conversion *c, const cha
     return status;
 }
 
-/* llama-quantize's choice for a file of `type`: embedding and head get more bits (Q8_0 here, Q6_K
- * there). */
-static lq_type_plan file_plan(const lq_adapter *a, const lq_format *type) {
-    const lq_format *linear = type ? type : &lq_f16;
-    const lq_format *rest = linear->block > 1 ? &lq_q8_0 : linear;
-    const lq_adapter_options *o = &a->options;
-    return (lq_type_plan){linear, o->embd_format ? o->embd_format : rest,
-                          o->output_format ? o->output_format : rest};
-}
-
-static lq_status export_rounded(const lq_adapter *a, const char *path, const lq_format *type,
-                                lq_lineage_keys *keys) {
-    const lq_type_plan plan = file_plan(a, type);
+static lq_status export_rounded(const lq_adapter *a, const char *path, lq_lineage_keys *keys) {
+    lq_planned *plan;
     conversion c = {NULL, NULL, NULL};
-    if (!plan.linear->quant)
-        return lq_fail(LQ_EUNSUPPORTED, "%s cannot be written, only read", plan.linear->label);
-    keys->type = plan.linear;
-    lq_status status = convert(&c, a, &plan);
-    if (status == LQ_OK) status = lq_type_plan_log(a->model, &plan, path);
+    LQ_TRY(lq_type_plan_model(&plan, keys->types, a->model));
+    lq_status status = convert(&c, a, plan);
+    if (status == LQ_OK) status = lq_type_plan_log(plan, a->model->n_weights, path);
     if (status == LQ_OK) status = write_model(a, &c, path, keys);
     conversion_clear(&c);
+    lq_free(plan);
     return status;
 }
 
-lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_format *type,
+lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_request *types,
                            const lq_lineage *lineage) {
     const lq_adapter_options *o = &a->options;
     const conversion none = {NULL, NULL, NULL};
-    lq_lineage_keys keys = {.lineage = lineage, .finetune = o->full ? "full" : "lora"};
+    const lq_mix_request f16 = lq_mix_plain(LQ_TYPE_F16);
+    lq_lineage_keys keys = {.lineage = lineage, .finetune = o->full ? "full" : "lora",
+                            .types = types ? types : &f16};
     if (o->mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED,
                        "qat.mode separate: the adapter stays beside its quantized base; "
                        "merging would quantize again and undo the training");
-    if (o->mode == LQ_QAT_NONE) return export_rounded(a, path, type, &keys);
-    if (type && type != o->weight_format)
+    if (o->mode == LQ_QAT_NONE) return export_rounded(a, path, &keys);
+    if (types && types != o->types)
         return lq_fail(LQ_EVALUE, "the run trained for %s; its weights are written as they were "
-                       "validated, not as %s", o->weight_format->label, type->label);
+                       "validated, not as %s", lq_mix_label(o->types), lq_mix_label(types));
     keys.finetune = "qat-lora";
     keys.qat_mode = "merged";
-    keys.type = o->weight_format;
+    keys.types = o->types;
     return write_model(a, &none, path, &keys);
 }
 
 lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_lineage *lineage) {
     const conversion none = {NULL, NULL, NULL};
     const lq_lineage_keys keys = {.lineage = lineage, .qat_mode = "separate",
-                                  .type = a->options.weight_format};
+                                  .types = a->options.types};
     if (a->options.mode != LQ_QAT_SEPARATE)
         return lq_fail(LQ_EVALUE,
                        "only a run with qat.mode separate has a quantized base of its own");

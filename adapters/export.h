@@ -5,6 +5,7 @@
 #define LOQUAT_EXPORT_H
 
 #include "adapter.h"
+#include "mix.h"
 
 typedef struct lq_lineage {
     const char *name;          /* general.name; NULL: the base's + " (fine-tuned)" */
@@ -12,9 +13,9 @@ typedef struct lq_lineage {
     const char *version;       /* loquat's, for general.quantized_by */
 } lq_lineage;
 
-/* The model as the last forward saw it. Plain LoRA (mode none): W + s B A in `type` (NULL: F16),
- * quantized once with llama-quantize's rule for embedding and head. merged: the packed blocks. */
-lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_format *type,
+/* The model as the last forward saw it. Plain LoRA (mode none): W + s B A, quantized once into
+ * `types` (NULL: F16). merged: the packed blocks; types NULL, or those that the run trained for. */
+lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_request *types,
                            const lq_lineage *lineage);
 /* A, B as llama.cpp's --lora wants them; type F32, F16 or BF16; rsLoRA and per-module scales
  * folded into B. Refused, with the reason, for mode merged and for full. */

@@ -2,6 +2,8 @@
  * general.quantized_by), and what llama.cpp's tools write into every quantized file. */
 #include "lineage_keys.h"
 
+#include "quantize_file.h"
+
 #include <string.h>
 
 enum { QUANTIZATION_VERSION = 2 }; /* ggml's version of its block formats */
@@ -30,11 +32,21 @@ static lq_status write_base_model(lq_export *e, const lq_lineage_keys *keys) {
     return lq_export_string(e, "general.base_model.0.name", slash ? slash + 1 : path);
 }
 
+static lq_status write_imatrix(lq_export *e, const struct lq_imatrix *im) {
+    lq_imatrix_key key[LQ_N_IMATRIX_KEYS];
+    const int n = im ? lq_imatrix_keys(key, im) : 0;
+    for (int i = 0; i < n; i++)
+        LQ_TRY(key[i].is_text ? lq_export_string(e, key[i].key, key[i].text)
+                              : lq_export_u32(e, key[i].key, key[i].number));
+    return LQ_OK;
+}
+
 static lq_status write_quantization(lq_export *e, const lq_lineage_keys *keys) {
+    const lq_mix *mix = keys->types->mix;
     LQ_TRY(lq_export_u32(e, "general.quantization_version", QUANTIZATION_VERSION));
-    if (keys->type->file_type >= 0)
-        LQ_TRY(lq_export_u32(e, "general.file_type", (uint32_t)keys->type->file_type));
-    if (keys->type->block == 1) return LQ_OK;
+    LQ_TRY(lq_export_u32(e, "general.file_type", (uint32_t)mix->file_type));
+    LQ_TRY(write_imatrix(e, keys->types->imatrix));
+    if (lq_gguf_type_block(mix->type) == 1) return LQ_OK;
     char *by = lq_sprintf("Loquat %s", keys->lineage->version);
     const lq_status status = by ? lq_export_string(e, "general.quantized_by", by) : LQ_EMEM;
     lq_free(by);
@@ -49,5 +61,5 @@ lq_status lq_lineage_write(lq_export *e, const lq_adapter *a, const lq_lineage_k
         LQ_TRY(lq_export_string(e, "general.finetune", keys->finetune));
     }
     if (keys->qat_mode) LQ_TRY(lq_export_string(e, "loquat.qat.mode", keys->qat_mode));
-    return keys->type ? write_quantization(e, keys) : LQ_OK;
+    return keys->types ? write_quantization(e, keys) : LQ_OK;
 }

@@ -9,8 +9,7 @@ typedef struct lq_lineage_keys {
     const lq_lineage *lineage;
     const char *finetune;    /* general.finetune; NULL: the base itself, only quantized */
     const char *qat_mode;    /* loquat.qat.mode; NULL: none */
-    const lq_format
-        *type; /* of most weights: general.file_type; NULL: an adapter, which has none */
+    const lq_mix_request *types;   /* of the file; NULL: an adapter, which has none */
 } lq_lineage_keys;
 
 lq_status lq_lineage_write(lq_export *e, const lq_adapter *a, const lq_lineage_keys *keys);

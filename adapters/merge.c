@@ -2,6 +2,7 @@
 #include "merge.h"
 
 #include "blas.h"
+#include "reround.h"
 
 #include <assert.h>
 #include <float.h>
@@ -87,8 +88,28 @@ float lq_max_abs(const float *x, int64_t n) {
     return result;
 }
 
+/* With importance weights one call is one row. */
+static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const float *tile,
+                     bool keep_scales) {
+    const int64_t count = job->importance ? job->cols : n * job->cols;
+    const size_t bytes = lq_format_bytes(job->out_fmt, count);
+    char *out = (char *)job->out + lq_format_bytes(job->out_fmt, row * job->cols);
+    if (keep_scales && lq_can_reround(job->out_fmt)) {
+        lq_reround(job->out_fmt, tile, out, n * job->cols);
+        return;
+    }
+    if (!job->importance) {
+        job->out_fmt->quant(tile, out, count, NULL);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++, out += bytes, tile += count)
+        job->out_fmt->quant(tile, out, count,
+                            job->importance + (row + i) / job->matrix_rows * job->cols);
+}
+
 /* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
-static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
+static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *tile,
+                       bool keep_scales) {
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
     if (job->rank > 0) {
@@ -98,11 +119,11 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }
     if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
-    job->out_fmt->quant(tile, (char *)job->out + lq_format_bytes(job->out_fmt, at), count, NULL);
+    quantize(job, row, n, tile, keep_scales);
     return true;
 }
 
-lq_status lq_merge_run(const lq_merge *merge) {
+static lq_status run(const lq_merge *merge, bool keep_scales) {
     int bad = merge->n;
 #pragma omp parallel num_threads(merge->n_threads) reduction(min : bad)
     for (int i = 0; i < merge->n; i++) {
@@ -110,13 +131,17 @@ lq_status lq_merge_run(const lq_merge *merge) {
         const int64_t height = tile_rows(job);
         float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
 #pragma omp for schedule(dynamic) nowait
-        for (int64_t row = 0; row < job->rows; row += height)
-            if (!merge_tile(job, row, job->rows - row < height ? job->rows - row : height, tile) &&
-                i < bad)
-                bad = i;
+        for (int64_t row = 0; row < job->rows; row += height) {
+            const int64_t n = job->rows - row < height ? job->rows - row : height;
+            if (!merge_tile(job, row, n, tile, keep_scales) && i < bad) bad = i;
+        }
     }
     if (bad == merge->n) return LQ_OK;
     return lq_fail(LQ_ENONFINITE,
                    "%s: the effective weight has a NaN or a value beyond what %s holds",
                    merge->job[bad].name, merge->job[bad].out_fmt->label);
 }
+
+lq_status lq_merge_run(const lq_merge *merge) { return run(merge, false); }
+
+lq_status lq_merge_reround(const lq_merge *merge) { return run(merge, true); }

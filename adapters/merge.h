@@ -16,6 +16,8 @@ typedef struct lq_merge_job {
     const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank) */
     const lq_format *out_fmt;
     void *out;               /* (rows, cols) */
+    const float *importance; /* (rows / matrix_rows, cols): the quantizer's weights; NULL: none */
+    int64_t matrix_rows;
 } lq_merge_job;
 
 typedef struct lq_merge lq_merge;
@@ -30,6 +32,8 @@ lq_status lq_merge_prepare(lq_merge *merge);
  * names a weight with a NaN or a value beyond its format's range (F16's for blocks: their scales).
  */
 lq_status lq_merge_run(const lq_merge *merge);
+/* The same, but formats that can (reround.h) keep the scales that they have in `out`. */
+lq_status lq_merge_reround(const lq_merge *merge);
 
 /* The largest value that every format of this kind holds: F16's for blocks, whose scales are F16.
  */

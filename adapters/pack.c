@@ -4,7 +4,8 @@
 #include "adapter_parts.h"
 #include "type_plan.h"
 
-lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, void *out) {
+lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
+                            const lq_planned *planned, void *out) {
     const lq_weight *w = &a->model->weight[i];
     const lq_patch *patch = &a->patch[i];
     lq_merge_job job = {
@@ -12,6 +13,7 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, vo
         .n_mats = w->n_mats,
         .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b,
         .out_fmt = fmt, .out = out,
+        .importance = planned->importance, .matrix_rows = planned->matrix_rows,
     };
     if (patch->full) {
         job.fmt = &lq_f32;
@@ -21,16 +23,15 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt, vo
 }
 
 /* Sets the patches' formats; *n: how many have one. */
-static lq_status set_formats(lq_adapter *a, const lq_type_plan *plan, int *n) {
+static lq_status set_formats(lq_adapter *a, const lq_planned *plan, int *n) {
     const bool merged = a->options.mode == LQ_QAT_MERGED;
     *n = 0;
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_weight *w = &a->model->weight[i];
         lq_patch *patch = &a->patch[i];
         patch->merged = merged && patch->rank > 0;
-        patch->fmt = lq_type_plan_format(plan, w);
+        patch->fmt = plan[i].fmt;
         if (patch->merged && !patch->fmt) patch->fmt = w->fmt;
-        if (!patch->merged && patch->fmt == w->fmt) patch->fmt = NULL;
         if (patch->fmt && !patch->fmt->quant)
             return lq_fail(LQ_EUNSUPPORTED, "%s: %s cannot be written, only read", w->name,
                            patch->fmt->label);
@@ -60,43 +61,55 @@ static lq_status place(lq_adapter *a, bool plan_only) {
 }
 
 /* The jobs of all patches that are rebuilt every step (merged) or made once. */
-static lq_status make_merge(lq_merge **out, const lq_adapter *a, bool merged, int n) {
+static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planned *plan,
+                            bool merged, int n) {
     LQ_TRY(lq_merge_new(out, n));
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_patch *patch = &a->patch[i];
         if (!patch->fmt || patch->merged != merged) continue;
-        lq_merge_job job = lq_adapter_job(a, i, patch->fmt, (void *)patch->data);
+        lq_merge_job job = lq_adapter_job(a, i, patch->fmt, &plan[i], (void *)patch->data);
         if (!merged) job.rank = 0;
         lq_merge_add(*out, job);
     }
     return lq_merge_prepare(*out);
 }
 
-static lq_status quantize_frozen(const lq_adapter *a, int n) {
+static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan, int n) {
     lq_merge *once = NULL;
-    lq_status status = make_merge(&once, a, false, n);
+    lq_status status = make_merge(&once, a, plan, false, n);
     if (status == LQ_OK) status = lq_merge_run(once);
     lq_merge_free(once);
     return status;
 }
 
-lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
-    const lq_adapter_options *o = &a->options;
-    const lq_type_plan plan = {o->weight_format, o->embd_format, o->output_format};
+static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
+    const bool merged = a->options.mode == LQ_QAT_MERGED;
     int n;
-    if (o->mode == LQ_QAT_NONE) return LQ_OK;
-    LQ_TRY(set_formats(a, &plan, &n));
-    LQ_TRY(lq_type_plan_log(a->model, &plan,
-                            o->mode == LQ_QAT_MERGED ? "QAT, merged" : "QAT, separate"));
+    LQ_TRY(set_formats(a, plan, &n));
+    LQ_TRY(lq_type_plan_log(plan, a->model->n_weights,
+                            merged ? "QAT, merged" : "QAT, separate"));
     LQ_TRY(place(a, plan_only));
     if (plan_only) return LQ_OK;
-    LQ_TRY(quantize_frozen(a, n));
-    if (o->mode == LQ_QAT_MERGED) LQ_TRY(make_merge(&a->merge, a, true, n));
+    LQ_TRY(quantize_frozen(a, plan, n));
+    if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, n));
     return lq_adapter_rebuild(a);
+}
+
+lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
+    lq_planned *plan;
+    if (a->options.mode == LQ_QAT_NONE) return LQ_OK;
+    LQ_TRY(lq_type_plan_model(&plan, a->options.types, a->model));
+    const lq_status status = pack(a, plan, plan_only);
+    lq_free(plan);
+    return status;
 }
 
 lq_status lq_adapter_rebuild(lq_adapter *a) {
     return a->merge ? lq_merge_run(a->merge) : LQ_OK;
+}
+
+lq_status lq_adapter_reround(lq_adapter *a) {
+    return a->merge ? lq_merge_reround(a->merge) : LQ_OK;
 }
 
 size_t lq_adapter_packed_bytes(const lq_adapter *a) { return a->packed_bytes; }

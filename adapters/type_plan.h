@@ -1,19 +1,25 @@
-/* In which format each weight enters the forward pass and the file: llama-quantize's rules as far
- * as our formats go (INTEROP-style facts of src/llama-quant.cpp: 1-D tensors stay, rows that no
- * block divides become F16). */
+/* In which format each tensor enters the forward pass and the file, and which of its columns matter
+ * to the quantizer: a file mix (mix.h) applied, for training, export and `quantize` alike. */
 #ifndef LOQUAT_TYPE_PLAN_H
 #define LOQUAT_TYPE_PLAN_H
 
-#include "adapter.h"
+#include "mix.h"
+#include "model.h"
 
-/* What the caller wants of each kind of matrix; NULL: as it is in the base file. */
-typedef struct lq_type_plan { const lq_format *linear, *embd, *output; } lq_type_plan;
+typedef struct lq_planned {
+    const lq_format *fmt;        /* NULL: as it is */
+    const float *importance;     /* (matrices, cols) of the request's imatrix; NULL: none */
+    int64_t matrix_rows;         /* rows of one matrix: of one expert, else all */
+    bool fell_back;              /* no block of the wanted format divides the rows */
+} lq_planned;
 
-/* The format w gets; NULL: as it is. */
-const lq_format *lq_type_plan_format(const lq_type_plan *plan, const lq_weight *w);
+/* Per tensor of g; *out is the caller's to lq_free. Fails for a type that Loquat cannot write and
+ * for an imatrix that does not fit; logs which tensors it lacks. */
+lq_status lq_type_plan_file(lq_planned **out, const lq_mix_request *request, const lq_gguf *g);
+/* Per weight of m. */
+lq_status lq_type_plan_model(lq_planned **out, const lq_mix_request *request, const lq_model *m);
 
-/* Logs "WHAT: 210 linears Q4_0, ...", and which rows no block divides. fmt: n_weights, NULL as
- * above. */
-lq_status lq_type_plan_log(const lq_model *m, const lq_type_plan *plan, const char *what);
+/* Logs "WHAT: 210 matrices Q4_K, 1 matrix Q6_K", and which rows no block divides. */
+lq_status lq_type_plan_log(const lq_planned *plan, int64_t n, const char *what);
 
 #endif

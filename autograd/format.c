@@ -40,6 +40,12 @@ const char *lq_ggml_type_name(int ggml_id) {
     return ggml_id >= 0 && ggml_id < LQ_ARRAY_LEN(ggml_names) ? ggml_names[ggml_id] : NULL;
 }
 
+int lq_ggml_type_by_name(const char *name) {
+    for (int id = 0; id < LQ_ARRAY_LEN(ggml_names); id++)
+        if (ggml_names[id] && strcasecmp(ggml_names[id], name) == 0) return id;
+    return -1;
+}
+
 size_t lq_format_bytes(const lq_format *fmt, int64_t n) {
     assert(n >= 0 && n % fmt->block == 0);
     return (size_t)(n / fmt->block) * (size_t)fmt->bytes;

@@ -37,6 +37,8 @@ const lq_format *lq_format_by_name(const char *name);     /* any case; NULL if u
 const lq_format *lq_format_by_ggml_id(int ggml_id);       /* NULL if unknown or not supported */
 const char *lq_ggml_type_name(int ggml_id);               /* also of types we do not support; NULL if no such id */
 
+int lq_ggml_type_by_name(const char *name);               /* any case; -1: no such type */
+
 /* Bytes of n elements; n must be a multiple of block. */
 size_t lq_format_bytes(const lq_format *fmt, int64_t n);
 

@@ -55,6 +55,11 @@ lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past);
  * parameter's gradient. */
 lq_status lq_tape_backward(lq_tape *tape);
 
+/* Called in every later forward pass after each node's kernel, while its inputs are still there:
+ * for statistics. NULL: nobody. */
+typedef void (*lq_observer_fn)(void *ctx, const lq_node *node);
+void lq_tape_observe(lq_tape *tape, lq_observer_fn fn, void *ctx);
+
 /* One line per schedule entry with shapes, lifetimes and bytes, for debugging and tests. */
 lq_status lq_tape_print(const lq_tape *tape, char **out_text);
 

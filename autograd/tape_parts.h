@@ -47,6 +47,8 @@ struct lq_tape {
     void *block;                     /* the arena's allocation */
     char *arena;                     /* in it, 64-byte aligned; NULL before lq_tape_alloc */
     lq_run run;
+    lq_observer_fn observer;         /* NULL: none */
+    void *observer_ctx;
 };
 
 /* A new tensor owned by the tape: F32, no shape. NULL when memory is out. */

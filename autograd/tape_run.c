@@ -53,12 +53,21 @@ static void run_entries(const lq_tape *tape, int64_t first, int64_t end) {
         const lq_entry *const entry = &tape->entry[at];
         guard(tape, at);
         switch (entry->kind) {
-        case LQ_ENTRY_FORWARD: entry->node->op->kernel[LQ_CPU].fwd(entry->node, &tape->run); break;
+        case LQ_ENTRY_FORWARD:
+            entry->node->op->kernel[LQ_CPU].fwd(entry->node, &tape->run);
+            if (tape->observer && at < tape->n_forward)
+                tape->observer(tape->observer_ctx, entry->node);
+            break;
         case LQ_ENTRY_BACKWARD: entry->node->op->kernel[LQ_CPU].bwd(entry->node, &tape->run); break;
         case LQ_ENTRY_ZERO: zero(entry->tensor->data, lq_tensor_bytes(entry->tensor)); break;
         }
     }
     guard(tape, end);
+}
+
+void lq_tape_observe(lq_tape *tape, lq_observer_fn fn, void *ctx) {
+    tape->observer = fn;
+    tape->observer_ctx = ctx;
 }
 
 lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past) {

@@ -66,6 +66,9 @@ static void check_qat(lq_reader *r) {
     if (!c->has_qat) return;
     refuse_if_set(r, "export.quantize",
                   "a run with qat exports what it validated, in qat.weight_dtype; leave this out");
+    if (strcmp(c->qat.mode, "merged") != 0)
+        refuse_if_set(r, "qat.requantize_every",
+                      "has no meaning with qat.mode separate: the base is quantized once");
     if (strcmp(c->qat.mode, "merged") != 0) return;
     refuse_if_set(r, "lora_dropout",
                   "not possible with qat.mode merged: the adapter is part of the weight");

@@ -127,17 +127,24 @@ typedef struct choice {
     size_t n;
 } choice;
 
-static choice find_choice(const char *choices, const char *text) {
+static choice find_spelled(const char *choices, const char *text,
+                           int (*compare)(const char *, const char *, size_t)) {
     const size_t n_text = strlen(text);
     for (const char *p = choices + strspn(choices, " "); *p; p += strspn(p, " ")) {
         const choice canonical = {p, strcspn(p, " =")};
         while (*p && *p != ' ') {
             const size_t n = strcspn(p, " =");
-            if (n == n_text && strncasecmp(p, text, n) == 0) return canonical;
+            if (n == n_text && compare(p, text, n) == 0) return canonical;
             p += n + (p[n] == '=');
         }
     }
     return (choice){NULL, 0};
+}
+
+/* As it is written, or in any case. */
+static choice find_choice(const char *choices, const char *text) {
+    const choice exact = find_spelled(choices, text, strncmp);
+    return exact.word ? exact : find_spelled(choices, text, strncasecmp);
 }
 
 /* "a, b, c" of "a=x b c". */
@@ -153,7 +160,7 @@ static void list_choices(const char *choices, char *out, size_t bytes) {
 
 lq_status lq_choose(char **out, lq_slot *s, const char *choices, const char *supported,
                     const char *text) {
-    char known[256];
+    char known[512];
     *out = NULL;
     const choice found = find_choice(choices, text);
     if (found.word) {

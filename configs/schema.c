@@ -25,11 +25,13 @@
 #define DATASETS &lq_kind_datasets
 
 #define GGUF_TYPES                                                                                 \
-    "q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs iq3_s iq3_xxs iq2_s iq2_xs "  \
-    "iq2_xxs iq1_s iq1_m tq1_0 tq2_0 mxfp4 f16 bf16"
-#define FILE_MIXES \
-    " q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq3_xs iq3_m iq2_m"
-#define OUR_TYPES "q4_0 q8_0 f16 bf16"
+    "q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq1_0 tq2_0 mxfp4 nvfp4 "     \
+    "q1_0 q2_0 f16 bf16 f32"
+/* A type in lower case is that type for every linear; a mix in upper case is llama-quantize's. */
+#define FILE_MIXES                                                                                 \
+    "Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K "  \
+    "IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0 Q2_0 F16 BF16 F32"
+#define READ_ONLY " iq3_s iq3_xxs iq3_xs iq3_m iq2_s iq2_xs iq2_xxs iq2_m iq1_s iq1_m"
 
 const lq_section lq_sections[LQ_N_SECTIONS] = {
     {"qat", AT(has_qat), false},
@@ -184,24 +186,25 @@ const lq_key lq_keys[] = {
     {"run", "loss_watchdog_patience", "", INT, AT(loss_watchdog_patience), "3", 1, 1e6, NULL, NULL,
      0, "for so many updates, or so many with a loss that is not finite"},
 
-    {"qat", "qat.weight_dtype", "", TEXT, AT(qat.weight_dtype), "q4_0", ANY, GGUF_TYPES FILE_MIXES,
-     OUR_TYPES, 0, "GGUF type of the shipped weights"},
+    {"qat", "qat.weight_dtype", "", TEXT, AT(qat.weight_dtype), "q4_0", ANY, 
+     GGUF_TYPES " " FILE_MIXES READ_ONLY, NULL, 0,
+     "GGUF type of the shipped weights, or a file mix such as Q4_K_M"},
     {"qat", "qat.mode", "", TEXT, AT(qat.mode), "merged", ANY, "merged separate", NULL, 0,
      "one model Q(W + sBA), or a frozen Q(W) and an adapter beside it"},
     {"qat", "qat.token_embedding_type", "", TEXT, AT(qat.token_embedding_type), NULL, ANY,
-     GGUF_TYPES, OUR_TYPES, 0, "of the embedding; without it Q8_0"},
+     GGUF_TYPES, NULL, 0, "of the embedding; without it as llama-quantize chooses"},
     {"qat", "qat.output_tensor_type", "", TEXT, AT(qat.output_tensor_type), NULL, ANY, GGUF_TYPES,
-     OUR_TYPES, 0, "of the output head; without it Q8_0"},
-    {"qat", "qat.tensor_type", "", TEXTS, AT(qat.tensor_type), NULL, ANY, NULL, NULL, NOT_YET,
+     NULL, 0, "of the output head; without it as llama-quantize chooses"},
+    {"qat", "qat.tensor_type", "", TEXTS, AT(qat.tensor_type), NULL, ANY, NULL, NULL, 0,
      "types of single tensors, pattern=type"},
     {"qat", "qat.activation_dtype", "", TEXT, AT(qat.activation_dtype), "off", ANY,
      "off=false=no=none runtime", "off", 0, "also round activations as the runtime does"},
-    {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, NOT_YET,
-     "importance matrix for the quantizer"},
+    {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, 0,
+     "importance matrix for the quantizer: a file, or auto: collected from the training data"},
     {"qat", "qat.fake_quant_after_n_steps", "", REAL, AT(qat.fake_quant_after_n_steps), "0", 0,
      1e12, NULL, NULL, SHARE, "quantize only after so many updates, or that share of the run"},
     {"qat", "qat.requantize_every", "", INT, AT(qat.requantize_every), "1", 1, 1e6, NULL, NULL,
-     NOT_YET, "updates between quantizations"},
+     0, "updates between searches for the scales of K-quants; between, only codes are rounded"},
     {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", "identity", 0,
      "gradient of the rounding"},
 
@@ -217,7 +220,7 @@ const lq_key lq_keys[] = {
     {"export", "export.output_dir", "", TEXT, AT(exports.output_dir), NULL, ANY, NULL, NULL, KEEPS,
      "where exported files go; without it output_dir"},
     {"export", "export.quantize", "", TEXTS, AT(exports.quantize), NULL, ANY,
-     "F32 F16 BF16 Q8_0 Q4_0", NULL, KEEPS, "merged files of these types from a run without qat"},
+     FILE_MIXES, NULL, KEEPS, "merged files of these types from a run without qat"},
     {"export", "export.lora", "", BOOL, AT(exports.lora), "false", ANY, NULL, NULL, KEEPS,
      "the adapter too, when export.quantize is given"},
     {"export", "export.outtype", "", TEXT, AT(exports.outtype), "f32", ANY, "f32 f16 bf16", NULL,

@@ -60,6 +60,9 @@ lq_status lq_gguf_get_bool(const lq_gguf *g, const char *key, bool required, boo
 /* *out is a copy, the caller's to lq_free. */
 lq_status lq_gguf_get_string(const lq_gguf *g, const char *key, bool required, char **out);
 
+/* Elements per block of a ggml type, also of one that Loquat does not compute with; 0: no such type. */
+int lq_gguf_type_block(int ggml_type);
+
 /* ---- writing --------------------------------------------------------------------------------- */
 typedef struct lq_gguf_writer lq_gguf_writer;
 
@@ -77,7 +80,8 @@ lq_status lq_gguf_writer_set_strings(lq_gguf_writer *w, const char *key, const l
 lq_status lq_gguf_writer_set_array(lq_gguf_writer *w, const char *key, lq_gguf_type elem,
                                    const void *data, uint64_t n);
 void lq_gguf_writer_remove(lq_gguf_writer *w, const char *key);
-/* Adds a tensor of `ndim` sizes, ne[0] the row length. `data` must stay alive until the write.
+/* Adds a tensor of `ndim` sizes, ne[0] the row length. `data` must stay alive until the write;
+ * NULL: it comes by put.
  * The ggml type is given by id so that tensors of types Loquat does not compute with are copied
  * through. */
 lq_status lq_gguf_writer_add(lq_gguf_writer *w, const char *name, int ggml_type, int ndim,
@@ -85,5 +89,10 @@ lq_status lq_gguf_writer_add(lq_gguf_writer *w, const char *name, int ggml_type,
 /* Writes path through a temporary file beside it: write, fsync, rename, fsync of the directory.
  * On any failure the old file is untouched and the temporary one removed. */
 lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path);
+/* The same in steps, for data that never is in memory as a whole: begin, then the bytes of every
+ * tensor in order and in any pieces, then commit. A writer freed before that leaves no file. */
+lq_status lq_gguf_writer_begin(lq_gguf_writer *w, const char *path);
+lq_status lq_gguf_writer_put(lq_gguf_writer *w, const void *data, size_t bytes);
+lq_status lq_gguf_writer_commit(lq_gguf_writer *w);
 
 #endif

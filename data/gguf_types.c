@@ -48,6 +48,10 @@ static const struct { const char *name; size_t bytes; } value_types[LQ_GGUF_N_TY
     {"bool", 1}, {"string", 0}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8},
 };
 
+int lq_gguf_type_block(int ggml_type) {
+    return ggml_type >= 0 && ggml_type < LQ_ARRAY_LEN(layouts) ? layouts[ggml_type].block : 0;
+}
+
 size_t lq_gguf_type_bytes(lq_gguf_type type) { return value_types[type].bytes; }
 
 const char *lq_gguf_type_name(lq_gguf_type type) { return value_types[type].name; }

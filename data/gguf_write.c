@@ -24,6 +24,10 @@ struct lq_gguf_writer {
     pair *kv;
     planned *tensor;
     int64_t n_kv, cap_kv, n_tensors, cap_tensors;
+    lq_atomic_file file;     /* from begin to commit */
+    uint32_t alignment;
+    int64_t at;              /* the tensor that put goes on with */
+    uint64_t done;           /* bytes of it that are written */
 };
 
 lq_status lq_gguf_writer_new(lq_gguf_writer **out) {
@@ -38,6 +42,7 @@ static void clear_pair(pair *p) {
 
 void lq_gguf_writer_free(lq_gguf_writer *w) {
     if (!w) return;
+    lq_atomic_abort(&w->file);
     for (int64_t i = 0; i < w->n_kv; i++) clear_pair(&w->kv[i]);
     for (int64_t i = 0; i < w->n_tensors; i++) lq_free(w->tensor[i].name);
     lq_free(w->kv);
@@ -234,37 +239,56 @@ static lq_status make_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *
     return lq_str_status(out);
 }
 
-static lq_status put(FILE *f, const void *data, size_t n, const char *path) {
-    if (fwrite(data, 1, n, f) == n) return LQ_OK;
-    return lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+static lq_status put(lq_gguf_writer *w, const void *data, size_t n) {
+    if (fwrite(data, 1, n, w->file.f) == n) return LQ_OK;
+    return lq_fail(LQ_EIO, "%s: %s", w->file.path, strerror(errno));
 }
 
-static lq_status put_tensor(FILE *f, const planned *t, uint32_t alignment, const char *path) {
+static lq_status pad(lq_gguf_writer *w, uint64_t bytes) {
     static const char zeros[64];
-    LQ_TRY(put(f, t->data, t->bytes, path));
-    uint64_t padding = -t->bytes & (alignment - 1);
+    uint64_t padding = -bytes & (w->alignment - 1);
     while (padding) {
         const uint64_t n = padding < sizeof zeros ? padding : sizeof zeros;
-        LQ_TRY(put(f, zeros, n, path));
+        LQ_TRY(put(w, zeros, n));
         padding -= n;
     }
     return LQ_OK;
 }
 
-lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path) {
-    lq_atomic_file file = {NULL, NULL, NULL};
+lq_status lq_gguf_writer_begin(lq_gguf_writer *w, const char *path) {
     lq_str head = LQ_STR_INIT;
-    uint32_t alignment;
     lq_status status;
-    LQ_GOTO(status, get_alignment(w, &alignment));
-    LQ_GOTO(status, make_head(w, alignment, &head));
-    LQ_GOTO(status, lq_atomic_open(&file, path));
-    LQ_GOTO(status, put(file.f, head.s, head.n, path));
-    for (int64_t i = 0; i < w->n_tensors; i++)
-        LQ_GOTO(status, put_tensor(file.f, &w->tensor[i], alignment, path));
-    status = lq_atomic_commit(&file);
+    assert(!w->file.f);
+    w->at = 0;
+    w->done = 0;
+    LQ_GOTO(status, get_alignment(w, &w->alignment));
+    LQ_GOTO(status, make_head(w, w->alignment, &head));
+    LQ_GOTO(status, lq_atomic_open(&w->file, path));
+    status = put(w, head.s, head.n);
 done:
-    lq_atomic_abort(&file);
     lq_str_clear(&head);
+    return status;
+}
+
+lq_status lq_gguf_writer_put(lq_gguf_writer *w, const void *data, size_t bytes) {
+    assert(w->at < w->n_tensors && bytes <= w->tensor[w->at].bytes - w->done);
+    LQ_TRY(put(w, data, bytes));
+    w->done += bytes;
+    if (w->done < w->tensor[w->at].bytes) return LQ_OK;
+    w->done = 0;
+    return pad(w, w->tensor[w->at++].bytes);
+}
+
+lq_status lq_gguf_writer_commit(lq_gguf_writer *w) {
+    assert(w->at == w->n_tensors);
+    return lq_atomic_commit(&w->file);
+}
+
+lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path) {
+    lq_status status = lq_gguf_writer_begin(w, path);
+    for (int64_t i = 0; status == LQ_OK && i < w->n_tensors; i++)
+        status = lq_gguf_writer_put(w, w->tensor[i].data, w->tensor[i].bytes);
+    if (status == LQ_OK) return lq_gguf_writer_commit(w);
+    lq_atomic_abort(&w->file);
     return status;
 }

@@ -1,6 +1,7 @@
 /* See adapter_fixture.h. */
 #include "adapter_fixture.h"
 
+#include "ggml_types.h"
 #include "test_util.h"
 #include "tiny_model.h"
 
@@ -39,11 +40,20 @@ lq_model *fixture_model(fixture_kind kind) {
     return m;
 }
 
+const lq_mix_request *fixture_types(const lq_format *fmt) {
+    static lq_mix_request types[8];
+    int i = 0;
+    for (; types[i].mix; i++)
+        if (types[i].mix->type == fmt->ggml_id) return &types[i];
+    ck_assert_int_lt(i + 1, LQ_ARRAY_LEN(types));
+    types[i] = lq_mix_plain(fmt->ggml_id);
+    types[i].embedding = types[i].output = LQ_TYPE_Q8_0;
+    return &types[i];
+}
+
 lq_adapter_options fixture_options(lq_qat_mode mode, const lq_format *fmt) {
     lq_adapter_options o = {.r = 4, .alpha = 8, .seed = 42, .mode = mode};
-    if (mode == LQ_QAT_NONE) return o;
-    o.weight_format = fmt;
-    o.embd_format = o.output_format = &lq_q8_0;
+    if (mode != LQ_QAT_NONE) o.types = fixture_types(fmt);
     return o;
 }
 

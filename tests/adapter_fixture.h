@@ -3,12 +3,16 @@
 #define LOQUAT_ADAPTER_FIXTURE_H
 
 #include "adapter.h"
+#include "mix.h"
 
 /* 2 layers, 64 wide; the feed-forward width 44 is divisible by no block. The tied one has no
  * tokenizer. */
 typedef enum fixture_kind { FIXTURE_UNTIED, FIXTURE_TIED, FIXTURE_F16 } fixture_kind;
 
 lq_model *fixture_model(fixture_kind kind);
+
+/* Linears `fmt`, embedding and head Q8_0. */
+const lq_mix_request *fixture_types(const lq_format *fmt);
 
 /* r 4, alpha 8, all-linear; with a mode: weights `fmt`, embedding and head Q8_0. */
 lq_adapter_options fixture_options(lq_qat_mode mode, const lq_format *fmt);

@@ -261,14 +261,15 @@ START_TEST(report) {
 }
 END_TEST
 
+static const lq_mix_request q4_0_types = {.mix = lq_mixes};
 static const struct { lq_adapter_options o; lq_status status; const char *message; } refusals[] = {
-    {{.full = true, .mode = LQ_QAT_MERGED, .weight_format = &lq_q4_0}, LQ_EUNSUPPORTED,
+    {{.full = true, .mode = LQ_QAT_MERGED, .types = &q4_0_types}, LQ_EUNSUPPORTED,
      "adapter: full cannot be combined with qat"},
     {{.r = 0, .alpha = 8}, LQ_ECONFIG, "lora_r is 0"},
     {{.r = 4}, LQ_ECONFIG, "lora_alpha is 0"},
     {{.r = 4, .alpha = NAN}, LQ_ECONFIG, "lora_alpha is nan"},
     {{.r = 4, .alpha = 8, .dropout = 1}, LQ_ECONFIG, "lora_dropout is 1"},
-    {{.r = 4, .alpha = 8, .dropout = 0.1f, .mode = LQ_QAT_MERGED, .weight_format = &lq_q4_0},
+    {{.r = 4, .alpha = 8, .dropout = 0.1f, .mode = LQ_QAT_MERGED, .types = &q4_0_types},
      LQ_ECONFIG, "no separate A path"},
     {{.r = 4, .alpha = 8, .init = "pissa"}, LQ_ECONFIG, "init_lora_weights is 'pissa'"},
     {{.r = 4, .alpha = 8, .mode = LQ_QAT_SEPARATE}, LQ_ECONFIG, "qat.weight_dtype is missing"},

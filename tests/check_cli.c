@@ -304,6 +304,14 @@ START_TEST(verbs) {
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "llama"), "%s%s", r.out, r.err);
     r = fixture_loquat("logits %s --ids '1 2 3' --output %s/l.npy", f.model, f.dir);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("imatrix %s --file %s --output %s/i.gguf --ctx-size 64", f.model, f.data,
+                       f.dir);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "14 weights"), "%s%s", r.out, r.err);
+    r = fixture_loquat("quantize %s %s/q.gguf iq4_nl --imatrix %s/i.gguf --tensor-type attn_v=q8_0 "
+                       "--output-tensor-type q4_0", f.model, f.dir, f.dir);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "IQ4_NL"), "%s%s", r.out, r.err);
+    r = fixture_loquat("evaluate %s/q.gguf --data %s", f.dir, f.data);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("export %s", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "model-base-Q8_0.gguf"), "%s%s", r.out,
                   r.err);

@@ -108,7 +108,7 @@ START_TEST(nested_values_are_read) {
     ck_assert(c->lora_rank_pattern.n == 2 && c->lora_rank_pattern.e[1].value == 2);
     ck_assert_str_eq(c->lora_rank_pattern.e[1].key, "blk.0.*");
     ck_assert(c->lora_layers_to_transform.n == 2 && c->lora_layers_to_transform.v[1] == 3);
-    ck_assert(c->has_qat && strcmp(c->qat.weight_dtype, "q8_0") == 0 &&
+    ck_assert(c->has_qat && strcmp(c->qat.weight_dtype, "Q8_0") == 0 &&
               strcmp(c->qat.mode, "separate") == 0);
     ck_assert(strcmp(c->optimizer, "adamw") == 0 && strcmp(c->exports.outtype, "f16") == 0);
     lq_config_free(c);

@@ -24,6 +24,8 @@ static const struct { const char *yaml, *message; } broken[] = {
      "run.yaml:4: lora_dropout: not possible with qat.mode merged"},
     {BASE "qat: {mode: merged}\nexport: {lora: true}\n",
      "run.yaml:4: export.lora: qat.mode merged exports one model"},
+    {BASE "qat: {mode: separate, requantize_every: 4}\n",
+     "run.yaml:3: qat.requantize_every: has no meaning with qat.mode separate"},
     {BASE "qat: {mode: separate}\nexport: {quantize: [F16]}\n",
      "run.yaml:4: export.quantize: a run with qat exports what"},
     {BASE "adapter: full\nqat: {mode: merged}\n",

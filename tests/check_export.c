@@ -81,7 +81,7 @@ static const lq_format *rounded_type(const lq_weight *w, const lq_format *type) 
     const lq_format *linear = type ? type : &lq_f16;
     if (w->rows == 1) return NULL;
     if (!lq_weight_is_linear(w) || w->role == LQ_ROLE_OUTPUT)
-        return linear->block > 1 ? &lq_q8_0 : linear;
+        return type ? &lq_q8_0 : linear;   /* fixture_types, else F16 */
     return w->cols % linear->block ? &lq_f16 : linear;
 }
 
@@ -89,7 +89,7 @@ START_TEST(plain_is_rounded_once) {
     lq_model *m = fixture_model(FIXTURE_UNTIED);
     lq_adapter *a = fixture_filled(m, fixture_options(LQ_QAT_NONE, NULL));
     const char *path = test_path("rounded.gguf");
-    ck_ok(lq_export_merged(a, path, types[_i], &lineage));
+    ck_ok(lq_export_merged(a, path, types[_i] ? fixture_types(types[_i]) : NULL, &lineage));
     lq_gguf *g = fixture_gguf(path);
     for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++) {
         const lq_gguf_tensor *t = lq_gguf_tensor_at(g, i);
@@ -144,13 +144,13 @@ START_TEST(refusals) {
     ck_fails(lq_export_lora(full, path, &lq_f16, &lineage), LQ_EUNSUPPORTED, "no adapter");
     ck_fails(lq_export_lora(plain, path, &lq_q8_0, &lineage), LQ_EUNSUPPORTED, "not as Q8_0");
     ck_fails(lq_export_merged(separate, path, NULL, &lineage), LQ_EUNSUPPORTED, "quantize again");
-    ck_fails(lq_export_merged(merged, path, &lq_q8_0, &lineage), LQ_EVALUE, "trained for Q4_0");
+    ck_fails(lq_export_merged(merged, path, fixture_types(&lq_q8_0), &lineage), LQ_EVALUE, "trained for Q4_0");
     ck_fails(lq_export_base(merged, path, &lineage), LQ_EVALUE, "qat.mode separate");
     plain->param[plain->item[2].b] = NAN;
     ck_fails(lq_export_lora(plain, path, &lq_f32, &lineage), LQ_ENONFINITE, ".lora_b");
     ck_fails(lq_export_merged(plain, path, NULL, &lineage), LQ_ENONFINITE, "blk.");
     full->param[full->item[0].a] = 1e6f;
-    ck_fails(lq_export_merged(full, path, &lq_q4_0, &lineage), LQ_ENONFINITE, "weight");
+    ck_fails(lq_export_merged(full, path, fixture_types(&lq_q4_0), &lineage), LQ_ENONFINITE, "weight");
     ck_assert_int_ne(access(path, F_OK), 0);
     lq_adapter_free(merged);
     lq_adapter_free(separate);
@@ -194,7 +194,7 @@ static lq_status export_all(void *ctx) {
     LQ_TRY(lq_export_merged(x->merged, path[0], NULL, &lineage));
     LQ_TRY(lq_export_lora(x->separate, path[1], &lq_f16, &lineage));
     LQ_TRY(lq_export_base(x->separate, path[2], &lineage));
-    LQ_TRY(lq_export_merged(x->plain, path[3], &lq_q8_0, &lineage));
+    LQ_TRY(lq_export_merged(x->plain, path[3], fixture_types(&lq_q8_0), &lineage));
     LQ_TRY(lq_adapter_load(&back, x->m, files, 1));
     lq_adapter_free(back);
     return lq_adapter_init_from(x->plain, path[1]);

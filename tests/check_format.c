@@ -138,46 +138,57 @@ static bool same_floats(const float *a, const float *b, int n) {
     return true;
 }
 
-typedef void (*quant_fn)(const float *x, void *out, int64_t n);
-typedef void (*dequant_fn)(const void *in, float *out, int64_t n);
+static const lq_format *target_formats[64]; /* those of the table that can be quantized to */
+static int n_target_formats;
 
-static void compare_format(const lq_format *fmt, int kind, const char *cpu, quant_fn const quant[2],
-                           dequant_fn const dequant[2]) {
-    static float x[HARD], want[HARD], got[HARD];
-    static uint8_t a[HARD * 2], b[HARD * 2];
+static float importance_at(int i) { return i % 11 == 0 ? 0 : golden_imatrix[i % ROW]; }
+
+/* HARD numbers of a kind, as one row, through the kernels of `cpu`: their blocks, and those read
+ * back. */
+static void through(const lq_cpu *cpu, const lq_format *fmt, int kind, const float *imatrix,
+                    uint8_t *blocks, float *back) {
+    static float x[HARD];
     fill_hard(x, kind);
-    quant[0](x, a, HARD);
-    quant[1](x, b, HARD);
-    ck_assert_msg(memcmp(a, b, lq_format_bytes(fmt, HARD)) == 0, "%s, %s, row %d", fmt->name, cpu,
-                  kind);
-    dequant[0](a, want, HARD);
-    dequant[1](a, got, HARD);
-    ck_assert_msg(same_floats(want, got, HARD), "%s back, %s, row %d", fmt->name, cpu, kind);
+    lq_cpu_force(cpu);
+    fmt->quant(x, blocks, HARD, imatrix);
+    fmt->dequant(blocks, back, HARD);
+    lq_cpu_force(NULL);
 }
 
-/* Each instruction set's quantizer writes the reference's bytes and reads them back to the same
- * floats. */
-START_TEST(instruction_sets_agree) {
-    const lq_cpu *const r = &lq_cpu_ref;
+/* Each instruction set writes the reference's bytes and reads them back to the same floats. */
+static void compare_levels(const lq_format *fmt, int kind, const float *imatrix) {
+    static float want[HARD], got[HARD];
+    static uint8_t a[HARD * 4], b[HARD * 4];
+    through(&lq_cpu_ref, fmt, kind, imatrix, a, want);
     for (const lq_cpu *const *cpu = lq_cpu_tables(); *cpu; cpu++) {
-        const lq_cpu *const c = *cpu;
-        compare_format(&lq_q4_0, _i, c->name, (quant_fn[]){r->quant_q4_0, c->quant_q4_0},
-                       (dequant_fn[]){r->dequant_q4_0, c->dequant_q4_0});
-        compare_format(&lq_q8_0, _i, c->name, (quant_fn[]){r->quant_q8_0, c->quant_q8_0},
-                       (dequant_fn[]){r->dequant_q8_0, c->dequant_q8_0});
+        through(*cpu, fmt, kind, imatrix, b, got);
+        ck_assert_msg(memcmp(a, b, lq_format_bytes(fmt, HARD)) == 0, "%s%s, %s, row %d", fmt->name,
+                      imatrix ? " weighted" : "", (*cpu)->name, kind);
+        ck_assert_msg(same_floats(want, got, HARD), "%s back, %s, row %d", fmt->name,
+                      (*cpu)->name, kind);
+    }
+}
+
+START_TEST(instruction_sets_agree) {
+    static float imatrix[HARD];
+    make_golden_input();
+    for (int i = 0; i < HARD; i++) imatrix[i] = importance_at(i);
+    for (int kind = 0; kind < LQ_ARRAY_LEN(hard_rows); kind++) {
+        compare_levels(target_formats[_i], kind, NULL);
+        compare_levels(target_formats[_i], kind, imatrix);
     }
 }
 END_TEST
 
-/* The first of all 65,536 halves that `dequant` does not widen as `widen` does, or that does not
+/* The first of all 65,536 halves that the format does not widen as `widen` does, or that does not
  * come back through `narrow`; -1: none. The vector version gets lengths that leave tails. */
-static int first_wrong_half(dequant_fn dequant, float (*widen)(uint16_t), uint16_t (*narrow)(float),
-                            int split) {
+static int first_wrong_half(const lq_format *fmt, float (*widen)(uint16_t),
+                            uint16_t (*narrow)(float), int split) {
     static uint16_t half[65536];
     static float x[65536];
     for (int i = 0; i < 65536; i++) half[i] = (uint16_t)i;
-    dequant(half, x, split);
-    dequant(half + split, x + split, 65536 - split);
+    fmt->dequant(half, x, split);
+    fmt->dequant(half + split, x + split, 65536 - split);
     for (int i = 0; i < 65536; i++) {
         const float want = widen(half[i]);
         if (memcmp(&want, &x[i], sizeof want) != 0 || (!isnan(want) && narrow(want) != half[i]))
@@ -188,11 +199,11 @@ static int first_wrong_half(dequant_fn dequant, float (*widen)(uint16_t), uint16
 
 START_TEST(halves_convert_exactly) {
     for (const lq_cpu *const *cpu = lq_cpu_tables(); *cpu; cpu++) {
-        ck_assert_int_eq(first_wrong_half((*cpu)->dequant_f16, lq_f32_from_f16, lq_f16_from_f32, 3),
-                         -1);
-        ck_assert_int_eq(
-            first_wrong_half((*cpu)->dequant_bf16, lq_f32_from_bf16, lq_bf16_from_f32, 5), -1);
+        lq_cpu_force(*cpu);
+        ck_assert_int_eq(first_wrong_half(&lq_f16, lq_f32_from_f16, lq_f16_from_f32, 3), -1);
+        ck_assert_int_eq(first_wrong_half(&lq_bf16, lq_f32_from_bf16, lq_bf16_from_f32, 5), -1);
     }
+    lq_cpu_force(NULL);
 }
 END_TEST
 
@@ -306,9 +317,11 @@ int main(void) {
     TCase *tc = tcase_create("format");
     for (int i = 0; lq_formats[i]; i++)
         if (lq_formats[i]->block > 1) block_formats[n_block_formats++] = lq_formats[i];
+    for (int i = 0; lq_formats[i]; i++)
+        if (lq_formats[i]->quant) target_formats[n_target_formats++] = lq_formats[i];
     tcase_add_test(tc, golden_input_is_the_scripts);
     tcase_add_loop_test(tc, bytes_are_ggmls, 0, n_block_formats);
-    tcase_add_loop_test(tc, instruction_sets_agree, 0, LQ_ARRAY_LEN(hard_rows));
+    tcase_add_loop_test(tc, instruction_sets_agree, 0, n_target_formats);
     tcase_add_test(tc, halves_convert_exactly);
     tcase_add_loop_test(tc, floats_round_to_even, 0, LQ_ARRAY_LEN(rounded));
     tcase_add_test(tc, nan_stays_nan);

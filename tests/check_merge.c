@@ -118,6 +118,29 @@ START_TEST(thread_count_changes_nothing) {
 }
 END_TEST
 
+/* Two matrices of one job have weights of their own, and every call of the quantizer is one row. */
+START_TEST(importance_goes_with_the_matrix) {
+    setup s;
+    setup_init(&s, &lq_f32, &lq_q4_0, 3);
+    lq_merge_job *j = &s.job;
+    float *weights = lq_alloc_array(2 * j->cols, sizeof *weights);
+    test_fill(weights, 2 * j->cols, 4);
+    for (int64_t i = 0; i < 2 * j->cols; i++) weights[i] = weights[i] * weights[i];
+    test_fill(s.data, j->rows * j->cols, 5);
+    j->rank = 0;
+    j->importance = weights;
+    j->matrix_rows = (j->rows + 1) / 2;
+    ck_ok(run_job(j));
+    for (int64_t r = 0; r < j->rows; r++)
+        lq_q4_0.quant((const float *)s.data + r * j->cols,
+                      (char *)s.want + lq_format_bytes(&lq_q4_0, r * j->cols), j->cols,
+                      weights + (r < j->matrix_rows ? 0 : j->cols));
+    ck_assert_mem_eq(s.out, s.want, lq_format_bytes(&lq_q4_0, j->rows * j->cols));
+    lq_free(weights);
+    setup_clear(&s);
+}
+END_TEST
+
 static const struct { float value; const lq_format *out; bool refused; } limits[] = {
     {NAN, &lq_f32, true},      {INFINITY, &lq_f32, true}, {-INFINITY, &lq_q4_0, true},
     {1e6f, &lq_f16, true},     {1e6f, &lq_q8_0, true},    {1e6f, &lq_f32, false},
@@ -168,6 +191,7 @@ int main(void) {
     tcase_add_loop_test(tc, as_the_naive_loop, 0, N_FORMATS * N_FORMATS);
     tcase_add_test(tc, thread_count_changes_nothing);
     tcase_add_loop_test(tc, refuses_what_the_format_cannot_hold, 0, LQ_ARRAY_LEN(limits));
+    tcase_add_test(tc, importance_goes_with_the_matrix);
     tcase_add_test(tc, max_abs);
     tcase_add_test(tc, allocation_failures);
     suite_add_tcase(suite, tc);

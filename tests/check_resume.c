@@ -72,7 +72,8 @@ static const struct { const char *name, *extra, *files[3];
      "f32}\n",
      {"model-F32-LoRA.gguf"}},
     {"late",
-     "qat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 0.5}\noptimizer: sgd\n",
+     "qat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 0.5, imatrix: auto}\n"
+     "optimizer: sgd\n",
      {"model-Q4_0.gguf"}},
 };
 

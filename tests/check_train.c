@@ -35,6 +35,9 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {5, EXPERTS "gradient_checkpointing: true\nqat: {weight_dtype: q4_0, mode: merged}\n"},
     {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\n"},
     {5, "adapter: full\n"},
+    {0, "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
+        "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported

@@ -3,6 +3,7 @@ add_library(lq_run_fixture STATIC run_fixture.c)
 target_link_libraries(lq_run_fixture PUBLIC lq_test_util lq_tiny_model)
 target_compile_definitions(lq_run_fixture PUBLIC LOQUAT_PROGRAM="$<TARGET_FILE:loquat>")
 
+lq_check(importance trainer tiny_model)
 lq_check(logits_file trainer)
 lq_check(train trainer run_fixture)
 lq_check(cli trainer run_fixture)

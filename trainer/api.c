@@ -76,6 +76,7 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
     lq_artifacts artifacts = {0};
+    lq_types run_types = {0};
     int64_t step;
     lq_status status = LQ_OK;
     char *config_path = lq_path_join(run_dir, "config.yaml"),
@@ -84,7 +85,8 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     LQ_GOTO(status, config_path && dir ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_config_load(&config, config_path, NULL, 0));
     LQ_GOTO(status, lq_model_open(&model, config->base_model, true));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, false));
+    LQ_GOTO(status, lq_types_from_config(&run_types, config, run_dir));
+    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
     LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
     LQ_GOTO(status, lq_adapter_rebuild(adapter));
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
@@ -94,6 +96,7 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
 done:
     lq_artifacts_clear(&artifacts);
     lq_adapter_free(adapter);
+    lq_types_clear(&run_types);
     lq_model_close(model);
     lq_config_free(config);
     lq_free(config_path);
@@ -104,17 +107,17 @@ done:
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type) {
     const lq_lineage lineage = {.base_path = model, .version = loquat_version()};
-    const lq_format *fmt = lq_format_by_name(type);
+    const lq_types_text text = {.what = "--type", .type = type};
+    lq_types types = {0};
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
-    if (!fmt || !fmt->quant)
-        LQ_GOTO(status, lq_fail(LQ_ECONFIG,
-                                "--type: found '%s', wanted F32, F16, BF16, Q8_0 or Q4_0", type));
+    LQ_GOTO(status, lq_types_open(&types, &text));
     if (!n_loras) LQ_GOTO(status, lq_fail(LQ_ECONFIG, "no adapter given: nothing to merge"));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
-    LQ_GOTO(status, lq_export_merged(s->lora, output, fmt, &lineage));
+    LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));
 done:
     loquat_model_close(s);
+    lq_types_clear(&types);
     return (loquat_status)status;
 }
 

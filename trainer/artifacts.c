@@ -2,6 +2,7 @@
  * convention. */
 #include "atomic_file.h"
 #include "export.h"
+#include "ggml_types.h"
 #include "trainer.h"
 
 #include <ctype.h>
@@ -22,14 +23,14 @@ static char *artifact_name(const lq_config *c) {
     char *dot = strrchr(name, '.');
     if (dot && strcmp(dot, ".gguf") == 0) *dot = 0;
     char *dash = strrchr(name, '-');
-    if (dash && lq_format_by_name(dash + 1)) *dash = 0;
+    if (dash && lq_mix_by_name(dash + 1)) *dash = 0;
     return name;
 }
 
 /* Enters what an export to `path` (taken over) made, unless it failed. */
-static lq_status add(lq_artifacts *l, const char *kind, const lq_format *type, char *path,
+static lq_status add(lq_artifacts *l, const char *kind, const char *type, char *path,
                      lq_status exported) {
-    lq_artifact a = {.kind = kind, .type = type->label, .path = path};
+    lq_artifact a = {.kind = kind, .type = type, .path = path};
     lq_status status = exported;
     if (status == LQ_OK) status = lq_reserve((void **)&l->a, &l->cap, l->n + 1, sizeof *l->a);
     if (status == LQ_OK) status = lq_sha256_file(a.sha256, path, &a.bytes);
@@ -43,37 +44,38 @@ static lq_status add(lq_artifacts *l, const char *kind, const lq_format *type, c
 }
 
 static lq_status export_merged(const lq_adapter *a, const char *dir, const char *name,
-                               const lq_format *type, const lq_lineage *lineage,
+                               const lq_mix_request *types, const lq_lineage *lineage,
                                lq_artifacts *out) {
-    char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, type->label);
-    return add(out, "merged", type, path,
-               path ? lq_export_merged(a, path, type, lineage) : LQ_EMEM);
+    const char *label = lq_mix_label(types);
+    char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, label);
+    return add(out, "merged", label, path,
+               path ? lq_export_merged(a, path, types, lineage) : LQ_EMEM);
 }
 
 static lq_status export_lora(const lq_adapter *a, const char *dir, const char *name,
                              const lq_format *type, const lq_lineage *lineage, lq_artifacts *out) {
     char *path = lq_sprintf("%s/%s-%s-LoRA.gguf", dir, name, type->label);
-    return add(out, "adapter", type, path, path ? lq_export_lora(a, path, type, lineage) : LQ_EMEM);
+    return add(out, "adapter", type->label, path,
+               path ? lq_export_lora(a, path, type, lineage) : LQ_EMEM);
 }
 
 static lq_status export_base(const lq_adapter *a, const char *dir, const char *name,
                              const lq_lineage *lineage, lq_artifacts *out) {
-    const lq_format *type = a->options.weight_format;
-    char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, type->label);
-    return add(out, "base", type, path, path ? lq_export_base(a, path, lineage) : LQ_EMEM);
+    const char *label = lq_mix_label(a->options.types);
+    char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, label);
+    return add(out, "base", label, path, path ? lq_export_base(a, path, lineage) : LQ_EMEM);
 }
 
 static lq_status export_types(const lq_adapter *a, const char *dir, const char *name,
                               const char *const *types, int n_types, const lq_lineage *lineage,
                               lq_artifacts *out) {
     for (int i = 0; i < n_types; i++) {
-        const lq_format *type = lq_format_by_name(types[i]);
-        if (!type || !type->quant)
-            return lq_fail(LQ_ECONFIG,
-                           "export: found type '%s', wanted one that Loquat writes (F32, F16, "
-                           "BF16, Q8_0, Q4_0)",
-                           types[i]);
-        LQ_TRY(export_merged(a, dir, name, type, lineage, out));
+        const lq_types_text text = {.what = "export", .type = types[i]};
+        lq_types t;
+        lq_status status = lq_types_open(&t, &text);
+        if (status == LQ_OK) status = export_merged(a, dir, name, &t.request, lineage, out);
+        lq_types_clear(&t);
+        LQ_TRY(status);
     }
     return LQ_OK;
 }
@@ -82,6 +84,7 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
                              const char *name, const char *const *types, int n_types,
                              const lq_lineage *lineage, lq_artifacts *out) {
     const lq_format *outtype = lq_format_by_name(c->exports.outtype);
+    const lq_mix_request f16 = lq_mix_plain(LQ_TYPE_F16);
     if (!outtype)
         return lq_fail(LQ_ECONFIG, "export.outtype: '%s' is not a type", c->exports.outtype);
     if (a->options.mode == LQ_QAT_MERGED) {
@@ -89,21 +92,21 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
             return lq_fail(LQ_ECONFIG,
                            "export: a run trained as merged %s is exported as just that; other "
                            "types would not be what was validated",
-                           a->options.weight_format->label);
-        return export_merged(a, dir, name, a->options.weight_format, lineage, out);
+                           lq_mix_label(a->options.types));
+        return export_merged(a, dir, name, a->options.types, lineage, out);
     }
     if (a->options.mode == LQ_QAT_SEPARATE) {
         if (n_types > 0)
             return lq_fail(LQ_ECONFIG,
                            "export: a run trained as a separate adapter on %s is exported as base "
                            "and adapter; merging it would not be what was validated",
-                           a->options.weight_format->label);
+                           lq_mix_label(a->options.types));
         LQ_TRY(export_base(a, dir, name, lineage, out));
         return export_lora(a, dir, name, outtype, lineage, out);
     }
     LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
     if (a->options.full)
-        return n_types ? LQ_OK : export_merged(a, dir, name, &lq_f16, lineage, out);
+        return n_types ? LQ_OK : export_merged(a, dir, name, &f16, lineage, out);
     return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out)
                                            : LQ_OK;
 }

@@ -94,6 +94,7 @@ static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     LQ_TRY(lq_h5_write(h, "param", LQ_H5_F32, t->adapter->param, n));
     LQ_TRY(lq_h5_write(h, "state", LQ_H5_F32, t->state, n_state));
     if (t->ema) LQ_TRY(lq_h5_write(h, "ema", LQ_H5_F32, t->ema, n));
+    if (t->searched) LQ_TRY(lq_h5_write(h, "searched", LQ_H5_F32, t->searched, n));
     if (t->at.best_step >= 0) LQ_TRY(lq_h5_write(h, "best", LQ_H5_F32, t->best, n));
     return LQ_OK;
 }
@@ -193,6 +194,7 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(read_span(h, "param", t->adapter->param, n));
     LQ_TRY(read_span(h, "state", t->state, n * t->rule->n_state));
     if (t->ema) LQ_TRY(read_span(h, "ema", t->ema, n));
+    if (t->searched) LQ_TRY(read_span(h, "searched", t->searched, n));
     if (at.best_step >= 0 && t->best) LQ_TRY(read_span(h, "best", t->best, n));
     t->at = at;
     return LQ_OK;

@@ -33,12 +33,6 @@ static void report(const lq_trainer *t, double eval_loss, bool logged) {
 
 /* ---- what is validated ----------------------------------------------------------------------- */
 
-lq_status lq_trainer_use(lq_trainer *t, const float *param) {
-    if (param != t->adapter->param)
-        memcpy(t->adapter->param, param, (size_t)t->adapter->n_params * sizeof(float));
-    return lq_adapter_rebuild(t->adapter);
-}
-
 static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
     const lq_status status = lq_scorer_run(t->scorer, loss);
     return status == LQ_OK
@@ -47,7 +41,7 @@ static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
 }
 
 static lq_status score(lq_trainer *t, lq_loss *loss) {
-    if (!t->ema && t->net_is_quantized) return score_in_place(t, loss);
+    if (!t->ema && t->net_is_quantized && !t->searched) return score_in_place(t, loss);
     const size_t bytes = (size_t)t->adapter->n_params * sizeof(float);
     memcpy(t->kept, t->adapter->param, bytes);
     LQ_TRY(lq_trainer_use(t, t->ema ? t->ema : t->adapter->param));
@@ -97,7 +91,9 @@ static lq_status choose_net(lq_trainer *t) {
     lq_net_close(&t->net);
     LQ_TRY(lq_net_open(&t->net, t->model, &options));
     t->net_is_quantized = quantized;
-    return quantized ? lq_adapter_rebuild(t->adapter) : LQ_OK;
+    return quantized && t->at.step == t->quant_from_step
+               ? lq_trainer_use(t, t->adapter->param)
+               : LQ_OK;
 }
 
 static lq_status log_step(lq_trainer *t) {

@@ -152,9 +152,32 @@ typedef struct loquat_evaluate_options {
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
 
-/* Base + adapters into one GGUF of a type ("F16", "Q4_0", ...). */
+/* Base + adapters into one GGUF of a file type ("F16", "Q4_K_M", ...). */
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type);
+typedef struct loquat_quantize_options {
+    const char *imatrix;                       /* llama.cpp's importance matrix; NULL: none */
+    const char *const *tensor_type;            /* "REGEX=TYPE": types of single tensors */
+    size_t n_tensor_type;
+    const char *token_embedding_type, *output_tensor_type;   /* NULL: by rule */
+    bool leave_output_tensor;
+    bool allow_requantize;                     /* tensors that are quantized already */
+    bool pure;                                 /* every tensor in the mix's type */
+} loquat_quantize_options;
+/* A GGUF of any architecture into a file type ("Q4_K_M"), with llama-quantize's choice of types and
+ * its bytes. options may be NULL. *out_text: one line about sizes. */
+loquat_status loquat_quantize(const char *input, const char *output, const char *type,
+                              const loquat_quantize_options *options, char **out_text);
+
+typedef struct loquat_imatrix_options {
+    const char *text;              /* the file to read */
+    int64_t ctx_size, chunks;      /* 0: 512; all */
+    bool process_output;           /* statistics of the head too */
+} loquat_imatrix_options;
+/* An importance matrix of a model reading a text, in llama.cpp's format. *out_text: one line. */
+loquat_status loquat_imatrix(const char *model, const char *output,
+                             const loquat_imatrix_options *options, char **out_text);
+
 /* What a file really is: architecture, tokenizer, quantization, lineage. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
 

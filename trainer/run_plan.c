@@ -33,9 +33,10 @@ static int64_t longest(const lq_dataset *d, int64_t at_least) {
 }
 
 /* Spans of the trainer: parameters, gradients, optimizer state, the copy kept during validation,
- * best, EMA. */
+ * best, EMA, those of the last search for scales. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
-    return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0);
+    return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0) +
+           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0);
 }
 
 static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,
@@ -115,6 +116,7 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
     lq_prepared data = {0};
+    lq_types types = {0};
     lq_str text = LQ_STR_INIT;
     run_plan p = {0};
     lq_status status = LQ_OK;
@@ -125,7 +127,8 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     if (!model->tokenizer)
         LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", config->base_model));
     LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer, 0));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, true));
+    LQ_GOTO(status, lq_types_from_config(&types, config, NULL));
+    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &types, true));
     LQ_GOTO(status, lq_adapter_train(adapter));
     LQ_GOTO(status, fill(&p, config, model, adapter, &data));
     LQ_GOTO(status, json ? as_json(&p, &text) : as_text(&p, &text));
@@ -134,6 +137,7 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
 done:
     lq_str_clear(&text);
     lq_adapter_free(adapter);
+    lq_types_clear(&types);
     lq_prepared_clear(&data);
     lq_model_close(model);
     lq_config_free(config);

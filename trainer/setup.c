@@ -31,7 +31,8 @@ static lq_status lock_output(lq_trainer *t) {
 
 /* A finished or stopped run is never overwritten by accident. */
 static lq_status refuse_overwrite(const lq_trainer *t) {
-    if (t->config->overwrite_output_dir) return LQ_OK;
+    const char *from = t->config->resume_from_checkpoint;
+    if (t->config->overwrite_output_dir || (from && *from)) return LQ_OK;
     char *path = lq_path_join(t->output_dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     const bool exists = lq_file_exists(path);
@@ -96,31 +97,6 @@ static lq_status write_started(const lq_trainer *t) {
 
 /* ---- adapter ------------------------------------------------------------------------------------ */
 
-static lq_status named_format(const lq_format **out, const char *key, const char *name) {
-    *out = lq_format_by_name(name);
-    return *out ? LQ_OK
-                : lq_fail(LQ_ECONFIG, "%s: '%s' is not a GGUF type that Loquat knows", key, name);
-}
-
-static lq_status qat_options(lq_adapter_options *o, const lq_config *c) {
-    if (!c->has_qat) return LQ_OK;
-    const bool given_embd = c->qat.token_embedding_type && *c->qat.token_embedding_type;
-    const bool given_output = c->qat.output_tensor_type && *c->qat.output_tensor_type;
-    o->mode = strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED : LQ_QAT_SEPARATE;
-    LQ_TRY(named_format(&o->weight_format, "qat.weight_dtype", c->qat.weight_dtype));
-    LQ_TRY(named_format(&o->embd_format, "qat.token_embedding_type",
-                        given_embd ? c->qat.token_embedding_type : "q8_0"));
-    LQ_TRY(named_format(&o->output_format, "qat.output_tensor_type",
-                        given_output ? c->qat.output_tensor_type : "q8_0"));
-    if (!given_embd || !given_output)
-        lq_log(
-            LQ_LOG_INFO,
-            "token embedding and output head: Q8_0 (llama-quantize would take Q6_K, which this "
-            "version "
-            "cannot train yet); set qat.token_embedding_type, qat.output_tensor_type to change it");
-    return LQ_OK;
-}
-
 static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
     *out = lq_alloc_array(map->n, sizeof **out);
     if (!*out) return LQ_EMEM;
@@ -129,7 +105,7 @@ static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
 }
 
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
-                                 bool plan_only) {
+                                 const lq_types *types, bool plan_only) {
     lq_status status = LQ_OK;
     lq_pattern *ranks = NULL, *alphas = NULL;
     int *layers = NULL;
@@ -157,8 +133,11 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         .alpha_pattern = alphas,
         .n_alpha_pattern = c->lora_alpha_pattern.n,
         .seed = (uint64_t)c->seed,
+        .mode = !c->has_qat                          ? LQ_QAT_NONE
+                : strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED
+                                                     : LQ_QAT_SEPARATE,
+        .types = c->has_qat ? &types->request : NULL,
     };
-    LQ_GOTO(status, qat_options(&o, c));
     LQ_GOTO(status, lq_adapter_new(out, m, &o, plan_only));
 done:
     lq_free(ranks);
@@ -202,6 +181,14 @@ static lq_status open_optimizer(lq_trainer *t) {
     make_groups(t);
     LQ_TRY(span(&t->state, n * t->rule->n_state));
     LQ_TRY(span(&t->kept, n));
+    if (c->has_qat && c->qat.requantize_every > 1) {
+        LQ_TRY(span(&t->searched, n));
+        memcpy(t->searched, t->adapter->param, (size_t)n * sizeof(float));
+        lq_log(LQ_LOG_INFO,
+               "QAT: K-quants get new scales every %lld steps and for every validation; between, "
+               "only their codes change",
+               (long long)c->qat.requantize_every);
+    }
     if (t->data.val.n > 0) LQ_TRY(span(&t->best, n));
     if (c->ema_decay > 0) {
         LQ_TRY(span(&t->ema, n));
@@ -276,7 +263,9 @@ static lq_status open_data(lq_trainer *t) {
 
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
-    LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, false));
+    LQ_TRY(lq_run_imatrix(t));
+    LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
+    LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
     if (c->lora_model_dir && *c->lora_model_dir)
         LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
     LQ_TRY(lq_adapter_train(t->adapter));
@@ -299,12 +288,11 @@ static lq_status resume_or_start(lq_trainer *t) {
             lq_log(LQ_LOG_INFO, "resumed at step %lld of %lld", (long long)t->at.step,
                    (long long)t->total_steps);
             lq_loader_seek(t->loader, t->at.batches);
-            return lq_adapter_rebuild(t->adapter);
+            return lq_trainer_restore_weights(t);
         }
         lq_log(LQ_LOG_INFO, "no checkpoint in %s: starting from the beginning", t->checkpoint_dir);
         return LQ_OK;
     }
-    LQ_TRY(refuse_overwrite(t));
     return lq_checkpoint_discard(t->checkpoint_dir);
 }
 
@@ -315,6 +303,7 @@ static lq_status open_all(lq_trainer *t) {
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
     LQ_TRY(lock_output(t));
+    LQ_TRY(refuse_overwrite(t));
     LQ_TRY(lq_model_open(&t->model, c->base_model, true));
     if (!t->model->tokenizer)
         return lq_fail(LQ_EFORMAT, "%s: has no tokenizer to train with", c->base_model);
@@ -361,6 +350,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_loader_free(t->loader);
     lq_batch_clear(&t->batch);
     lq_adapter_free(t->adapter);
+    lq_types_clear(&t->types);
     lq_prepared_clear(&t->data);
     lq_base_hash_stop(&t->base_hash);
     lq_model_close(t->model);
@@ -370,6 +360,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_free(t->best);
     lq_free(t->kept);
     lq_free(t->expert_load);
+    lq_free(t->searched);
     lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);
     lq_config_free(t->config);

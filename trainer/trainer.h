@@ -12,6 +12,7 @@
 #include "optim.h"
 #include "prepare.h"
 #include "scorer.h"
+#include "types.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ typedef struct lq_trainer {
     lq_model *model;
     lq_base_hash base_hash;
     lq_prepared data;
+    lq_types types;                    /* of the file that QAT trains for; the adapter borrows it */
     lq_adapter *adapter;
     lq_patch *plain_patch;             /* the adapter's patches without quantization: before
                                           fake_quant_after_n_steps; NULL when not needed */
@@ -55,6 +57,8 @@ typedef struct lq_trainer {
     float *state;                      /* rule->n_state * n_params */
     float *ema;                        /* n_params; NULL: off */
     float *best;                       /* n_params: the best validated; NULL: no evaluation yet */
+    float *searched;                   /* n_params: those whose scales the effective weights have;
+                                          NULL: every rebuild searches (requantize_every 1) */
     float *kept;                       /* n_params scratch while others are being validated */
     int64_t total_batches, total_steps, steps_per_epoch, warmup_steps, quant_from_step;
     int64_t eval_every, save_every;    /* steps; 0: never */
@@ -80,6 +84,11 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 bool lq_trainer_stop_asked(const lq_trainer *t);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);
+/* The effective weights of the parameters after an update: searched for anew every
+ * qat.requantize_every steps and before every validation, else with the scales that they have. */
+lq_status lq_trainer_requantize(lq_trainer *t);
+/* The same weights again after a resume. */
+lq_status lq_trainer_restore_weights(lq_trainer *t);
 
 /* ---- checkpoint.c ---- */
 lq_status lq_checkpoint_save(lq_trainer *t);
@@ -96,6 +105,9 @@ lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes
 lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second);
 lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss);
 lq_status lq_metrics_sync(lq_trainer *t);
+
+/* ---- run_imatrix.c: with qat.imatrix, puts the run's importance matrix into output_dir ---- */
+lq_status lq_run_imatrix(const lq_trainer *t);
 
 /* ---- artifacts.c ---- */
 typedef struct lq_artifact {
@@ -116,8 +128,8 @@ json_t *lq_artifacts_json(const lq_artifacts *l);
 lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
                           char **out_json);
 
-/* ---- shared by setup and export: the adapter that a configuration means ---- */
+/* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` ---- */
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
-                                 bool plan_only);
+                                 const lq_types *types, bool plan_only);
 
 #endif

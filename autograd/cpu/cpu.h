@@ -8,8 +8,12 @@
 
 #include "base.h"
 
+/* Instruction sets, slowest first. */
+enum { LQ_LEVEL_REF, LQ_LEVEL_AVX2, LQ_LEVEL_AVX512, LQ_LEVELS };
+
 typedef struct lq_cpu {
     const char *name;
+    int level;   /* what tables outside this one, such as a format's (codec.h), are indexed by */
     float (*dot)(const float *a, const float *b, int64_t n);
     void (*axpy)(float *y, float alpha, const float *x, int64_t n);          /* y += alpha x */
     void (*scale)(float *y, float alpha, int64_t n);                         /* y *= alpha */
@@ -42,12 +46,6 @@ typedef struct lq_cpu {
     void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
                  bool neox, float sign, bool adds);
     const struct lq_narrow_kernel *narrow;   /* attention with narrow heads (narrow.h); or NULL */
-    void (*dequant_f16)(const void *in, float *out, int64_t n);
-    void (*dequant_bf16)(const void *in, float *out, int64_t n);
-    void (*dequant_q8_0)(const void *in, float *out, int64_t n);
-    void (*dequant_q4_0)(const void *in, float *out, int64_t n);
-    void (*quant_q8_0)(const float *x, void *out, int64_t n);   /* same bytes as the reference */
-    void (*quant_q4_0)(const float *x, void *out, int64_t n);
 } lq_cpu;
 
 extern const lq_cpu lq_cpu_ref;       /* cpu_ref.c: what all others are tested against */

@@ -5,7 +5,6 @@
  * degree 4 (relative error 3e-9, so rounding dominates). expm1 adds the same parts in an order that
  * keeps small results exact. */
 #include "cpu_tables.h"
-#include "quant.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -336,6 +335,7 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, i
 
 const lq_cpu lq_cpu_avx2 = {
     .name = "avx2",
+    .level = LQ_LEVEL_AVX2,
     .dot = dot,
     .axpy = axpy,
     .scale = scale,
@@ -353,10 +353,4 @@ const lq_cpu lq_cpu_avx2 = {
     .gelu_mul_bwd = gelu_mul_bwd,
     .tanh_cap = tanh_cap,
     .rope = rope,
-    .dequant_f16 = lq_dequant_f16_avx2,
-    .dequant_bf16 = lq_dequant_bf16_avx2,
-    .dequant_q8_0 = lq_dequant_q8_0_avx2,
-    .dequant_q4_0 = lq_dequant_q4_0_avx2,
-    .quant_q8_0 = lq_quant_q8_0_avx2,
-    .quant_q4_0 = lq_quant_q4_0_avx2,
 };

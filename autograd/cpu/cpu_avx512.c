@@ -1,7 +1,6 @@
 /* The row kernels with AVX-512: 16 elements at a time, the rest under a mask, so every kernel is
  * one loop. */
 #include "cpu_tables.h"
-#include "quant.h"
 #include "vector_avx512.h"
 
 #include <immintrin.h>
@@ -237,6 +236,7 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, i
 
 const lq_cpu lq_cpu_avx512 = {
     .name = "avx512",
+    .level = LQ_LEVEL_AVX512,
     .dot = dot,
     .axpy = axpy,
     .scale = scale,
@@ -255,10 +255,4 @@ const lq_cpu lq_cpu_avx512 = {
     .tanh_cap = tanh_cap,
     .rope = rope,
     .narrow = &lq_narrow_avx512,
-    .dequant_f16 = lq_dequant_f16_avx512,
-    .dequant_bf16 = lq_dequant_bf16_avx512,
-    .dequant_q8_0 = lq_dequant_q8_0_avx512,
-    .dequant_q4_0 = lq_dequant_q4_0_avx512,
-    .quant_q8_0 = lq_quant_q8_0_avx512,
-    .quant_q4_0 = lq_quant_q4_0_avx512,
 };

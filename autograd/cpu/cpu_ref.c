@@ -3,7 +3,6 @@
  * sigmoid comes from exp(-|z|), so neither tail overflows or cancels. The tanh form of GELU is
  * x (1 + tanh u) / 2 with u = sqrt(2/pi) (x + 0.044715 x^3), which is x sigmoid(2u). */
 #include "cpu.h"
-#include "quant.h"
 
 #include <math.h>
 
@@ -129,6 +128,7 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, i
 
 const lq_cpu lq_cpu_ref = {
     .name = "ref",
+    .level = LQ_LEVEL_REF,
     .dot = dot,
     .axpy = axpy,
     .scale = scale,
@@ -146,10 +146,4 @@ const lq_cpu lq_cpu_ref = {
     .gelu_mul_bwd = gelu_mul_bwd,
     .tanh_cap = tanh_cap,
     .rope = rope,
-    .dequant_f16 = lq_dequant_f16_ref,
-    .dequant_bf16 = lq_dequant_bf16_ref,
-    .dequant_q8_0 = lq_dequant_q8_0_ref,
-    .dequant_q4_0 = lq_dequant_q4_0_ref,
-    .quant_q8_0 = lq_quant_q8_0_ref,
-    .quant_q4_0 = lq_quant_q4_0_ref,
 };

@@ -1,4 +1,4 @@
-/* Block quantizers and dequantizers per instruction set; the tables of cpu.h point here. Every
+/* Block quantizers and dequantizers per instruction set; the codecs of the formats point here. Every
  * version of a quantizer writes the same bytes: those of ggml's reference on x86-64. The files are
  * compiled without contraction and use no fused multiply-add, which would move codes at ties. */
 #ifndef LOQUAT_QUANT_H

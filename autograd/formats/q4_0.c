@@ -1,7 +1,7 @@
 /* Q4_0: 32 codes of 4 bits and one F16 scale d; value = d * (code - 8). The plain rule is in
  * cpu/quant_ref.c. With importance weights the scale is searched instead: of 19 candidate grids the
  * one kept has the least weighted squared error at its own least-squares scale. */
-#include "cpu.h"
+#include "codec.h"
 #include "format.h"
 #include "quant.h"
 
@@ -70,15 +70,21 @@ static void quant_weighted(const float *x, lq_q4_0_block *block, int64_t n, cons
     }
 }
 
+static const lq_codec codecs[LQ_LEVELS] = {
+    [LQ_LEVEL_REF] = {lq_quant_q4_0_ref, lq_dequant_q4_0_ref},
+    [LQ_LEVEL_AVX2] = {lq_quant_q4_0_avx2, lq_dequant_q4_0_avx2},
+    [LQ_LEVEL_AVX512] = {lq_quant_q4_0_avx512, lq_dequant_q4_0_avx512},
+};
+
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     if (imatrix)
         quant_weighted(x, out, n, imatrix);
     else
-        lq_cpu_kernels()->quant_q4_0(x, out, n);
+        lq_codec_quant(codecs, x, out, n);
 }
 
 static void dequant(const void *in, float *out, int64_t n) {
-    lq_cpu_kernels()->dequant_q4_0(in, out, n);
+    lq_codec_dequant(codecs, in, out, n);
 }
 
 const lq_format lq_q4_0 = {"q4_0", "Q4_0", 2, 2, LQ_Q_BLOCK, sizeof(lq_q4_0_block), quant, dequant};

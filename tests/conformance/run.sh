@@ -63,6 +63,16 @@ export_judged() {
     "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN"
 }
 
+quantized() {
+    "$python" "$here/check_quantize.py" "$loquat" "$LLAMA_BIN" --models "$here/../../examples/pip-F16.gguf" \
+        ${LOQUAT_SHARED_DATA:+"$LOQUAT_SHARED_DATA/models/stories260K/stories260K.gguf" --text "$LOQUAT_SHARED_DATA/text/tinyshakespeare.txt"}
+}
+
+same_mix_reference() {
+    "$python" "$here/make_mix_reference.py" "$LLAMA_BIN" >"$work/mix_reference.h" &&
+        diff "$work/mix_reference.h" "$here/../mix_reference.h"
+}
+
 end_to_end() {
     "$python" "$here/end_to_end.py" "$loquat" "$make_tiny" ${LLAMA_BIN:+--llama-bin "$LLAMA_BIN"} \
         ${LLAMA_SOURCE:+--llama-source "$LLAMA_SOURCE"}
@@ -81,6 +91,8 @@ step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LL
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
+step mixes '[ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'LLAMA_BIN is missing' same_mix_reference
+step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
 step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
 step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLAMA_BIN:-}/llama-perplexity" ]' \

@@ -30,8 +30,12 @@ static const arg_verb verbs[] = {
      "Base and adapters into one GGUF.", false, false, verb_merge},
     {"export", "RUN_DIR [--quantize TYPE]...", "A run's artefacts again, from its best checkpoint.",
      false, true, verb_export},
-    {"quantize", "", "", false, false, NULL},
-    {"imatrix", "", "", false, false, NULL},
+    {"quantize",
+     "IN.gguf OUT.gguf TYPE [--imatrix F] [--tensor-type PATTERN=TYPE]... [--pure]",
+     "A GGUF into another type, as llama-quantize does.", false, false, verb_quantize},
+    {"imatrix",
+     "MODEL --file TEXT --output F.gguf [--ctx-size N] [--chunks N] [--process-output]",
+     "An importance matrix for quantize, in llama.cpp's format.", false, false, verb_imatrix},
     {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
 };
 

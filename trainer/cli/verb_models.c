@@ -151,7 +151,7 @@ int verb_merge(const arg_verb *verb, int argc, char **argv) {
     const arg_option options[] = {
         {"lora", ARG_LIST, &list, "adapter FILE[=SCALE]; may be repeated"},
         {"output", ARG_TEXT, (void *)&output, "the GGUF to write"},
-        {"type", ARG_TEXT, (void *)&type, "F32, F16 (default), BF16, Q8_0 or Q4_0"},
+        {"type", ARG_TEXT, (void *)&type, "a file type such as F16 (default) or Q4_K_M"},
         {0},
     };
     arg_result args;

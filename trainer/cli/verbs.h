@@ -13,6 +13,8 @@ int verb_tokenize(const arg_verb *verb, int argc, char **argv);
 int verb_logits(const arg_verb *verb, int argc, char **argv);
 int verb_merge(const arg_verb *verb, int argc, char **argv);
 int verb_export(const arg_verb *verb, int argc, char **argv);
+int verb_quantize(const arg_verb *verb, int argc, char **argv);
+int verb_imatrix(const arg_verb *verb, int argc, char **argv);
 int verb_inspect(const arg_verb *verb, int argc, char **argv);
 
 /* Adapters of repeated --lora FILE[=SCALE]. */

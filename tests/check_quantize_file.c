@@ -1,0 +1,175 @@
+/* quantize_file.c: the shipped model in every file type has the bytes that llama-quantize gives it;
+ * metadata is kept; what cannot be quantized is refused and leaves no file. */
+#include "quantize_file.h"
+
+#include "atomic_file.h"
+#include "ggml_types.h"
+#include "hash.h"
+#include "imatrix.h"
+#include "quantize_hashes.h"
+#include "test_util.h"
+#include "tiny_model.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char model[] = LOQUAT_SOURCE_DIR "/examples/pip-F16.gguf";
+
+static lq_mix_request request(const char *mix) {
+    lq_mix_request r = {.mixed = true, .embedding = LQ_TYPE_BY_RULE, .output = LQ_TYPE_BY_RULE};
+    ck_ok(lq_mix_find(&r.mix, "TYPE", mix));
+    return r;
+}
+
+/* As make_quantize_hashes.py makes it. */
+static lq_imatrix *simple_imatrix(const char *path) {
+    lq_gguf *g = NULL;
+    lq_imatrix *im;
+    lq_imatrix_entry *e;
+    ck_ok(lq_gguf_open(&g, path));
+    ck_ok(lq_imatrix_new(&im, "t", 512));
+    for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++) {
+        const lq_gguf_tensor *t = lq_gguf_tensor_at(g, i);
+        if (strncmp(t->name, "blk.", 4) != 0 || t->ndim < 2) continue;
+        ck_ok(lq_imatrix_add(&e, im, t->name, t->ne[0], 1));
+        e->count[0] = 1;
+    }
+    ck_ok(lq_imatrix_finish(im));   /* sorts them */
+    for (int64_t i = 0; i < im->n; i++)
+        for (int64_t j = 0; j < im->entry[i].n; j++)
+            im->entry[i].sum[j] = (float)((j * 37 + i * 11) % 101 + 1);
+    ck_ok(lq_imatrix_finish(im));
+    lq_gguf_close(g);
+    return im;
+}
+
+static void hash_data(char out[LQ_SHA256_HEX], const char *path) {
+    lq_gguf *g = NULL;
+    ck_ok(lq_gguf_open(&g, path));
+    const char *first = lq_gguf_tensor_at(g, 0)->data, *file = lq_gguf_data(g);
+    lq_sha256(out, first, lq_gguf_bytes(g) - (size_t)(first - file));
+    lq_gguf_close(g);
+}
+
+START_TEST(bytes_are_llama_quantizes) {
+    const char *path = test_path("q.gguf");
+    lq_mix_request r = request(quantize_hashes[_i].type);
+    lq_imatrix *im = quantize_hashes[_i].imatrix ? simple_imatrix(model) : NULL;
+    lq_quantize_report report;
+    char hash[LQ_SHA256_HEX];
+    r.imatrix = im;
+    ck_ok(lq_quantize_file(model, path, &r, false, &report));
+    hash_data(hash, path);
+    ck_assert_msg(strcmp(hash, quantize_hashes[_i].sha256) == 0, "%s%s: the bytes differ",
+                  r.mix->name, im ? " with imatrix" : "");
+    lq_imatrix_free(im);
+}
+END_TEST
+
+static uint32_t u32(const lq_gguf *g, const char *key) {
+    uint32_t value = 0;
+    ck_ok(lq_gguf_get_u32(g, key, true, &value));
+    return value;
+}
+
+START_TEST(metadata_is_kept) {
+    const char *path = test_path("q.gguf");
+    lq_mix_request r = request("Q8_0");
+    lq_imatrix *im = simple_imatrix(model);
+    lq_gguf *in = NULL, *out = NULL;
+    lq_quantize_report report;
+    char *text = NULL;
+    im->path = lq_strdup("some/imatrix.gguf");
+    im->n_chunks = 5;
+    r.imatrix = im;
+    ck_ok(lq_quantize_file(model, path, &r, false, &report));
+    ck_ok(lq_gguf_open(&in, model));
+    ck_ok(lq_gguf_open(&out, path));
+    ck_assert_int_eq(u32(out, "general.file_type"), 7);
+    ck_assert_int_eq(u32(out, "general.quantization_version"), 2);
+    ck_assert_int_eq(u32(out, "quantize.imatrix.entries_count"), im->n);
+    ck_assert_int_eq(u32(out, "quantize.imatrix.chunks_count"), 5);
+    ck_ok(lq_gguf_get_string(out, "quantize.imatrix.file", true, &text));
+    ck_assert_str_eq(text, "some/imatrix.gguf");
+    lq_free(text);
+    for (int64_t i = 0; i < lq_gguf_n_kv(in); i++)
+        ck_assert_ptr_nonnull(lq_gguf_find(out, lq_gguf_kv_at(in, i)->key));
+    ck_assert_int_eq(lq_gguf_n_tensors(in), lq_gguf_n_tensors(out));
+    ck_assert(report.bytes_out < report.bytes_in);
+    lq_gguf_close(in);
+    lq_gguf_close(out);
+    lq_imatrix_free(im);
+}
+END_TEST
+
+START_TEST(refusals) {
+    const char *path = test_path("no.gguf"), *nan_path = test_path("nan.gguf");
+    const lq_mix_request r = request("Q8_0"), down = request("F16");
+    lq_quantize_report report;
+    char *bytes = NULL;
+    size_t n;
+    ck_ok(tiny_model_write(test_path("q8.gguf"), &(tiny_model){.fmt = &lq_q8_0}));
+    ck_fails(lq_quantize_file(test_path("q8.gguf"), path, &down, false, &report), LQ_EVALUE,
+             "is q8_0 already");
+    ck_ok(lq_quantize_file(test_path("q8.gguf"), test_path("f16.gguf"), &down, true, &report));
+    ck_fails(lq_quantize_file(model, model, &r, false, &report), LQ_EVALUE,
+             "is the file that is being quantized");
+    ck_fails(lq_quantize_file(test_path("absent"), path, &r, false, &report), LQ_EIO, "absent");
+    ck_fails(lq_quantize_file(model, "/nonexistent/x.gguf", &r, false, &report), LQ_EIO, "x.gguf");
+    lq_gguf *g = NULL;
+    ck_ok(lq_gguf_open(&g, model));
+    const lq_gguf_tensor *k = lq_gguf_find_tensor(g, "blk.3.attn_k.weight");
+    const size_t at = (size_t)((const char *)k->data - (const char *)lq_gguf_data(g));
+    lq_gguf_close(g);
+    ck_ok(lq_read_file(&bytes, &n, model));
+    memset(bytes + at + 100, 0xff, 2); /* a NaN */
+    ck_ok(lq_write_file(nan_path, bytes, n));
+    lq_free(bytes);
+    ck_fails(lq_quantize_file(nan_path, path, &r, false, &report), LQ_ENONFINITE,
+             "blk.3.attn_k.weight");
+    ck_assert(!lq_file_exists(path));
+}
+END_TEST
+
+START_TEST(imatrix_of_another_model) {
+    const char *path = test_path("no.gguf"), *tiny = test_path("tiny.gguf");
+    lq_mix_request r = request("Q8_0");
+    lq_quantize_report report;
+    ck_ok(tiny_model_write(tiny, &(tiny_model){.n_embd = 64}));
+    lq_imatrix *im = simple_imatrix(tiny);
+    r.imatrix = im;
+    ck_fails(lq_quantize_file(model, path, &r, false, &report), LQ_ESHAPE,
+             "attn_q.weight: the importance matrix has 64 columns, the tensor 256");
+    for (int64_t i = 0; i < im->n; i++) im->entry[i].name[0] = 'v';
+    ck_fails(lq_quantize_file(model, path, &r, false, &report), LQ_ESHAPE,
+             "made for another model");
+    lq_imatrix_free(im);
+}
+END_TEST
+
+static lq_status quantize_once(void *ctx) {
+    const lq_mix_request r = request("Q8_0");
+    lq_quantize_report report;
+    return lq_quantize_file(ctx, test_path("out.gguf"), &r, false, &report);
+}
+
+START_TEST(allocation_failures) {
+    char path[256];
+    strcpy(path, test_path("tiny.gguf"));
+    ck_ok(tiny_model_write(path, &(tiny_model){.n_layer = 1}));
+    test_alloc_failures(quantize_once, path);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("quantize_file");
+    TCase *tc = tcase_create("quantize_file");
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, bytes_are_llama_quantizes, 0, LQ_ARRAY_LEN(quantize_hashes));
+    tcase_add_test(tc, metadata_is_kept);
+    tcase_add_test(tc, refusals);
+    tcase_add_test(tc, imatrix_of_another_model);
+    tcase_add_test(tc, allocation_failures);
+    suite_add_tcase(suite, tc);
+    return test_run(suite);
+}
