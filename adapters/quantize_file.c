@@ -117,9 +117,8 @@ static lq_status quantize_slab(const quantizer *q, int64_t i, int64_t row, int64
     LQ_TRY(lq_merge_new(&merge, 1));
     lq_merge_add(merge, (lq_merge_job){
         .name = t->name, .fmt = t->fmt, .data = (const char *)t->data + (size_t)row * row_bytes,
-        .rows = n, .cols = t->ne[0], .out_fmt = p->fmt, .out = q->slab,
-        .importance = p->importance ? p->importance + row / p->matrix_rows * t->ne[0] : NULL,
-        .matrix_rows = p->matrix_rows});
+        .rows = n, .cols = t->ne[0], .n_mats = 1, .out_fmt = p->fmt, .out = q->slab,
+        .importance = p->importance ? p->importance + row / p->matrix_rows * t->ne[0] : NULL});
     lq_status status = lq_merge_prepare(merge);
     if (status == LQ_OK) status = lq_merge_run(merge);
     lq_merge_free(merge);
