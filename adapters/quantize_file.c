@@ -143,15 +143,20 @@ done:
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static lq_status check_paths(const lq_gguf *g, const char *out) {
+/* A part of a model, without the others. */
+static lq_status check_whole(const lq_gguf *g) {
+    const lq_gguf_kv *total = lq_gguf_find(g, "split.tensors.count");
+    int32_t n;
+    if (!total || total->type != LQ_GGUF_I32) return LQ_OK;
+    memcpy(&n, total->data, sizeof n);
+    if (n == lq_gguf_n_tensors(g)) return LQ_OK;
+    return lq_fail(LQ_EUNSUPPORTED, "%s: has %lld of the %d tensors of a split model; join its "
+                   "parts first", lq_gguf_path(g), (long long)lq_gguf_n_tensors(g), n);
+}
+
+static lq_status check_paths(const char *in, const char *out) {
     struct stat from, to;
-    const lq_gguf_kv *parts = lq_gguf_find(g, "split.count");
-    uint16_t n_parts = 1;
-    if (parts && parts->type == LQ_GGUF_U16) memcpy(&n_parts, parts->data, sizeof n_parts);
-    if (n_parts > 1)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: is one of %u parts of a model; join them first",
-                       lq_gguf_path(g), (unsigned)n_parts);
-    if (stat(lq_gguf_path(g), &from) == 0 && stat(out, &to) == 0 && from.st_dev == to.st_dev &&
+    if (stat(in, &from) == 0 && stat(out, &to) == 0 && from.st_dev == to.st_dev &&
         from.st_ino == to.st_ino)
         return lq_fail(LQ_EVALUE, "%s: is the file that is being quantized", out);
     return LQ_OK;
@@ -163,8 +168,9 @@ lq_status lq_quantize_file(const char *in, const char *out, const lq_mix_request
     lq_planned *plan = NULL;
     lq_status status = LQ_OK;
     *report = (lq_quantize_report){0, 0};
+    LQ_GOTO(status, check_paths(in, out));
     LQ_GOTO(status, lq_gguf_open(&g, in));
-    LQ_GOTO(status, check_paths(g, out));
+    LQ_GOTO(status, check_whole(g));
     LQ_GOTO(status, lq_type_plan_file(&plan, request, g));
     LQ_GOTO(status, lq_type_plan_log(plan, lq_gguf_n_tensors(g), out));
     quantizer q = {.in = g, .plan = plan};
