@@ -8,7 +8,8 @@
 const lq_format lq_i32 = {"i32", "I32", 26, -1, 1, 4, NULL, NULL};
 
 const lq_format *const lq_formats[] = {
-    &lq_f32,   &lq_f16,   &lq_bf16, &lq_q8_0,  &lq_q4_0,
+    &lq_f32, &lq_f16, &lq_bf16, &lq_q8_0, &lq_q4_0, &lq_q4_1, &lq_q5_0, &lq_q5_1,
+    &lq_q2_k, &lq_q3_k, &lq_q4_k, &lq_q5_k, &lq_q6_k,
     &lq_iq4_nl, &lq_iq4_xs, &lq_mxfp4, &lq_nvfp4, &lq_tq1_0, &lq_tq2_0, &lq_q1_0, &lq_q2_0,
     &lq_iq1_s, &lq_iq1_m, &lq_iq2_xxs, &lq_iq2_xs, &lq_iq2_s, &lq_iq3_xxs, &lq_iq3_s,
     NULL,

@@ -1,0 +1,34 @@
+/* What the formats with blocks of 32 share: their packing, and the searches that importance weights
+ * call for, sixteen blocks at a time. In a byte element j is the low nibble, j + 16 the high one. */
+#ifndef LOQUAT_BLOCK32_H
+#define LOQUAT_BLOCK32_H
+
+#include "group_parts.h"
+
+enum { LQ_B32 = 32 };
+
+void lq_b32_pack(const uint8_t codes[LQ_B32], uint8_t nibbles[LQ_B32 / 2]);
+void lq_b32_unpack(const uint8_t nibbles[LQ_B32 / 2], uint8_t codes[LQ_B32]);
+/* Codes of 5 bits: bit j % 8 of high[j / 8] is the fifth of element j. */
+void lq_b32_pack5(const uint8_t codes[LQ_B32], uint8_t high[4], uint8_t nibbles[LQ_B32 / 2]);
+void lq_b32_unpack5(const uint8_t high[4], const uint8_t nibbles[LQ_B32 / 2],
+                    uint8_t codes[LQ_B32]);
+
+/* Without importance weights: the codes 0..top of d = (largest - least) / top, and the least. */
+void lq_b32_span(const float x[LQ_B32], int top, float *d, float *min, uint8_t codes[LQ_B32]);
+/* Codes 0..2 half - 1 of d = m / -half, m the first element of largest magnitude. */
+float lq_b32_signed(const float x[LQ_B32], int half, uint8_t codes[LQ_B32]);
+
+typedef struct lq_b32_batch {
+    int blocks;                              /* at most LQ_GROUPS */
+    lq_fit fit;
+    uint8_t codes[LQ_GROUPS][LQ_B32];
+} lq_b32_batch;
+
+/* The first blocks of n weighted numbers; mean_square is that of their row. */
+void lq_b32_fit_signed(const float *x, const float *imatrix, int64_t n, float mean_square, int half,
+                       lq_b32_batch *batch);
+void lq_b32_fit_affine(const float *x, const float *imatrix, int64_t n, float mean_square, int top,
+                       lq_b32_batch *batch);
+
+#endif

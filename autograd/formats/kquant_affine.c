@@ -1,0 +1,114 @@
+/* Search and packing of the scales of Q4_K and Q5_K. See kquant_affine.h. */
+#include "kquant_affine.h"
+
+#include "format.h"
+
+#include <math.h>
+
+enum { GROUPS = LQ_KA_GROUPS, SIZE = LQ_KA_SIZE, SCALE_TOP = 63 };
+
+typedef struct scale_codes {
+    uint8_t scale[GROUPS], min[GROUPS];
+} scale_codes;
+
+static void pack_scales(const scale_codes *c, uint8_t out[12]) {
+    for (int g = 0; g < 4; g++) {
+        out[g] = (uint8_t)(c->scale[g] | c->scale[g + 4] >> 4 << 6);
+        out[g + 4] = (uint8_t)(c->min[g] | c->min[g + 4] >> 4 << 6);
+        out[g + 8] = (uint8_t)((c->scale[g + 4] & 15) | (c->min[g + 4] & 15) << 4);
+    }
+}
+
+static void unpack_scales(const uint8_t in[12], scale_codes *c) {
+    for (int g = 0; g < 4; g++) {
+        c->scale[g] = in[g] & 63;
+        c->min[g] = in[g + 4] & 63;
+        c->scale[g + 4] = (uint8_t)((in[g + 8] & 15) | in[g] >> 6 << 4);
+        c->min[g + 4] = (uint8_t)(in[g + 8] >> 4 | in[g + 4] >> 6 << 4);
+    }
+}
+
+/* Without importance: root mean square of the group plus magnitude. */
+static void plain_weights(const float *x, int groups, float *w) {
+    for (int g = 0; g < groups; g++) {
+        const float rms = sqrtf(lq_sum_squares(x + g * SIZE, SIZE) / SIZE);
+        for (int i = g * SIZE; i < (g + 1) * SIZE; i++) w[i] = rms + fabsf(x[i]);
+    }
+}
+
+static void weights(const float *x, int blocks, const float *imatrix, float *w) {
+    if (!imatrix) plain_weights(x, blocks * GROUPS, w);
+    for (int b = 0; imatrix && b < blocks * LQ_K_BLOCK; b += LQ_K_BLOCK)
+        lq_importance(x + b, imatrix + b, LQ_K_BLOCK,
+                      2 * lq_sum_squares(x + b, LQ_K_BLOCK) / LQ_K_BLOCK, w + b);
+}
+
+static void limit(uint8_t codes[GROUPS], uint8_t most) {
+    for (int g = 0; g < GROUPS; g++) codes[g] = codes[g] < most ? codes[g] : most;
+}
+
+/* The scales and minima of the block whose first group is fit's `first`; weight: NULL without
+ * importance. */
+static void code_scales(const lq_fit *fit, int first, const float *weight, uint8_t most,
+                        lq_ka_head *head) {
+    const float *const scale = fit->scale + first, *const min = fit->min + first;
+    scale_codes c;
+    float d, dmin;
+    if (weight) {
+        d = lq_fit_scales(scale, weight + first, GROUPS, SCALE_TOP, c.scale);
+        dmin = lq_fit_scales(min, weight + first, GROUPS, SCALE_TOP, c.min);
+    } else {
+        d = lq_round_scales(scale, GROUPS, SCALE_TOP, c.scale);
+        dmin = lq_round_scales(min, GROUPS, SCALE_TOP, c.min);
+    }
+    limit(c.scale, most);
+    limit(c.min, most);
+    pack_scales(&c, head->scales);
+    head->d = lq_f16_from_f32(d);
+    head->dmin = lq_f16_from_f32(dmin);
+}
+
+static void scales_of(const lq_ka_head *head, float d[GROUPS], float m[GROUPS]) {
+    const float scale = lq_f32_from_f16(head->d), min = lq_f32_from_f16(head->dmin);
+    scale_codes c;
+    unpack_scales(head->scales, &c);
+    for (int g = 0; g < GROUPS; g++) {
+        d[g] = scale * c.scale[g];
+        m[g] = min * c.min[g];
+    }
+}
+
+/* Codes by the stored scales; where the scale is 0, those of the search. */
+static void code_block(const float *x, const lq_fit *fit, int first, int top,
+                       const lq_ka_head *head, uint8_t *codes) {
+    float d[GROUPS], m[GROUPS];
+    scales_of(head, d, m);
+    for (int g = 0; g < GROUPS; g++, x += SIZE, codes += SIZE)
+        if (d[g] != 0)
+            lq_groups()->round(x, SIZE, m[g], d[g], 0, top, codes);
+        else
+            lq_fit_codes(fit, first + g, x, SIZE, 0, top, codes);
+}
+
+void lq_ka_quant(const float *x, int blocks, const float *imatrix, const lq_ka_kind *kind,
+                 lq_ka_head *head, uint8_t codes[][LQ_K_BLOCK]) {
+    const lq_affine_rule weighted = {kind->rule.top, -0.9f, 0.05f, 36, .absolute = 0};
+    float w[2 * LQ_K_BLOCK], sums[LQ_GROUPS];
+    lq_columns c;
+    lq_fit fit;
+    weights(x, blocks, imatrix, w);
+    lq_columns_fill(&c, x, w, blocks * GROUPS, SIZE);
+    lq_columns_weight_sums(&c, sums);
+    lq_groups()->fit_affine(&c, imatrix ? &weighted : &kind->rule, &fit);
+    for (int b = 0; b < blocks; b++) {
+        code_scales(&fit, b * GROUPS, imatrix ? sums : NULL,
+                    imatrix ? kind->scale_limit : SCALE_TOP, &head[b]);
+        code_block(x + b * LQ_K_BLOCK, &fit, b * GROUPS, kind->rule.top, &head[b], codes[b]);
+    }
+}
+
+void lq_ka_dequant(const lq_ka_head *head, const uint8_t codes[LQ_K_BLOCK], float *out) {
+    float d[GROUPS], m[GROUPS];
+    scales_of(head, d, m);
+    lq_groups()->expand(codes, GROUPS, SIZE, 0, d, m, out);
+}

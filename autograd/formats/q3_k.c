@@ -1,0 +1,131 @@
+/* Q3_K: 256 codes of 3 bits in sixteen groups, each with a 6-bit scale; value =
+ * d * (scale - 32) * (code - 4). */
+#include "block_parts.h"
+#include "format.h"
+#include "kquant_parts.h"
+
+#include <string.h>
+
+enum { HALF_RANGE = 4, SCALE_HALF = 32 };
+
+typedef struct block {
+    uint8_t high[LQ_K_BLOCK / 8];    /* bit i / 32 of byte i % 32: the third bit of element i */
+    uint8_t codes[LQ_K_BLOCK / 4];
+    uint8_t scales[12];
+    uint16_t d;                      /* F16 */
+} block;
+
+/* Byte j: the low four bits of scales j and j + 8; byte 8 + j: the high two of j, j + 4, ... */
+static void pack_scales(const uint8_t scale[LQ_GROUPS], uint8_t out[12]) {
+    for (int j = 0; j < 8; j++) out[j] = (uint8_t)((scale[j] & 15) | (scale[j + 8] & 15) << 4);
+    for (int j = 0; j < 4; j++)
+        out[8 + j] = (uint8_t)(scale[j] >> 4 | scale[j + 4] >> 4 << 2 | scale[j + 8] >> 4 << 4 |
+                               scale[j + 12] >> 4 << 6);
+}
+
+static void scales_of(const block *b, float d[LQ_GROUPS]) {
+    const float scale = lq_f32_from_f16(b->d);
+    for (int g = 0; g < LQ_GROUPS; g++) {
+        const int low = b->scales[g % 8] >> (g < 8 ? 0 : 4) & 15;
+        const int high = b->scales[8 + g % 4] >> 2 * (g / 4) & 3;
+        d[g] = scale * (float)((low | high << 4) - SCALE_HALF);
+    }
+}
+
+static void pack(const uint8_t codes[LQ_K_BLOCK], block *b) {
+    lq_k_pack2(codes, b->codes);
+    memset(b->high, 0, sizeof b->high);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++) b->high[i] |= (uint8_t)(codes[32 * k + i] >> 2 << k);
+}
+
+static void unpack(const block *b, uint8_t codes[LQ_K_BLOCK]) {
+    lq_k_unpack2(b->codes, codes);
+    for (int k = 0; k < 8; k++)
+        for (int i = 0; i < 32; i++) codes[32 * k + i] |= (uint8_t)((b->high[i] >> k & 1) << 2);
+}
+
+/* The scale of largest magnitude becomes -32. */
+static void plain_scales(const float x[LQ_GROUPS], block *b) {
+    uint8_t codes[LQ_GROUPS];
+    const float max = lq_signed_max(x, LQ_GROUPS);
+    memset(b->scales, 0, sizeof b->scales);
+    b->d = 0;
+    if (max == 0) return;
+    const float inverse = -SCALE_HALF / max;
+    for (int g = 0; g < LQ_GROUPS; g++) {
+        const int code = (int8_t)lq_nearest_int(inverse * x[g]);
+        codes[g] = (uint8_t)((code < -32 ? -32 : code > 31 ? 31 : code) + SCALE_HALF);
+    }
+    pack_scales(codes, b->scales);
+    b->d = lq_f16_from_f32(1 / inverse);
+}
+
+static void fit_plain(const float *x, uint8_t codes[LQ_K_BLOCK], block *b) {
+    lq_columns c;
+    lq_fit fit;
+    float found[LQ_K_BLOCK];
+    lq_columns_fill(&c, x, x, LQ_GROUPS, LQ_K16_SIZE);
+    lq_groups()->fit_sweeping(&c, HALF_RANGE, &fit, found);
+    for (int i = 0; i < LQ_K16_SIZE; i++)
+        for (int g = 0; g < LQ_GROUPS; g++)
+            codes[g * LQ_K16_SIZE + i] = (uint8_t)found[i * LQ_GROUPS + g];
+    plain_scales(fit.scale, b);
+}
+
+/* The scales of the groups are searched as the groups are, weighted by the groups' weights. */
+static void weighted_scales(const float scale[LQ_GROUPS], const float weight[LQ_GROUPS], block *b) {
+    lq_columns c;
+    lq_fit fit;
+    uint8_t codes[LQ_GROUPS];
+    lq_columns_fill(&c, scale, weight, 1, LQ_GROUPS);
+    lq_groups()->fit_signed(&c, SCALE_HALF, &fit);
+    lq_fit_codes(&fit, 0, scale, LQ_GROUPS, -SCALE_HALF, SCALE_HALF - 1, codes);
+    pack_scales(codes, b->scales);
+    b->d = lq_f16_from_f32(fit.scale[0]);
+}
+
+static void fit_weighted(const float *x, const float *imatrix, uint8_t codes[LQ_K_BLOCK],
+                         block *b) {
+    float w[LQ_K_BLOCK], sums[LQ_GROUPS];
+    lq_columns c;
+    lq_fit fit;
+    lq_importance(x, imatrix, LQ_K_BLOCK, 2 * lq_sum_squares(x, LQ_K_BLOCK) / LQ_K_BLOCK, w);
+    lq_columns_fill(&c, x, w, LQ_GROUPS, LQ_K16_SIZE);
+    lq_columns_weight_sums(&c, sums);
+    lq_groups()->fit_signed(&c, HALF_RANGE, &fit);
+    for (int g = 0; g < LQ_GROUPS; g++)
+        lq_fit_codes(&fit, g, x + g * LQ_K16_SIZE, LQ_K16_SIZE, -HALF_RANGE, HALF_RANGE - 1,
+                     codes + g * LQ_K16_SIZE);
+    weighted_scales(fit.scale, sums, b);
+}
+
+static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    static const float none[LQ_GROUPS];
+    block *b = out;
+    for (int64_t i = 0; i < n; i += LQ_K_BLOCK, b++) {
+        uint8_t codes[LQ_K_BLOCK];
+        float d[LQ_GROUPS];
+        if (imatrix)
+            fit_weighted(x + i, imatrix + i, codes, b);
+        else
+            fit_plain(x + i, codes, b);
+        scales_of(b, d);
+        lq_k_round(x + i, d, none, -HALF_RANGE, HALF_RANGE - 1, codes);
+        pack(codes, b);
+    }
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    static const float none[LQ_GROUPS];
+    const block *b = in;
+    for (int64_t i = 0; i < n; i += LQ_K_BLOCK, b++) {
+        float d[LQ_GROUPS];
+        uint8_t codes[LQ_K_BLOCK];
+        scales_of(b, d);
+        unpack(b, codes);
+        lq_groups()->expand(codes, LQ_GROUPS, LQ_K16_SIZE, HALF_RANGE, d, none, out + i);
+    }
+}
+
+const lq_format lq_q3_k = {"q3_K", "Q3_K", 11, 12, LQ_K_BLOCK, sizeof(block), quant, dequant};

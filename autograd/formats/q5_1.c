@@ -1,0 +1,55 @@
+/* Q5_1: 32 codes of 5 bits, a scale d and a minimum; value = d * code + min. */
+#include "block32.h"
+#include "format.h"
+
+enum { TOP = 31 }; /* the largest code */
+
+typedef struct block {
+    uint16_t d;                    /* F16 */
+    uint16_t min;                  /* F16 */
+    uint8_t high[4];               /* bit j: the fifth bit of element j */
+    uint8_t nibbles[LQ_B32 / 2];
+} block;
+
+static void put(float d, float min, const uint8_t codes[LQ_B32], block *b) {
+    b->d = lq_f16_from_f32(d);
+    b->min = lq_f16_from_f32(min);
+    lq_b32_pack5(codes, b->high, b->nibbles);
+}
+
+/* One call is one row: its mean square tempers the importance. */
+static void quant_weighted(const float *x, block *b, int64_t n, const float *imatrix) {
+    const float mean_square = lq_sum_squares(x, n) / (float)n;
+    lq_b32_batch batch;
+    for (int64_t i = 0; i < n; i += batch.blocks * LQ_B32) {
+        lq_b32_fit_affine(x + i, imatrix + i, n - i, mean_square, TOP, &batch);
+        for (int k = 0; k < batch.blocks; k++)
+            put(batch.fit.scale[k], -batch.fit.min[k], batch.codes[k], b++);
+    }
+}
+
+static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    block *b = out;
+    if (imatrix) {
+        quant_weighted(x, b, n, imatrix);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += LQ_B32, b++) {
+        float d, min;
+        uint8_t codes[LQ_B32];
+        lq_b32_span(x + i, TOP, &d, &min, codes);
+        put(d, min, codes, b);
+    }
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    const block *b = in;
+    for (int64_t i = 0; i < n; i += LQ_B32, b++) {
+        uint8_t codes[LQ_B32];
+        const float d = lq_f32_from_f16(b->d), m = -lq_f32_from_f16(b->min);
+        lq_b32_unpack5(b->high, b->nibbles, codes);
+        lq_groups()->expand(codes, 1, LQ_B32, 0, &d, &m, out + i);
+    }
+}
+
+const lq_format lq_q5_1 = {"q5_1", "Q5_1", 7, 9, LQ_B32, sizeof(block), quant, dequant};
