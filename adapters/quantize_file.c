@@ -2,12 +2,10 @@
  * effective weights are quantized too, slab by slab. */
 #include "quantize_file.h"
 
-#include "ggml_types.h"
-#include "imatrix.h"
+#include "imatrix_keys.h"
 #include "merge.h"
 #include "type_plan.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -22,26 +20,6 @@ typedef struct quantizer {
 } quantizer;
 
 /* ---- metadata -------------------------------------------------------------------------------- */
-
-int lq_imatrix_keys(lq_imatrix_key out[LQ_N_IMATRIX_KEYS], const struct lq_imatrix *im) {
-    int n = 0;
-    if (im->path) {
-        out[n] = (lq_imatrix_key){.key = "quantize.imatrix.file", .is_text = true};
-        snprintf(out[n].text, sizeof out[n].text, "%s", im->path);
-        n++;
-    }
-    if (*im->dataset) {
-        out[n] = (lq_imatrix_key){.key = "quantize.imatrix.dataset", .is_text = true};
-        snprintf(out[n].text, sizeof out[n].text, "%s", im->dataset);
-        n++;
-    }
-    out[n++] =
-        (lq_imatrix_key){.key = "quantize.imatrix.entries_count", .number = (uint32_t)im->n};
-    if (im->n_chunks)
-        out[n++] =
-            (lq_imatrix_key){.key = "quantize.imatrix.chunks_count", .number = im->n_chunks};
-    return n;
-}
 
 /* A key that is set moves to the end, as in llama.cpp's files. */
 static lq_status set_u32(lq_gguf_writer *w, const char *key, uint32_t value) {
@@ -58,7 +36,7 @@ static lq_status set_keys(const quantizer *q, const lq_mix_request *request) {
     lq_gguf_writer_remove(w, "split.no");
     lq_gguf_writer_remove(w, "split.count");
     lq_gguf_writer_remove(w, "split.tensors.count");
-    const int n = request->imatrix ? lq_imatrix_keys(key, request->imatrix) : 0;
+    const int n = lq_imatrix_keys(key, request->imatrix);
     for (int i = 0; i < n; i++) {
         lq_gguf_writer_remove(w, key[i].key);
         LQ_TRY(key[i].is_text ? lq_gguf_writer_set_string(w, key[i].key, key[i].text)
@@ -77,8 +55,7 @@ static uint64_t bytes_after(const quantizer *q, int64_t i) {
 }
 
 static lq_status check_source(const lq_gguf_tensor *t, bool requantize) {
-    char label[32];
-    snprintf(label, sizeof label, "%s", lq_ggml_type_name(t->ggml_type));
+    const char *label = lq_ggml_type_name(t->ggml_type);
     if (!t->fmt || !t->fmt->dequant)
         return lq_fail(LQ_EUNSUPPORTED, "%s is %s, which Loquat cannot read", t->name, label);
     if (t->fmt->block == 1 || requantize) return LQ_OK;
@@ -165,15 +142,20 @@ done:
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static lq_status check_paths(const lq_gguf *g, const char *out) {
+/* A part of a model, without the others. */
+static lq_status check_whole(const lq_gguf *g) {
+    const lq_gguf_kv *total = lq_gguf_find(g, "split.tensors.count");
+    int32_t n;
+    if (!total || total->type != LQ_GGUF_I32) return LQ_OK;
+    memcpy(&n, total->data, sizeof n);
+    if (n == lq_gguf_n_tensors(g)) return LQ_OK;
+    return lq_fail(LQ_EUNSUPPORTED, "%s: has %lld of the %d tensors of a split model; join its "
+                   "parts first", lq_gguf_path(g), (long long)lq_gguf_n_tensors(g), n);
+}
+
+static lq_status check_paths(const char *in, const char *out) {
     struct stat from, to;
-    const lq_gguf_kv *parts = lq_gguf_find(g, "split.count");
-    uint16_t n_parts = 1;
-    if (parts && parts->type == LQ_GGUF_U16) memcpy(&n_parts, parts->data, sizeof n_parts);
-    if (n_parts > 1)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: is one of %u parts of a model; join them first",
-                       lq_gguf_path(g), (unsigned)n_parts);
-    if (stat(lq_gguf_path(g), &from) == 0 && stat(out, &to) == 0 && from.st_dev == to.st_dev &&
+    if (stat(in, &from) == 0 && stat(out, &to) == 0 && from.st_dev == to.st_dev &&
         from.st_ino == to.st_ino)
         return lq_fail(LQ_EVALUE, "%s: is the file that is being quantized", out);
     return LQ_OK;
@@ -185,8 +167,9 @@ lq_status lq_quantize_file(const char *in, const char *out, const lq_mix_request
     lq_planned *plan = NULL;
     lq_status status = LQ_OK;
     *report = (lq_quantize_report){0, 0};
+    LQ_GOTO(status, check_paths(in, out));
     LQ_GOTO(status, lq_gguf_open(&g, in));
-    LQ_GOTO(status, check_paths(g, out));
+    LQ_GOTO(status, check_whole(g));
     LQ_GOTO(status, lq_type_plan_file(&plan, request, g));
     LQ_GOTO(status, lq_type_plan_log(plan, lq_gguf_n_tensors(g), out));
     quantizer q = {.in = g, .plan = plan};

@@ -1,5 +1,6 @@
 /* quantize_file.c: the shipped model in every file type has the bytes that llama-quantize gives it;
  * metadata is kept; what cannot be quantized is refused and leaves no file. */
+#define _GNU_SOURCE /* memmem */
 #include "quantize_file.h"
 
 #include "atomic_file.h"
@@ -46,8 +47,9 @@ static lq_imatrix *simple_imatrix(const char *path) {
 static void hash_data(char out[LQ_SHA256_HEX], const char *path) {
     lq_gguf *g = NULL;
     ck_ok(lq_gguf_open(&g, path));
-    const char *first = lq_gguf_tensor_at(g, 0)->data, *file = lq_gguf_data(g);
-    lq_sha256(out, first, lq_gguf_bytes(g) - (size_t)(first - file));
+    const lq_gguf_tensor *last = lq_gguf_tensor_at(g, lq_gguf_n_tensors(g) - 1);
+    const uint64_t bytes = (last->offset + last->bytes + 31) & ~(uint64_t)31;
+    lq_sha256(out, lq_gguf_tensor_at(g, 0)->data, bytes);
     lq_gguf_close(g);
 }
 
@@ -65,6 +67,27 @@ START_TEST(bytes_are_llama_quantizes) {
     lq_imatrix_free(im);
 }
 END_TEST
+
+/* One part of a model that lies in several files. */
+static void write_part(const char *path) {
+    const int32_t total = 5;
+    const int64_t ne[] = {32, 2};
+    static const float x[64];
+    lq_gguf_writer *w = NULL;
+    char *bytes = NULL;
+    size_t n;
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_set_string(w, "general.architecture", "llama"));
+    ck_ok(lq_gguf_writer_set_u32(w, "split.tensors.count", (uint32_t)total));
+    ck_ok(lq_gguf_writer_add(w, "token_embd.weight", LQ_TYPE_F32, 2, ne, x, sizeof x));
+    ck_ok(lq_gguf_writer_write(w, path));
+    lq_gguf_writer_free(w);
+    ck_ok(lq_read_file(&bytes, &n, path));
+    char *key = memmem(bytes, n, "split.tensors.count", 19);
+    key[19] = LQ_GGUF_I32;
+    ck_ok(lq_write_file(path, bytes, n));
+    lq_free(bytes);
+}
 
 static uint32_t u32(const lq_gguf *g, const char *key) {
     uint32_t value = 0;
@@ -103,7 +126,9 @@ START_TEST(metadata_is_kept) {
 END_TEST
 
 START_TEST(refusals) {
-    const char *path = test_path("no.gguf"), *nan_path = test_path("nan.gguf");
+    char path[256], nan_path[256];
+    strcpy(path, test_path("no.gguf"));
+    strcpy(nan_path, test_path("nan.gguf"));
     const lq_mix_request r = request("Q8_0"), down = request("F16");
     lq_quantize_report report;
     char *bytes = NULL;
@@ -116,18 +141,23 @@ START_TEST(refusals) {
              "is the file that is being quantized");
     ck_fails(lq_quantize_file(test_path("absent"), path, &r, false, &report), LQ_EIO, "absent");
     ck_fails(lq_quantize_file(model, "/nonexistent/x.gguf", &r, false, &report), LQ_EIO, "x.gguf");
+    char part[256];
+    strcpy(part, test_path("part.gguf"));
+    write_part(part);
+    ck_fails(lq_quantize_file(part, test_path("no.gguf"), &r, false, &report), LQ_EUNSUPPORTED,
+             "has 1 of the 5 tensors");
     lq_gguf *g = NULL;
     ck_ok(lq_gguf_open(&g, model));
     const lq_gguf_tensor *k = lq_gguf_find_tensor(g, "blk.3.attn_k.weight");
-    const size_t at = (size_t)((const char *)k->data - (const char *)lq_gguf_data(g));
-    lq_gguf_close(g);
     ck_ok(lq_read_file(&bytes, &n, model));
-    memset(bytes + at + 100, 0xff, 2); /* a NaN */
+    char *at = memmem(bytes, n, k->data, 64);
+    lq_gguf_close(g);
+    memset(at + 100, 0xff, 2); /* a NaN */
     ck_ok(lq_write_file(nan_path, bytes, n));
     lq_free(bytes);
     ck_fails(lq_quantize_file(nan_path, path, &r, false, &report), LQ_ENONFINITE,
              "blk.3.attn_k.weight");
-    ck_assert(!lq_file_exists(path));
+    ck_assert(!lq_file_exists(test_path("no.gguf")));
 }
 END_TEST
 

@@ -38,6 +38,8 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {0, "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n"},
     {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
         "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n"},
+    {0, "qat: {weight_dtype: Q4_K_M, requantize_every: 4}\nema_decay: 0.5\n"},
+    {0, "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported
@@ -48,6 +50,7 @@ START_TEST(validated_is_shipped) {
     snprintf(name, sizeof name, "shipped-%d", _i);
     const tiny_model model = {.n_ff = 64, .tied = true, .n_expert = modes[_i].n_expert};
     fixture_make_of(&f, name, 30, modes[_i].extra, &model);
+    if (strstr(modes[_i].extra, "_K_M") || strstr(modes[_i].extra, "q3_k")) fixture_widen(&f);
     snprintf(command, sizeof command,
              "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);

@@ -95,7 +95,10 @@ static lq_status fill(lq_imatrix *im, const collector *c) {
     for (int i = 0; i < c->n_weights; i++) {
         const column_sums *s = &c->weight[i];
         lq_imatrix_entry *e;
-        if (s->rows == 0) continue;
+        if (s->rows == 0) {
+            lq_log(LQ_LOG_WARN, "%s: its inputs are not seen; it gets no importance", s->name);
+            continue;
+        }
         LQ_TRY(lq_imatrix_add(&e, im, s->name, s->cols, 1));
         for (int64_t j = 0; j < s->cols; j++) e->sum[j] = (float)s->sum[j];
         e->count[0] = (float)s->rows;

@@ -3,6 +3,8 @@
 #include "json_text.h"
 #include "trainer.h"
 
+#include <string.h>
+
 #include <math.h>
 
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
@@ -58,6 +60,9 @@ static json_t *data_files(const lq_config *c) {
         list = with(list, data_file(c->datasets.e[i].path, "train"));
     for (int i = 0; i < c->test_datasets.n && list; i++)
         list = with(list, data_file(c->test_datasets.e[i].path, "validation"));
+    const char *statistics = c->has_qat ? c->qat.imatrix : NULL;
+    if (list && statistics && *statistics && strcmp(statistics, "auto") != 0)
+        list = with(list, data_file(statistics, "imatrix"));
     return list && c->data && *c->data ? with_directory(list, c->data) : list;
 }
 
