@@ -2,7 +2,7 @@
  * general.quantized_by), and what llama.cpp's tools write into every quantized file. */
 #include "lineage_keys.h"
 
-#include "quantize_file.h"
+#include "imatrix_keys.h"
 
 #include <string.h>
 
@@ -32,9 +32,9 @@ static lq_status write_base_model(lq_export *e, const lq_lineage_keys *keys) {
     return lq_export_string(e, "general.base_model.0.name", slash ? slash + 1 : path);
 }
 
-static lq_status write_imatrix(lq_export *e, const struct lq_imatrix *im) {
+static lq_status write_imatrix(lq_export *e, const lq_imatrix *im) {
     lq_imatrix_key key[LQ_N_IMATRIX_KEYS];
-    const int n = im ? lq_imatrix_keys(key, im) : 0;
+    const int n = lq_imatrix_keys(key, im);
     for (int i = 0; i < n; i++)
         LQ_TRY(key[i].is_text ? lq_export_string(e, key[i].key, key[i].text)
                               : lq_export_u32(e, key[i].key, key[i].number));

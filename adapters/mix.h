@@ -1,6 +1,6 @@
 /* File mixes: llama-quantize's file types (Q4_K_M, ...) and the type that each tensor of a model
- * gets in such a file. A pure function of the tensor list and a few numbers of the metadata, for any
- * architecture. Facts: llama.cpp's src/llama-quant.cpp. mix.c holds the table, mix_assign.c what is
+ * gets in such a file. A pure function of the tensor list and a few numbers of the metadata, for
+ * any architecture. Facts: llama.cpp's src/llama-quant.cpp. mix.c holds the table, mix_assign.c what is
  * common to all mixes. */
 #ifndef LOQUAT_MIX_H
 #define LOQUAT_MIX_H
@@ -17,7 +17,7 @@ typedef enum lq_part {
 
 /* What a rule's condition may ask. */
 typedef struct lq_place {
-    int64_t i, n;        /* the how manieth of how many tensors of its part; with experts its layer */
+    int64_t i, n;        /* number i of n tensors of its part; with experts layer i of n */
     int64_t gqa;         /* query heads per key head */
     int64_t n_expert;
     bool falcon, stacked /* experts in one 3-D tensor */, has_imatrix;
@@ -39,7 +39,8 @@ typedef struct lq_mix {
 extern const lq_mix lq_mixes[];  /* ends with a NULL name */
 
 const lq_mix *lq_mix_by_name(const char *name);   /* any case, also the alias; NULL: none */
-/* LQ_ECONFIG: `what`, the name, and what there is; for a mix that cannot be written, the nearest. */
+/* LQ_ECONFIG says `what`, the name and what there is; LQ_EUNSUPPORTED, of a mix that cannot be
+ * written, the nearest that can. */
 lq_status lq_mix_find(const lq_mix **out, const char *what, const char *name);
 /* The mix that `type` alone stands for: its head and embedding rules go with that type. */
 const lq_mix *lq_mix_of_type(int type);

@@ -2,12 +2,10 @@
  * effective weights are quantized too, slab by slab. */
 #include "quantize_file.h"
 
-#include "ggml_types.h"
-#include "imatrix.h"
+#include "imatrix_keys.h"
 #include "merge.h"
 #include "type_plan.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -22,26 +20,6 @@ typedef struct quantizer {
 } quantizer;
 
 /* ---- metadata -------------------------------------------------------------------------------- */
-
-int lq_imatrix_keys(lq_imatrix_key out[LQ_N_IMATRIX_KEYS], const struct lq_imatrix *im) {
-    int n = 0;
-    if (im->path) {
-        out[n] = (lq_imatrix_key){.key = "quantize.imatrix.file", .is_text = true};
-        snprintf(out[n].text, sizeof out[n].text, "%s", im->path);
-        n++;
-    }
-    if (*im->dataset) {
-        out[n] = (lq_imatrix_key){.key = "quantize.imatrix.dataset", .is_text = true};
-        snprintf(out[n].text, sizeof out[n].text, "%s", im->dataset);
-        n++;
-    }
-    out[n++] =
-        (lq_imatrix_key){.key = "quantize.imatrix.entries_count", .number = (uint32_t)im->n};
-    if (im->n_chunks)
-        out[n++] =
-            (lq_imatrix_key){.key = "quantize.imatrix.chunks_count", .number = im->n_chunks};
-    return n;
-}
 
 /* A key that is set moves to the end, as in llama.cpp's files. */
 static lq_status set_u32(lq_gguf_writer *w, const char *key, uint32_t value) {
@@ -58,7 +36,7 @@ static lq_status set_keys(const quantizer *q, const lq_mix_request *request) {
     lq_gguf_writer_remove(w, "split.no");
     lq_gguf_writer_remove(w, "split.count");
     lq_gguf_writer_remove(w, "split.tensors.count");
-    const int n = request->imatrix ? lq_imatrix_keys(key, request->imatrix) : 0;
+    const int n = lq_imatrix_keys(key, request->imatrix);
     for (int i = 0; i < n; i++) {
         lq_gguf_writer_remove(w, key[i].key);
         LQ_TRY(key[i].is_text ? lq_gguf_writer_set_string(w, key[i].key, key[i].text)
@@ -77,8 +55,7 @@ static uint64_t bytes_after(const quantizer *q, int64_t i) {
 }
 
 static lq_status check_source(const lq_gguf_tensor *t, bool requantize) {
-    char label[32];
-    snprintf(label, sizeof label, "%s", lq_ggml_type_name(t->ggml_type));
+    const char *label = lq_ggml_type_name(t->ggml_type);
     if (!t->fmt || !t->fmt->dequant)
         return lq_fail(LQ_EUNSUPPORTED, "%s is %s, which Loquat cannot read", t->name, label);
     if (t->fmt->block == 1 || requantize) return LQ_OK;

@@ -61,7 +61,7 @@ static void same_results(const fixture_run *a, const fixture_run *b, const char 
 
 /* Modes with what they export. Dropout, packing, EMA and shuffling are on somewhere: all of it must
  * resume. */
-static const struct { const char *name, *extra, *files[3];
+static const struct { const char *name, *extra, *files[3]; bool wide;
 } modes[] = {
     {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}},
     {"separate",
@@ -75,6 +75,8 @@ static const struct { const char *name, *extra, *files[3];
      "qat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 0.5, imatrix: auto}\n"
      "optimizer: sgd\n",
      {"model-Q4_0.gguf"}},
+    {"scales", "qat: {weight_dtype: Q4_K_M, imatrix: auto, requantize_every: 5}\n",
+     {"model-Q4_K_M.gguf"}, true},
 };
 
 START_TEST(killed_and_resumed_ends_the_same) {
@@ -84,6 +86,10 @@ START_TEST(killed_and_resumed_ends_the_same) {
     fixture_make(&whole, name, 12, modes[_i].extra);
     snprintf(name, sizeof name, "killed-%s", modes[_i].name);
     fixture_make(&killed, name, 12, modes[_i].extra);
+    if (modes[_i].wide) {
+        fixture_widen(&whole);
+        fixture_widen(&killed);
+    }
     ck_assert_int_eq(run_whole(&whole), 0);
     int kills = 0, status;
     for (uint64_t attempt = 0; kills < KILLS / 2 && attempt < 400; attempt++) {

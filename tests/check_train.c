@@ -34,6 +34,8 @@ static const char *const modes[] = {
     "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n",
     "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n",
     "qat: {weight_dtype: q8_0, mode: separate, activation_dtype: runtime}\n",
+    "qat: {weight_dtype: Q4_K_M, requantize_every: 4}\nema_decay: 0.5\n",
+    "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n",
     "adapter: full\n",
 };
 
@@ -44,6 +46,7 @@ START_TEST(validated_is_shipped) {
     char name[32], command[3000];
     snprintf(name, sizeof name, "shipped-%d", _i);
     fixture_make(&f, name, 30, modes[_i]);
+    if (strstr(modes[_i], "_K_M") || strstr(modes[_i], "q3_k")) fixture_widen(&f);
     snprintf(command, sizeof command,
              "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);

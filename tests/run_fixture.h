@@ -12,6 +12,8 @@ typedef struct fixture_run {
 /* A fresh directory with model.gguf, data.jsonl and a run.yaml of `steps` steps; `extra`: more
  * lines of YAML. */
 void fixture_make(fixture_run *f, const char *name, int steps, const char *extra);
+/* Another model.gguf, whose rows blocks of 256 divide. */
+void fixture_widen(const fixture_run *f);
 void fixture_write(const char *path, const char *text);
 bool fixture_same_file(const char *a, const char *b);
 

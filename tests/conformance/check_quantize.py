@@ -21,7 +21,7 @@ OPTIONS = [
 ]
 # name: layers, width, feed-forward, heads, key heads, experts, tied
 SHAPES = {
-    "wide": (2, 2048, 5632, 32, 4, 0, False), "tied": (10, 512, 1536, 8, 8, 0, True),
+    "wide": (1, 2048, 5632, 32, 4, 0, False), "tied": (10, 512, 1536, 8, 8, 0, True),
     "odd": (3, 160, 432, 4, 2, 0, False), "experts": (9, 256, 512, 8, 2, 8, False),
 }
 
@@ -65,7 +65,7 @@ def write_imatrix(path, model, old):
     rng = np.random.default_rng(8)
     entries = {}
     for t in gguf.GGUFReader(model).tensors:
-        if t.name.startswith("blk.") and len(t.shape) > 1 and t.name != "blk.1.attn_q.weight":
+        if t.name.startswith("blk.") and len(t.shape) > 1 and t.name != "blk.0.attn_q.weight":
             matrices = int(t.shape[2]) if len(t.shape) > 2 else 1
             entries[t.name] = (rng.random((matrices, int(t.shape[0])), dtype=np.float32) ** 4 * 1000, matrices)
     if old:
