@@ -198,7 +198,7 @@ const lq_key lq_keys[] = {
     {"qat", "qat.tensor_type", "", TEXTS, AT(qat.tensor_type), NULL, ANY, NULL, NULL, 0,
      "types of single tensors, pattern=type"},
     {"qat", "qat.activation_dtype", "", TEXT, AT(qat.activation_dtype), "off", ANY,
-     "off=false=no=none runtime", "off", 0, "also round activations as the runtime does"},
+     "off=false=no=none runtime", NULL, 0, "runtime: also round activations as llama.cpp does"},
     {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, 0,
      "importance matrix for the quantizer: a file, or auto: collected from the training data"},
     {"qat", "qat.fake_quant_after_n_steps", "", REAL, AT(qat.fake_quant_after_n_steps), "0", 0,

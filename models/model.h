@@ -99,7 +99,7 @@ typedef struct lq_patch {
 typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
     bool loss;               /* end in ce_head; else in logits (N,V) */
-    bool exact;              /* the model's runtime rounds nothing here: a teacher */
+    bool exact;              /* the model's runtime rounds nothing here: before quantization, a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
     /* Longest sequence, and rows of the caches. Beyond the original context RoPE takes a model's

@@ -1,9 +1,10 @@
-/* format.c, formats/, cpu/quant_*.c: exact bytes of every format, on every instruction set.
+/* format.c, formats/, cpu/quant_*.c, rounding.c: exact bytes of every format, on every instruction set.
  * The golden hashes are of what ggml's own quantizers make of the same input;
  * conformance/check_formats.py makes that comparison live. */
 #include "cpu.h"
 #include "format.h"
 #include "format_hashes.h"
+#include "rounding.h"
 #include "test_util.h"
 
 #include <math.h>
@@ -92,6 +93,44 @@ START_TEST(bytes_are_ggmls) {
         ck_assert_msg(hash_of_blocks(fmt, k, golden_imatrix) == want->weighted[k],
                       "%s, %s, weighted", fmt->name, format_kinds[k]);
     }
+}
+END_TEST
+
+/* Activations: the same numbers as on a CPU with AVX2. */
+static uint64_t hash_of_rounded(const lq_rounding *how, int kind) {
+    static float x[N];
+    for (int i = 0; i < N; i++) x[i] = kind_at(kind, i);
+    how->round(how, x, x, N);
+    for (int i = 0; i < N; i++) {
+        x[i] += 0; /* no -0 */
+        if (isnan(x[i])) memcpy(&x[i], &(const uint32_t){0x7fc00000u}, sizeof x[i]);
+    }
+    return fnv1a(x, sizeof x);
+}
+
+START_TEST(activations_are_ggmls) {
+    const lq_rounding *const rows[] = {lq_activation_rounding(&lq_q4_0),
+                                       lq_activation_rounding(&lq_iq4_xs)};
+    make_golden_input();
+    ck_assert_int_eq(LQ_ARRAY_LEN(rounding_hashes), LQ_ARRAY_LEN(rows));
+    for (int k = 0; k < FORMAT_KINDS; k++)
+        ck_assert_msg(hash_of_rounded(rows[_i], k) == rounding_hashes[_i].rounded[k], "%s, %s",
+                      rounding_hashes[_i].name, format_kinds[k]);
+}
+END_TEST
+
+START_TEST(roundings_are_found) {
+    const lq_rounding *how;
+    ck_assert_ptr_null(lq_activation_rounding(&lq_f32));
+    ck_assert_ptr_eq(lq_activation_rounding(&lq_f16)->fmt, &lq_f16);
+    ck_assert_ptr_eq(lq_activation_rounding(&lq_bf16)->fmt, &lq_bf16);
+    ck_assert_ptr_eq(lq_activation_rounding(&lq_q2_0), lq_activation_rounding(&lq_q8_0));
+    ck_assert_int_eq(lq_activation_rounding(&lq_tq2_0)->block, 256);
+    ck_ok(lq_cache_rounding(&how, "here", "F32"));
+    ck_assert_ptr_null(how);
+    ck_ok(lq_cache_rounding(&how, "here", "q4_0"));
+    ck_assert_ptr_eq(how->fmt, &lq_q4_0);
+    ck_fails(lq_cache_rounding(&how, "here", "q9"), LQ_ECONFIG, "here: found 'q9', wanted f32, f16");
 }
 END_TEST
 
@@ -322,6 +361,8 @@ int main(void) {
         if (lq_formats[i]->quant) target_formats[n_target_formats++] = lq_formats[i];
     tcase_add_test(tc, golden_input_is_the_scripts);
     tcase_add_loop_test(tc, bytes_are_ggmls, 0, n_block_formats);
+    tcase_add_loop_test(tc, activations_are_ggmls, 0, LQ_ARRAY_LEN(rounding_hashes));
+    tcase_add_test(tc, roundings_are_found);
     tcase_add_loop_test(tc, instruction_sets_agree, 0, n_target_formats);
     tcase_add_test(tc, halves_convert_exactly);
     tcase_add_loop_test(tc, floats_round_to_even, 0, LQ_ARRAY_LEN(rounded));

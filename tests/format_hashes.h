@@ -201,4 +201,20 @@ static const struct format_hashes {
      {0}},
 };
 
+static const struct rounding_hashes {
+    const char *name;
+    uint64_t rounded[FORMAT_KINDS];
+} rounding_hashes[] = {
+    {"q8_0",
+     {0x79d442fd7d7e1dbdu, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x899eaaced08f6325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x0dcf6468821e92a5u, 0x0dcf6468821e92a5u,
+      0xb4139a811f2401eeu, 0x8b24d8cfd90d25d0u, 0x21bdb8915dca9125u, 0xb0b02e678d696dbfu,
+      0x46e2d6ee14043517u}},
+    {"q8_K",
+     {0xa96a6c175098babdu, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x1a2607dfce580325u,
+      0xb9f42bdf7f4f39f8u, 0x9c1bda7f8c872325u, 0x0eb523e0e544d1edu, 0xad0949c8f73f440du,
+      0xfa5b7a6a56f85976u, 0xe22d284641f40413u, 0xcb693a16dc62b725u, 0x554f3bc1a58481b8u,
+      0x2494486e857e49fbu}},
+};
+
 #endif

@@ -83,6 +83,7 @@ static lq_status choose_net(lq_trainer *t) {
     if (t->net.tape && quantized == t->net_is_quantized) return LQ_OK;
     const lq_net_options options = {
         .build = {.patch = quantized ? t->adapter->patch : t->plain_patch, .loss = true,
+                  .exact = !quantized,
                   .noise_alpha = (float)t->config->neftune_noise_alpha},
         .training = true,
         .checkpoint = t->config->gradient_checkpointing,

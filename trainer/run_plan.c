@@ -5,6 +5,7 @@
 #include "net.h"
 #include "optim.h"
 #include "prepare.h"
+#include "runtime.h"
 #include "trainer.h"
 
 #include <math.h>
@@ -129,6 +130,7 @@ loquat_status loquat_plan(const char *config_path, const loquat_setting *setting
     LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer, 0));
     LQ_GOTO(status, lq_types_from_config(&types, config, NULL));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &types, true));
+    model->runtime = lq_runtime_from_config(config);
     LQ_GOTO(status, lq_adapter_train(adapter));
     LQ_GOTO(status, fill(&p, config, model, adapter, &data));
     LQ_GOTO(status, json ? as_json(&p, &text) : as_text(&p, &text));

@@ -3,6 +3,7 @@
 
 #include "atomic_file.h"
 #include "expert_load.h"
+#include "runtime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,7 @@ static lq_status open_adapter(lq_trainer *t) {
     LQ_TRY(lq_run_imatrix(t));
     LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
+    t->model->runtime = lq_runtime_from_config(c); /* not before the statistics are collected */
     if (c->lora_model_dir && *c->lora_model_dir)
         LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
     LQ_TRY(lq_adapter_train(t->adapter));
