@@ -7,6 +7,9 @@
 
 enum { LQ_B32 = 32 };
 
+/* How many blocks of n numbers the next step takes: at most LQ_GROUPS. */
+int lq_b32_count(int64_t n);
+
 void lq_b32_pack(const uint8_t codes[LQ_B32], uint8_t nibbles[LQ_B32 / 2]);
 void lq_b32_unpack(const uint8_t nibbles[LQ_B32 / 2], uint8_t codes[LQ_B32]);
 /* Codes of 5 bits: bit j % 8 of high[j / 8] is the fifth of element j. */
