@@ -1,7 +1,7 @@
-/* Times every block format's quantizer and dequantizer against ggml's own functions, on one core and
- * in one run, and compares the results. By hand: bench_formats GGML_LIBRARY [FORMAT...], with a
- * libggml-base.so for x86-64. LOQUAT_CPU chooses the kernels. Prints million elements per second and
- * the ratio to ggml: above 1 is faster. Never a test. */
+/* Times every block format's quantizer and dequantizer against ggml's own functions, on one core
+ * and in one run, and compares the results. By hand: bench_formats GGML_LIBRARY [FORMAT...], with a
+ * libggml-base.so for x86-64. LOQUAT_CPU chooses the kernels. Prints million elements per second
+ * and the ratio to ggml: above 1 is faster. Never a test. */
 #include "format.h"
 #include "random.h"
 
@@ -54,9 +54,11 @@ static double seconds_of(void (*run)(const subject *), const subject *s, int tim
     return (now() - start) / times;
 }
 
+typedef void (*subject_fn)(const subject *);
+
 /* The best of several, by turns. */
-static void compare(const char *what, void (*ours)(const subject *), void (*theirs)(const subject *),
-                    const subject *s, int times, bool same) {
+static void compare(const char *what, subject_fn ours, subject_fn theirs, const subject *s,
+                    int times, bool same) {
     double our_best = INFINITY, their_best = INFINITY;
     for (int i = 0; i < REPEATS; i++) {
         our_best = fmin(our_best, seconds_of(ours, s, times));

@@ -1,5 +1,6 @@
 /* What the formats with blocks of 32 share: their packing, and the searches that importance weights
- * call for, sixteen blocks at a time. In a byte element j is the low nibble, j + 16 the high one. */
+ * call for, sixteen blocks at a time. In a byte element j is the low nibble, j + 16 the high
+ * one. */
 #ifndef LOQUAT_BLOCK32_H
 #define LOQUAT_BLOCK32_H
 
