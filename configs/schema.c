@@ -61,7 +61,7 @@ const lq_key lq_keys[] = {
     {"adapter", "lora_dropout", "", REAL, AT(lora_dropout), "0", 0, 0.95, NULL, NULL, 0,
      "dropout on the adapter's input; not with qat.mode merged"},
     {"adapter", "lora_target_modules", "target_modules", TEXTS, AT(lora_target_modules),
-     "all-linear", ANY, NULL, NULL, 0, "module names (q_proj, attn_q), globs, or all-linear"},
+     "all-linear", ANY, NULL, NULL, 0, "module names (q_proj, attn_q), globs, or all-linear (without experts)"},
     {"adapter", "lora_exclude_modules", "exclude_modules", TEXTS, AT(lora_exclude_modules), NULL,
      ANY, NULL, NULL, 0, "module names or globs to leave out"},
     {"adapter", "lora_layers_to_transform", "layers_to_transform", INTS,
