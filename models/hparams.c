@@ -65,8 +65,8 @@ static lq_status read_sizes(lq_hparams *hp, const reader *r) {
                         field));
     }
     if (hp->n_layer > LQ_MAX_LAYERS)
-        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch->name,
-                       (long long)hp->n_layer, LQ_MAX_LAYERS);
+        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d",
+                       r->arch->name, (long long)hp->n_layer, LQ_MAX_LAYERS);
     hp->n_head_kv = hp->n_head;
     LQ_TRY(get_size(r, "attention.head_count_kv", false, hp->n_layer, &hp->n_head_kv));
     if (hp->n_head % hp->n_head_kv)
@@ -86,7 +86,8 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
         return lq_fail(LQ_EUNSUPPORTED,
                        "attention.key_length is %lld and value_length %lld: they must be equal",
                        (long long)hp->head_dim, (long long)value);
-    const bool fits = r->arch->partial_rotary ? hp->n_rot <= hp->head_dim : hp->n_rot == hp->head_dim;
+    const bool fits = hp->n_rot == hp->head_dim ||
+                      (r->arch->partial_rotary && hp->n_rot < hp->head_dim);
     if (!r->arch->no_rope && (!fits || hp->n_rot % 2))
         return lq_fail(LQ_EUNSUPPORTED,
                        "rope.dimension_count is %lld, must be %sthe head size %lld, an even number",
@@ -116,7 +117,8 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
     lq_status status = LQ_OK;
     const bool linear = !type || strcmp(type, "linear") == 0;
-    const bool tensors = type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
+    const bool tensors =
+        type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
     if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
                          "key %s is '%s', which is not supported yet; supported: none, linear, and "
@@ -179,7 +181,8 @@ static lq_status read_granite_scales(lq_hparams *hp, const reader *r) {
     bool rotary = true;
     LQ_TRY(lq_gguf_get_bool(r->file, key_of(key, r, "rope.scaling.finetuned"), false, &rotary));
     if (!rotary)
-        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet", key);
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet",
+                       key);
     LQ_TRY(get_f32(r, "embedding_scale", false, &hp->embed_scale));
     LQ_TRY(get_f32(r, "residual_scale", false, &hp->residual_scale));
     LQ_TRY(get_f32(r, "attention.scale", false, &hp->attn_scale));

@@ -11,9 +11,11 @@
 typedef enum lq_role {
     LQ_ROLE_TOKEN_EMBD, LQ_ROLE_POSITION_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
     LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
-    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2,
+    LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
-    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN,
+    LQ_ROLE_FFN_POST_NORM,
     LQ_ROLE_ROUTER, LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP, LQ_ROLE_EXPERTS_DOWN,
     LQ_ROLE_SHARED_ROUTER, LQ_ROLE_SHARED_GATE, LQ_ROLE_SHARED_UP, LQ_ROLE_SHARED_DOWN,
     LQ_N_ROLES
@@ -44,7 +46,7 @@ typedef struct lq_weight {
     const char *module;      /* Hugging Face path "model.layers.3.self_attn.q_proj"; the model's */
     const lq_format *fmt;
     int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
-    int64_t n_mats;          /* experts stacked along the rows (the file's third dimension); else 1 */
+    int64_t n_mats;          /* experts stacked along the rows (the file's 3rd dimension); else 1 */
     const void *data;
 } lq_weight;
 

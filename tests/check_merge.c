@@ -43,7 +43,8 @@ static void setup_init(setup *s, const lq_format *in, const lq_format *out, int 
     fill_exact(s->b, rank * rows, 3);
     in->quant(s->w, s->data, n, NULL);
     in->dequant(s->data, s->w, n);
-    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data, .n_mats = 1, .rows = rows,
+    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data,
+                            .n_mats = 1, .rows = rows,
                             .cols = cols, .rank = (int)rank, .scale = 0.5f, .a = s->a, .b = s->b,
                             .out_fmt = out, .out = s->out};
 }
