@@ -61,20 +61,22 @@ static void same_results(const fixture_run *a, const fixture_run *b, const char 
 
 /* Modes with what they export. Dropout, packing, EMA and shuffling are on somewhere: all of it must
  * resume. */
-static const struct { const char *name, *extra, *files[3]; bool wide;
+static const struct {
+    const char *name, *extra, *files[3];
+    bool wide;
 } modes[] = {
-    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}},
+    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}, false},
     {"separate",
      "qat: {weight_dtype: q8_0, mode: separate}\nlora_dropout: 0.1\nsample_packing: true\n",
-     {"model-base-Q8_0.gguf", "model-F32-LoRA.gguf"}},
+     {"model-base-Q8_0.gguf", "model-F32-LoRA.gguf"}, false},
     {"plain",
      "gradient_checkpointing: true\nneftune_noise_alpha: 5\nlora_dropout: 0.05\nexport: {outtype: "
      "f32}\n",
-     {"model-F32-LoRA.gguf"}},
+     {"model-F32-LoRA.gguf"}, false},
     {"late",
      "qat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 0.5, imatrix: auto}\n"
      "optimizer: sgd\n",
-     {"model-Q4_0.gguf"}},
+     {"model-Q4_0.gguf"}, false},
     {"scales", "qat: {weight_dtype: Q4_K_M, imatrix: auto, requantize_every: 5}\n",
      {"model-Q4_K_M.gguf"}, true},
 };
