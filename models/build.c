@@ -275,6 +275,8 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
 static lq_tensor *rope_factors(const builder *b) {
     const lq_role role = context(b) > b->m->hp.n_ctx_orig ? LQ_ROLE_ROPE_LONG : LQ_ROLE_ROPE_SHORT;
     lq_tensor *only = find_tensor(b, LQ_ROLE_ROPE_FREQS, -1);
+    const int64_t pairs = b->m->hp.n_rot / 2;
+    if (b->m->yarn) return lq_tape_weight(b->tape, "yarn", &lq_f32, 1, &pairs, b->m->yarn);
     return only ? only : find_tensor(b, role, -1);
 }
 

@@ -102,6 +102,30 @@ static bool has_role(const lq_arch *arch, lq_role role) {
     return false;
 }
 
+/* The length of queries and keys grows with the factor. llama.cpp's other knobs are refused. */
+static lq_status read_yarn(lq_hparams *hp, const reader *r, float factor) {
+    char key[KEY_BYTES];
+    float extrapolate = 1, log_multiplier = 0;
+    hp->yarn_beta_fast = 32;
+    hp->yarn_beta_slow = 1;
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_beta_fast", false, &hp->yarn_beta_fast));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_beta_slow", false, &hp->yarn_beta_slow));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_log_multiplier", false, &log_multiplier));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_ext_factor", false, &extrapolate));
+    if (extrapolate != 1 || log_multiplier != 0 || r->arch->local_period ||
+        has_role(r->arch, LQ_ROLE_ROPE_LONG))
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "key %s is 'yarn', with its extra factors or in %s not supported yet",
+                       key_of(key, r, "rope.scaling.type"), r->arch->name);
+    if (!(factor >= 1 && hp->yarn_beta_fast > 0 && hp->yarn_beta_slow > 0 &&
+          hp->rope_freq_base > 1))
+        return lq_fail(LQ_EFORMAT, "YaRN's factor is %g (1 or more), its betas are %g and %g (> 0)",
+                       (double)factor, (double)hp->yarn_beta_fast, (double)hp->yarn_beta_slow);
+    hp->yarn_factor = factor;
+    hp->rope_attn_factor *= 1 + 0.1F * logf(factor);
+    return LQ_OK;
+}
+
 /* linear: positions are divided by the factor, 0 meaning none. The scalings of llama3 and longrope
  * are tensors. */
 static lq_status read_rope(lq_hparams *hp, const reader *r) {
@@ -119,10 +143,13 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     const bool linear = !type || strcmp(type, "linear") == 0;
     const bool tensors =
         type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
-    if (!linear && !tensors && strcmp(type, "none") != 0)
+    const bool yarn = type && strcmp(type, "yarn") == 0;
+    if (yarn)
+        status = read_yarn(hp, r, factor);
+    else if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
-                         "key %s is '%s', which is not supported yet; supported: none, linear, and "
-                         "llama3's rope_freqs.weight",
+                         "key %s is '%s', which is not supported yet; supported: none, linear, "
+                         "yarn, and llama3's rope_freqs.weight",
                          key, type);
     hp->rope_freq_scale = linear && factor > 0 ? 1 / factor : 1;
     lq_free(type);

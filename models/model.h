@@ -29,6 +29,7 @@ typedef struct lq_hparams {
     int64_t n_ff_expert, n_ff_shared;
     int64_t n_ctx_orig;                         /* up to which RoPE needs no scaling */
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
+    float yarn_factor, yarn_beta_fast, yarn_beta_slow;   /* yarn_factor 0: no YaRN */
     float attn_softcap, final_softcap;
     float embed_scale, attn_scale;              /* of embeddings; of q.k */
     float residual_scale, logit_scale;          /* of what a block adds; logits are divided */
@@ -67,6 +68,7 @@ typedef struct lq_model {
     int n_weights;
     bool tied;                /* the head is the token embedding */
     lq_runtime runtime;       /* of all builds from now on; whoever opened the model sets it */
+    float *yarn;              /* owned (n_rot / 2): what YaRN divides frequencies by; NULL: none */
     int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 

@@ -85,7 +85,10 @@ end_to_end() {
 # The committed models are what the script makes today, and larger ones run in llama.cpp.
 same_families() {
     "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
-    for file in "$work"/families/*.gguf; do cmp "$file" "$here/../reference/${file##*/}" || return 1; done
+    for file in "$work"/families/*.gguf; do
+        case $file in *.ref.gguf) continue ;; esac # sums, which depend on the machine's arithmetic
+        cmp "$file" "$here/../reference/${file##*/}" || return 1
+    done
 }
 
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
