@@ -78,7 +78,8 @@ static const lq_rounding
     as_f16 = {&lq_f16, 1, round_through}, as_bf16 = {&lq_bf16, 1, round_through},
     as_q8_0 = {&lq_q8_0, SMALL_BLOCK, round_q8_0}, as_q8_k = {NULL, LARGE_BLOCK, round_q8_k},
     as_q4_0 = {&lq_q4_0, SMALL_BLOCK, round_through},
-    as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
+    as_q4_1 = {&lq_q4_1, SMALL_BLOCK, round_through}, as_q5_0 = {&lq_q5_0, SMALL_BLOCK, round_through},
+    as_q5_1 = {&lq_q5_1, SMALL_BLOCK, round_through}, as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
 
 const lq_rounding *lq_activation_rounding(const lq_format *weight) {
     if (weight == &lq_f32) return NULL;
@@ -88,12 +89,14 @@ const lq_rounding *lq_activation_rounding(const lq_format *weight) {
 }
 
 lq_status lq_cache_rounding(const lq_rounding **out, const char *what, const char *type) {
-    static const lq_rounding *const rows[] = {&as_f16, &as_bf16, &as_q8_0, &as_q4_0, &as_iq4_nl};
+    static const lq_rounding *const rows[] = {&as_f16, &as_bf16, &as_q8_0,  &as_q4_0,
+                                             &as_q4_1, &as_q5_0, &as_q5_1, &as_iq4_nl};
     *out = NULL;
     if (strcasecmp(type, "f32") == 0) return LQ_OK;
     for (int i = 0; i < LQ_ARRAY_LEN(rows) && !*out; i++)
         if (strcasecmp(rows[i]->fmt->name, type) == 0) *out = rows[i];
     return *out ? LQ_OK
                 : lq_fail(LQ_ECONFIG,
-                          "%s: found '%s', wanted f32, f16, bf16, q8_0, q4_0 or iq4_nl", what, type);
+                          "%s: found '%s', wanted f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or "
+                          "iq4_nl", what, type);
 }

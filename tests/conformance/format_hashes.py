@@ -20,7 +20,7 @@ TARGETS = {"q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_K": 10, "q
 READ_ONLY = {"iq2_xxs": 16, "iq2_xs": 17, "iq3_xxs": 18, "iq1_s": 19, "iq3_s": 21, "iq2_s": 22, "iq1_m": 29}
 ROW, ROWS = 1024, 4
 N = ROW * ROWS
-ROUNDINGS = {"q8_0": 8, "q8_K": 15, "q4_0": 2, "iq4_nl": 20}
+ROUNDINGS = {"q8_0": 8, "q8_K": 15, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "iq4_nl": 20}
 BLOCKS = 4096  # random bytes per format, in whole blocks
 
 
