@@ -96,7 +96,7 @@ START_TEST(bytes_are_ggmls) {
 }
 END_TEST
 
-/* Activations: the same numbers as on a CPU with AVX2. */
+/* Activations, keys and values: the same numbers as on a CPU with AVX2. */
 static uint64_t hash_of_rounded(const lq_rounding *how, int kind) {
     static float x[N];
     for (int i = 0; i < N; i++) x[i] = kind_at(kind, i);
@@ -109,13 +109,13 @@ static uint64_t hash_of_rounded(const lq_rounding *how, int kind) {
 }
 
 START_TEST(activations_are_ggmls) {
-    const lq_rounding *const rows[] = {lq_activation_rounding(&lq_q4_0),
-                                       lq_activation_rounding(&lq_iq4_xs)};
+    const struct rounding_hashes *const want = &rounding_hashes[_i];
+    const lq_rounding *how = lq_activation_rounding(&lq_iq4_xs); /* Q8_K is no cache type */
     make_golden_input();
-    ck_assert_int_eq(LQ_ARRAY_LEN(rounding_hashes), LQ_ARRAY_LEN(rows));
+    if (strcmp(want->name, "q8_K") != 0) ck_ok(lq_cache_rounding(&how, "", want->name));
     for (int k = 0; k < FORMAT_KINDS; k++)
-        ck_assert_msg(hash_of_rounded(rows[_i], k) == rounding_hashes[_i].rounded[k], "%s, %s",
-                      rounding_hashes[_i].name, format_kinds[k]);
+        ck_assert_msg(hash_of_rounded(how, k) == want->rounded[k], "%s, %s", want->name,
+                      format_kinds[k]);
 }
 END_TEST
 

@@ -5,7 +5,7 @@
 GGML_LIBRARY is a libggml-base.so for x86-64 (llama.cpp's build, or the one inside an installed
 llama-cpp-python or xllamacpp), with its libggml-cpu.so beside it. Per format: FNV-1a-64 of the
 blocks of 4 rows of 1024 numbers of every kind, without and with importance weights, and of what
-random blocks dequantize to (every NaN taken as the same one). Per rounding of activations: of what
+random blocks dequantize to (every NaN taken as the same one). Per rounding of activations and caches: of what
 the numbers of every kind become on a CPU with AVX2, -0 taken as 0.
 """
 import ctypes
@@ -20,7 +20,7 @@ TARGETS = {"q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_K": 10, "q
 READ_ONLY = {"iq2_xxs": 16, "iq2_xs": 17, "iq3_xxs": 18, "iq1_s": 19, "iq3_s": 21, "iq2_s": 22, "iq1_m": 29}
 ROW, ROWS = 1024, 4
 N = ROW * ROWS
-ROUNDINGS = {"q8_0": 8, "q8_K": 15}
+ROUNDINGS = {"q8_0": 8, "q8_K": 15, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "iq4_nl": 20}
 BLOCKS = 4096  # random bytes per format, in whole blocks
 
 
