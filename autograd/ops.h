@@ -125,6 +125,22 @@ lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
 typedef struct lq_ce_head_attr { float softcap; } lq_ce_head_attr;
 lq_tensor *lq_ce_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels, lq_ce_head_attr attr);
 
+/* The same mixed with distillation (arXiv 1503.02531), out (N,4): the loss
+ *   (1 - alpha) nll + alpha T^2 KL,   KL of softmax(teacher / T) and softmax(logits / T),
+ * whether the label was the top token, nll, KL. reverse: KL(model | teacher), else KL(teacher | model).
+ * teacher and teacher_w: with top_k 0 its final hidden states (N,Dt) and its head (V,Dt), whose logits are
+ * recomputed; else the ids (N,K) i32 of its most likely tokens and their log-probabilities at T (N,K+1), the
+ * last that of all other tokens, which are one bucket. They get no gradient. */
+enum { LQ_KD_COLS = 4 };
+typedef struct lq_kd_head_attr {
+    float softcap, teacher_softcap;
+    float alpha, temperature;
+    bool reverse;
+    int64_t top_k;
+} lq_kd_head_attr;
+lq_tensor *lq_kd_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels, lq_tensor *teacher,
+                      lq_tensor *teacher_w, lq_kd_head_attr attr);
+
 #ifdef __cplusplus
 }
 #endif
