@@ -49,7 +49,7 @@ typedef struct lq_config {
         double fake_quant_after_n_steps; int64_t requantize_every; char *ste;
     } qat;
     bool has_kd;
-    struct { double alpha, temperature; char *teacher; int64_t top_k; } kd;
+    struct { double alpha, temperature; char *teacher; int64_t top_k; char *divergence; } kd;
     struct {
         char *output_dir; lq_strings quantize; bool lora; char *outtype;
         bool peft, merged_safetensors;

@@ -34,9 +34,9 @@
 #define READ_ONLY " iq3_s iq3_xxs iq3_xs iq3_m iq2_s iq2_xs iq2_xxs iq2_m iq1_s iq1_m"
 
 const lq_section lq_sections[LQ_N_SECTIONS] = {
-    {"qat", AT(has_qat), false},
-    {"kd", AT(has_kd), true},
-    {"export", -1, false},
+    {"qat", AT(has_qat)},
+    {"kd", AT(has_kd)},
+    {"export", -1},
 };
 
 /* group, name, aliases, kind, field, default, bounds, choices, supported now, flags, help */
@@ -210,13 +210,16 @@ const lq_key lq_keys[] = {
      "gradient of the rounding"},
 
     {"kd", "kd.alpha", "", REAL, AT(kd.alpha), "0.5", 0, 1, NULL, NULL, 0,
-     "weight of the distillation term"},
+     "weight of learning from the teacher; the labels have the rest"},
     {"kd", "kd.temperature", "", REAL, AT(kd.temperature), "1", 0, 100, NULL, NULL, ABOVE,
      "softens both distributions"},
-    {"kd", "kd.teacher", "", TEXT, AT(kd.teacher), "self", ANY, NULL, NULL, 0,
-     "self: the unquantized base; or a model"},
+    {"kd", "kd.teacher", "", TEXT, AT(kd.teacher), "self", ANY, NULL, NULL, KEEPS,
+     "self: the unquantized base with the adapter of lora_model_dir; or a GGUF with the same "
+     "vocabulary"},
     {"kd", "kd.top_k", "", INT, AT(kd.top_k), "0", 0, 1e7, NULL, NULL, 0,
-     "tokens of the teacher compared; 0: all"},
+     "so many of the teacher's most likely tokens, computed once and stored; 0: all, each time"},
+    {"kd", "kd.divergence", "", TEXT, AT(kd.divergence), "forward_kl", ANY,
+     "forward_kl reverse_kl", NULL, 0, "from the teacher to the model, or the other way round"},
 
     {"export", "export.output_dir", "", TEXT, AT(exports.output_dir), NULL, ANY, NULL, NULL, KEEPS,
      "where exported files go; without it output_dir"},

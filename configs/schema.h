@@ -58,7 +58,6 @@ enum { LQ_MAX_KEYS = 128, LQ_NAME_BYTES = 96, LQ_MAX_MISTAKES = 40 };
 typedef struct lq_section {
     const char *name;
     ptrdiff_t has;           /* offset of the bool that says it was given; -1: none */
-    bool not_yet;
 } lq_section;
 extern const lq_section lq_sections[];
 enum { LQ_N_SECTIONS = 3 };

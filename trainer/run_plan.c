@@ -11,15 +11,16 @@
 #include <math.h>
 
 typedef struct run_plan {
-    size_t weights, packed, parameters, activations, validation, peak;
+    size_t weights, packed, parameters, activations, validation, teacher, peak;
     int64_t trained_parameters, model_parameters, steps, examples, tokens_per_epoch, max_rows;
     double flops;      /* of the run: 4 N per token with frozen weights, 6 N when all are trained */
 } run_plan;
 
-static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch, bool training,
-                       bool checkpoint, int64_t rows) {
-    const lq_net_options options = {.build = {.patch = patch, .loss = true}, .training = training,
-                                    .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
+static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch,
+                       const lq_teacher *teacher, bool training, bool checkpoint, int64_t rows) {
+    const lq_net_options options = {
+        .build = {.patch = patch, .loss = true, .distil = lq_teacher_distil(teacher)},
+        .training = training, .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
     lq_net net;
     LQ_TRY(lq_net_open(&net, m, &options));
     *out = lq_tape_arena_bytes(net.tape);
@@ -27,17 +28,31 @@ static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch, bo
     return LQ_OK;
 }
 
-static int64_t longest(const lq_dataset *d, int64_t at_least) {
-    for (int64_t i = 0; i < d->n; i++)
-        if (d->example[i].n > at_least) at_least = d->example[i].n;
-    return at_least;
-}
-
 /* Spans of the trainer: parameters, gradients, optimizer state, the copy kept during validation,
  * best, EMA, those of the last search for scales. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
     return 2 + rule->n_state + 1 + (has_val ? 1 : 0) + (c->ema_decay > 0 ? 1 : 0) +
            (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0);
+}
+
+static lq_status fill_memory(run_plan *p, const lq_config *c, const lq_model *m,
+                             const lq_adapter *a, const lq_prepared *data) {
+    const int64_t val_rows = lq_scorer_capacity(&data->val, 512);
+    lq_teacher *teacher = NULL;
+    lq_status status = LQ_OK;
+    if (c->has_kd) {
+        LQ_GOTO(status, lq_teacher_open(&teacher, c, m));
+        LQ_GOTO(status, lq_teacher_plan(teacher, data, val_rows > p->max_rows ? val_rows : p->max_rows,
+                                        &p->teacher));
+    }
+    LQ_GOTO(status, arena(&p->activations, m, a->patch, teacher, true, c->gradient_checkpointing,
+                          p->max_rows));
+    if (data->val.n > 0)
+        LQ_GOTO(status, arena(&p->validation, m, a->patch, teacher, false, false, val_rows));
+    p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation + p->teacher;
+done:
+    lq_teacher_free(teacher);
+    return status;
 }
 
 static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,
@@ -69,19 +84,15 @@ static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const 
         (size_t)a->n_params * sizeof(float) * (size_t)span_count(c, rule, data->val.n > 0);
     p->flops = (a->options.full ? 6.0 : 4.0) * (double)p->model_parameters *
                (double)p->tokens_per_epoch * epochs;
-    LQ_TRY(arena(&p->activations, m, a->patch, true, c->gradient_checkpointing, p->max_rows));
-    if (data->val.n > 0)
-        LQ_TRY(arena(&p->validation, m, a->patch, false, false, longest(&data->val, 512)));
-    p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation;
-    return LQ_OK;
+    return fill_memory(p, c, m, a, data);
 }
 
 static lq_status as_json(const run_plan *p, lq_str *out) {
     json_t *o = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "weights_bytes",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "weights_bytes",
         (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed, "parameters_bytes",
         (json_int_t)p->parameters, "activations_bytes", (json_int_t)p->activations,
-        "validation_bytes", (json_int_t)p->validation, "peak_bytes", (json_int_t)p->peak,
+        "validation_bytes", (json_int_t)p->validation, "teacher_bytes", (json_int_t)p->teacher, "peak_bytes", (json_int_t)p->peak,
         "model_parameters", (json_int_t)p->model_parameters, "trained_parameters",
         (json_int_t)p->trained_parameters, "steps", (json_int_t)p->steps, "examples",
         (json_int_t)p->examples, "tokens_per_epoch", (json_int_t)p->tokens_per_epoch,
@@ -104,6 +115,8 @@ static lq_status as_text(const run_plan *p, lq_str *out) {
     lq_str_printf(out, "activations      %10.1f MB for %lld rows\n", mb * (double)p->activations,
                   (long long)p->max_rows);
     lq_str_printf(out, "validation       %10.1f MB\n", mb * (double)p->validation);
+    if (p->teacher)
+        lq_str_printf(out, "teacher          %10.1f MB\n", mb * (double)p->teacher);
     lq_str_printf(out, "peak             %10.1f MB\n", mb * (double)p->peak);
     lq_str_printf(
         out, "steps            %10lld over %lld examples, %lld tokens an epoch, %.3g FLOP\n",

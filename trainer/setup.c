@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { VALIDATION_ROWS = 512 };
+
 /* ---- output directory --------------------------------------------------------------------------- */
 
 static lq_status lock_output(lq_trainer *t) {
@@ -262,6 +264,18 @@ static lq_status open_data(lq_trainer *t) {
     return LQ_OK;
 }
 
+/* The teacher runs on the batches of training and of validation. */
+static lq_status open_teacher(lq_trainer *t) {
+    const lq_config *c = t->config;
+    const int64_t of_validation = lq_scorer_capacity(&t->data.val, VALIDATION_ROWS);
+    const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
+    if (!c->has_kd) return LQ_OK;
+    LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
+    return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
+                              cached ? c->dataset_prepared_path : t->output_dir,
+                              t->batch.capacity > of_validation ? t->batch.capacity : of_validation);
+}
+
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
     LQ_TRY(lq_run_imatrix(t));
@@ -274,7 +288,8 @@ static lq_status open_adapter(lq_trainer *t) {
     LQ_TRY(make_plain_patch(t));
     LQ_TRY(lq_adapter_rebuild(t->adapter));
     if (t->data.val.n > 0)
-        LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val, 512));
+        LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val,
+                             VALIDATION_ROWS, t->teacher));
     else lq_log(LQ_LOG_WARN, "no validation data: the last step is exported, not the best one");
     return LQ_OK;
 }
@@ -283,7 +298,7 @@ static lq_status resume_or_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     bool resumed = false;
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.last_loss = NAN;
+    t->at.best_loss = t->at.last_loss = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
@@ -317,6 +332,7 @@ static lq_status open_all(lq_trainer *t) {
     LQ_TRY(lq_expert_load_new(&t->expert_load, t->model));
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));
+    LQ_TRY(open_teacher(t));
     LQ_TRY(open_adapter(t));
     LQ_TRY(open_optimizer(t));
     LQ_TRY(resume_or_start(t));
@@ -349,6 +365,7 @@ void lq_trainer_close(lq_trainer *t) {
     if (t->metrics) fclose(t->metrics);
     lq_net_close(&t->net);
     lq_scorer_free(t->scorer);
+    lq_teacher_free(t->teacher);
     lq_loader_free(t->loader);
     lq_batch_clear(&t->batch);
     lq_adapter_free(t->adapter);

@@ -12,6 +12,7 @@
 #include "optim.h"
 #include "prepare.h"
 #include "scorer.h"
+#include "teacher.h"
 #include "types.h"
 
 #include <jansson.h>
@@ -27,8 +28,9 @@ typedef struct lq_position {
     int64_t evals_without_gain;
     int64_t best_step;         /* -1: no evaluation yet */
     double best_loss;
-    double last_loss;          /* of the last logged step */
-    double logged_nll; int64_t logged_labels, logged_tokens;   /* since the last log line */
+    double last_loss, last_kl; /* of the last logged step */
+    /* since the last log line */
+    double logged_loss, logged_kl; int64_t logged_labels, logged_tokens;
     int64_t metrics_bytes;     /* length of metrics.jsonl */
     int64_t optim_step;        /* updates applied: the optimizer's own t */
 } lq_position;
@@ -49,6 +51,7 @@ typedef struct lq_trainer {
     lq_batch batch;
     lq_net net;
     bool net_is_quantized;             /* which of the patch lists the net was built with */
+    lq_teacher *teacher;               /* NULL: labels only */
     lq_scorer *scorer;                 /* NULL: no validation data */
     const lq_optim *rule;
     lq_optim_options optim;
