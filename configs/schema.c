@@ -22,6 +22,7 @@
 #define TEXTS &lq_kind_texts
 #define INTS &lq_kind_ints
 #define MAP &lq_kind_map
+#define SETTINGS &lq_kind_settings
 #define DATASETS &lq_kind_datasets
 
 #define GGUF_TYPES                                                                                 \
@@ -45,7 +46,7 @@ const lq_key lq_keys[] = {
      AT(base_model), NULL, ANY, NULL, NULL, KEEPS, "the frozen base: a GGUF file"},
     {"model", "adapter", "", TEXT, AT(adapter), "lora", ANY, "lora full", NULL, 0,
      "what is trained: low-rank matrices beside the base, or every weight"},
-    {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL, 0,
+    {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL, KEEPS,
      "an adapter to start from instead of a fresh one"},
     {"model", "device", "", TEXT, AT(device), "auto", ANY, "auto cpu cuda", "auto cpu", KEEPS,
      "where to compute"},
@@ -208,6 +209,13 @@ const lq_key lq_keys[] = {
      0, "updates between searches for the scales of K-quants; between, only codes are rounded"},
     {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", "identity", 0,
      "gradient of the rounding"},
+
+    {"recipe", "recipe", "", TEXTS, AT(recipe), NULL, ANY, NULL, NULL, 0,
+     "[lora, qad]: fine-tune in floating point, then train the quantized model after that one"},
+    {"recipe", "lora", "", SETTINGS, AT(lora), NULL, ANY, NULL, NULL, 0,
+     "values of the first phase, {num_epochs: 3}"},
+    {"recipe", "qad", "", SETTINGS, AT(qad), NULL, ANY, NULL, NULL, 0,
+     "values of the second phase, {learning_rate: 1.0e-4}"},
 
     {"kd", "kd.alpha", "", REAL, AT(kd.alpha), "0.5", 0, 1, NULL, NULL, 0,
      "weight of learning from the teacher; the labels have the rest"},

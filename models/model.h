@@ -101,7 +101,7 @@ typedef struct lq_patch {
 
 /* How the head learns from a teacher besides the labels (kd_head in ops.h). */
 typedef struct lq_distil {
-    const lq_model *teacher;       /* whose head turns its hidden states into logits; with top_k NULL */
+    const lq_model *teacher;       /* whose head turns its hidden states into logits; top_k: NULL */
     int64_t top_k;                 /* > 0: the teacher comes as its most likely tokens */
     float alpha, temperature;
     bool reverse;

@@ -63,6 +63,12 @@ static bool sample(const lq_key *k, int i, char *out, size_t bytes) {
                                              "[{path: a.jsonl, type: text, weight: 0.1}]"};
         return i < LQ_ARRAY_LEN(values) && snprintf(out, bytes, "%s", values[i]) > 0;
     }
+    if (strcmp(k->name, "recipe") == 0) return i < 1 && snprintf(out, bytes, "lora, qad") > 0;
+    if (k->kind == &lq_kind_settings) {
+        static const char *const values[] = {"{learning_rate: 1e-3, data_order: bucketed}",
+                                             "max_steps=7"};
+        return i < LQ_ARRAY_LEN(values) && snprintf(out, bytes, "%s", values[i]) > 0;
+    }
     if (words) {
         for (; i > 0 && *words; i--) words += strcspn(words, " "), words += strspn(words, " ");
         return snprintf(out, bytes, "%.*s", (int)strcspn(words, " ="), words) > 0;
@@ -102,8 +108,10 @@ static lq_status load_with(lq_config **out, const lq_key *k, const char *value) 
     const lq_override all[] = {{k->name, value}, {"base_model", "m.gguf"}, {"datasets", "d.jsonl"}};
     const bool is_base = strcmp(k->name, "base_model") == 0;
     const bool is_data = strcmp(k->name, "data") == 0 || strcmp(k->name, "datasets") == 0;
-    lq_override o[3] = {all[0]};
+    lq_override o[5] = {all[0]};
     int n = 1;
+    if (strcmp(k->group, "recipe") == 0) o[n++] = (lq_override){"qat", "true"};
+    if (k->kind == &lq_kind_settings) o[n++] = (lq_override){"recipe", "lora,qad"};
     if (!is_base) o[n++] = all[1];
     if (!is_data) o[n++] = all[2];
     return lq_config_load(out, NULL, o, n);

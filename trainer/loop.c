@@ -128,6 +128,7 @@ static lq_status train(lq_trainer *t) {
         lq_loss loss;
         LQ_TRY(score(t, &loss));
         LQ_TRY(lq_metrics_eval(t, &loss));
+        t->at.start_loss = loss.nll / (double)loss.labels;
         report(t, loss.nll / (double)loss.labels, true);
     }
     while (t->at.step < t->total_steps && !out_of_patience(t)) {

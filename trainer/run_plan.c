@@ -42,8 +42,8 @@ static lq_status fill_memory(run_plan *p, const lq_config *c, const lq_model *m,
     lq_status status = LQ_OK;
     if (c->has_kd) {
         LQ_GOTO(status, lq_teacher_open(&teacher, c, m));
-        LQ_GOTO(status, lq_teacher_plan(teacher, data, val_rows > p->max_rows ? val_rows : p->max_rows,
-                                        &p->teacher));
+        const int64_t rows = val_rows > p->max_rows ? val_rows : p->max_rows;
+        LQ_GOTO(status, lq_teacher_plan(teacher, data, rows, &p->teacher));
     }
     LQ_GOTO(status, arena(&p->activations, m, a->patch, teacher, true, c->gradient_checkpointing,
                           p->max_rows));
@@ -87,23 +87,20 @@ static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const 
     return fill_memory(p, c, m, a, data);
 }
 
-static lq_status as_json(const run_plan *p, lq_str *out) {
-    json_t *o = json_pack(
+/* NULL: it could not be built. */
+static json_t *as_json(const run_plan *p) {
+    return json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "weights_bytes",
         (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed, "parameters_bytes",
         (json_int_t)p->parameters, "activations_bytes", (json_int_t)p->activations,
-        "validation_bytes", (json_int_t)p->validation, "teacher_bytes", (json_int_t)p->teacher, "peak_bytes", (json_int_t)p->peak,
-        "model_parameters", (json_int_t)p->model_parameters, "trained_parameters",
-        (json_int_t)p->trained_parameters, "steps", (json_int_t)p->steps, "examples",
-        (json_int_t)p->examples, "tokens_per_epoch", (json_int_t)p->tokens_per_epoch,
+        "validation_bytes", (json_int_t)p->validation, "teacher_bytes", (json_int_t)p->teacher,
+        "peak_bytes", (json_int_t)p->peak, "model_parameters", (json_int_t)p->model_parameters,
+        "trained_parameters", (json_int_t)p->trained_parameters, "steps", (json_int_t)p->steps,
+        "examples", (json_int_t)p->examples, "tokens_per_epoch", (json_int_t)p->tokens_per_epoch,
         "rows_per_micro_batch", (json_int_t)p->max_rows, "flops", p->flops);
-    const lq_status status = lq_json_print(out, o, 0);
-    lq_str_putc(out, '\n');
-    json_decref(o);
-    return status;
 }
 
-static lq_status as_text(const run_plan *p, lq_str *out) {
+static void as_text(const run_plan *p, lq_str *out) {
     const double mb = 1e-6;
     lq_str_printf(out, "model            %10.1f M parameters, %.1f M trained\n",
                   1e-6 * (double)p->model_parameters, 1e-6 * (double)p->trained_parameters);
@@ -121,40 +118,78 @@ static lq_status as_text(const run_plan *p, lq_str *out) {
     lq_str_printf(
         out, "steps            %10lld over %lld examples, %lld tokens an epoch, %.3g FLOP\n",
         (long long)p->steps, (long long)p->examples, (long long)p->tokens_per_epoch, p->flops);
+}
+
+static lq_status plan_run(run_plan *p, const lq_config *c) {
+    lq_model *model = NULL;
+    lq_adapter *adapter = NULL;
+    lq_prepared data = {0};
+    lq_types types = {0};
+    lq_status status = LQ_OK;
+    *p = (run_plan){0};
+    LQ_GOTO(status, lq_model_open(&model, c->base_model, false));
+    if (!model->tokenizer)
+        LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", c->base_model));
+    LQ_GOTO(status, lq_prepare(&data, c, model->tokenizer, 0));
+    LQ_GOTO(status, lq_types_from_config(&types, c, NULL));
+    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, c, &types, true));
+    model->runtime = lq_runtime_from_config(c);
+    LQ_GOTO(status, lq_adapter_train(adapter));
+    LQ_GOTO(status, fill(p, c, model, adapter, &data));
+done:
+    lq_adapter_free(adapter);
+    lq_types_clear(&types);
+    lq_prepared_clear(&data);
+    lq_model_close(model);
+    return status;
+}
+
+static lq_status print_json(lq_str *out, json_t *o) {
+    const lq_status status = lq_json_print(out, o, 0);
+    lq_str_putc(out, '\n');
+    json_decref(o);
+    return status == LQ_OK ? lq_str_status(out) : status;
+}
+
+static lq_status plan_recipe(const lq_config *c, bool json, lq_str *out) {
+    const lq_phase_paths paths = {c->output_dir, "null", "null"};
+    run_plan p[2];
+    for (int i = 0; i < 2; i++) {
+        lq_config *phase = NULL;
+        LQ_TRY(lq_config_phase(&phase, c, c->recipe.s[i], &paths));
+        const lq_status status = plan_run(&p[i], phase);
+        lq_config_free(phase);
+        LQ_TRY(status);
+        if (json) continue;
+        lq_str_printf(out, "%sphase %s\n", i ? "\n" : "", c->recipe.s[i]);
+        as_text(&p[i], out);
+    }
+    return json ? print_json(out, json_pack("{s:o, s:o}", c->recipe.s[0], as_json(&p[0]),
+                                            c->recipe.s[1], as_json(&p[1])))
+                : lq_str_status(out);
+}
+
+static lq_status plan_single(const lq_config *c, bool json, lq_str *out) {
+    run_plan p;
+    LQ_TRY(plan_run(&p, c));
+    if (json) return print_json(out, as_json(&p));
+    as_text(&p, out);
     return lq_str_status(out);
 }
 
 loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
                           size_t n_settings, bool json, char **out_text) {
     lq_config *config = NULL;
-    lq_model *model = NULL;
-    lq_adapter *adapter = NULL;
-    lq_prepared data = {0};
-    lq_types types = {0};
     lq_str text = LQ_STR_INIT;
-    run_plan p = {0};
     lq_status status = LQ_OK;
     *out_text = NULL;
     LQ_GOTO(status,
             lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings));
-    LQ_GOTO(status, lq_model_open(&model, config->base_model, false));
-    if (!model->tokenizer)
-        LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", config->base_model));
-    LQ_GOTO(status, lq_prepare(&data, config, model->tokenizer, 0));
-    LQ_GOTO(status, lq_types_from_config(&types, config, NULL));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &types, true));
-    model->runtime = lq_runtime_from_config(config);
-    LQ_GOTO(status, lq_adapter_train(adapter));
-    LQ_GOTO(status, fill(&p, config, model, adapter, &data));
-    LQ_GOTO(status, json ? as_json(&p, &text) : as_text(&p, &text));
+    LQ_GOTO(status, (config->recipe.n ? plan_recipe : plan_single)(config, json, &text));
     *out_text = lq_str_take(&text);
     if (!*out_text) status = LQ_EMEM;
 done:
     lq_str_clear(&text);
-    lq_adapter_free(adapter);
-    lq_types_clear(&types);
-    lq_prepared_clear(&data);
-    lq_model_close(model);
     lq_config_free(config);
     return (loquat_status)status;
 }

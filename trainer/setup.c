@@ -19,17 +19,24 @@ enum { VALIDATION_ROWS = 512 };
 
 /* ---- output directory --------------------------------------------------------------------------- */
 
-static lq_status lock_output(lq_trainer *t) {
-    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
-    char *path = lq_path_join(t->output_dir, ".lock");
+lq_status lq_lock_output(int *lock, const char *dir) {
+    char *path = lq_path_join(dir, ".lock");
     if (!path) return LQ_EMEM;
     lq_status status = LQ_OK;
-    t->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (t->lock < 0) status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
-    else if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
-        status = lq_fail(LQ_EBUSY, "%s: another run writes into this output_dir", t->output_dir);
+    *lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (*lock < 0) status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    else if (flock(*lock, LOCK_EX | LOCK_NB) != 0)
+        status = lq_fail(LQ_EBUSY, "%s: another run writes into this output_dir", dir);
     lq_free(path);
     return status;
+}
+
+lq_status lq_output_taken(const char *dir) {
+    return lq_fail(LQ_ECONFIG,
+                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
+                   "auto, replace it with --overwrite-output-dir true, or choose another "
+                   "output_dir",
+                   dir);
 }
 
 /* A finished or stopped run is never overwritten by accident. */
@@ -40,12 +47,7 @@ static lq_status refuse_overwrite(const lq_trainer *t) {
     if (!path) return LQ_EMEM;
     const bool exists = lq_file_exists(path);
     lq_free(path);
-    if (!exists) return LQ_OK;
-    return lq_fail(LQ_ECONFIG,
-                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
-                   "auto, replace "
-                   "it with --overwrite-output-dir true, or choose another output_dir",
-                   t->output_dir);
+    return exists ? lq_output_taken(t->output_dir) : LQ_OK;
 }
 
 static lq_status write_config(const lq_trainer *t) {
@@ -268,12 +270,12 @@ static lq_status open_data(lq_trainer *t) {
 static lq_status open_teacher(lq_trainer *t) {
     const lq_config *c = t->config;
     const int64_t of_validation = lq_scorer_capacity(&t->data.val, VALIDATION_ROWS);
+    const int64_t rows = t->batch.capacity > of_validation ? t->batch.capacity : of_validation;
     const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
     if (!c->has_kd) return LQ_OK;
     LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
     return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
-                              cached ? c->dataset_prepared_path : t->output_dir,
-                              t->batch.capacity > of_validation ? t->batch.capacity : of_validation);
+                              cached ? c->dataset_prepared_path : t->output_dir, rows);
 }
 
 static lq_status open_adapter(lq_trainer *t) {
@@ -282,8 +284,10 @@ static lq_status open_adapter(lq_trainer *t) {
     LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
     t->model->runtime = lq_runtime_from_config(c); /* not before the statistics are collected */
-    if (c->lora_model_dir && *c->lora_model_dir)
+    if (c->lora_model_dir && *c->lora_model_dir) {
         LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
+        lq_sha256(t->start_key, t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+    }
     LQ_TRY(lq_adapter_train(t->adapter));
     LQ_TRY(make_plain_patch(t));
     LQ_TRY(lq_adapter_rebuild(t->adapter));
@@ -298,7 +302,7 @@ static lq_status resume_or_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     bool resumed = false;
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.last_loss = t->at.last_kl = NAN;
+    t->at.best_loss = t->at.start_loss = t->at.last_loss = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
@@ -319,7 +323,8 @@ static lq_status open_all(lq_trainer *t) {
     t->output_dir = lq_strdup(c->output_dir);
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
-    LQ_TRY(lock_output(t));
+    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
+    LQ_TRY(lq_lock_output(&t->lock, t->output_dir));
     LQ_TRY(refuse_overwrite(t));
     LQ_TRY(lq_model_open(&t->model, c->base_model, true));
     if (!t->model->tokenizer)

@@ -1,7 +1,7 @@
-/* The model that a run learns from besides its labels (`kd:`): the unquantized base with the adapter
- * that the run starts from, on the same mapped weights, or another GGUF with the same vocabulary. It
- * runs forward only, on a tape of its own, before the model sees the batch; or, with top_k, once over
- * all data, and its most likely tokens are kept in a file. */
+/* The model that a run learns from besides its labels (`kd:`): the unquantized base with the
+ * adapter that the run starts from, on the same mapped weights, or another GGUF with the same
+ * vocabulary. It runs forward only, on a tape of its own, before the model sees the batch; or, with
+ * top_k, once over all data, and its most likely tokens are kept in a file. */
 #ifndef LOQUAT_TEACHER_H
 #define LOQUAT_TEACHER_H
 

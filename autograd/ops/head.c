@@ -52,7 +52,9 @@ static void *take(char *scratch, size_t *used, size_t bytes) {
     return at;
 }
 
-static size_t float_bytes(int64_t rows, int64_t cols) { return (size_t)(rows * cols) * sizeof(float); }
+static size_t float_bytes(int64_t rows, int64_t cols) {
+    return (size_t)(rows * cols) * sizeof(float);
+}
 
 /* Sets c's pointers into scratch; returns the bytes. */
 static size_t lay_out(lq_head_chunk *c, const lq_head *head, const lq_node *node, char *scratch) {

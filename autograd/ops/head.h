@@ -1,8 +1,8 @@
-/* The output heads that are fused with their loss: what ce_head and kd_head share. Rows with a label
- * are gathered into chunks; of each chunk the logits (C,V) are made, and the op's `row` turns each
- * row of them into a loss and, where wanted, into the gradient dlogits, in place. (N,V) never exists.
- * With a frozen head, forward finishes the job: dh = dlogits W is saved (N,D) and the logits are
- * made once. A trained head makes them again in backward, where dW += dlogits^T h. */
+/* The output heads that are fused with their loss: what ce_head and kd_head share. Rows with a
+ * label are gathered into chunks; of each chunk the logits (C,V) are made, and the op's `row` turns
+ * each row of them into a loss and, where wanted, into the gradient dlogits, in place. (N,V) never
+ * exists. With a frozen head, forward finishes the job: dh = dlogits W is saved (N,D) and the
+ * logits are made once. A trained head makes them again in backward, where dW += dlogits^T h. */
 #ifndef LOQUAT_HEAD_H
 #define LOQUAT_HEAD_H
 

@@ -245,7 +245,8 @@ static lq_status check_top(const lq_node *node, int64_t V) {
         lq_cols(log_p) != K + 1)
         return lq_fail(LQ_ESHAPE,
                        "kd_head: the teacher's ids are %s with rows of %lld and its "
-                       "log-probabilities %s with rows of %lld, wanted i32 with %lld, f32 with %lld",
+                       "log-probabilities %s with rows of %lld, wanted i32 with %lld and f32 with "
+                       "%lld",
                        ids->fmt->name, (long long)lq_cols(ids), log_p->fmt->name,
                        (long long)lq_cols(log_p), (long long)K, (long long)K + 1);
     return LQ_OK;
