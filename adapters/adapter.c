@@ -222,6 +222,7 @@ void lq_adapter_free(lq_adapter *a) {
     lq_free(a->param);
     lq_free(a->grad);
     lq_free(a->packed);
+    lq_free(a->clipped);
     lq_free(a);
 }
 

@@ -42,6 +42,9 @@ typedef struct lq_lora_attr {
     float scale;
     float dropout;   /* probability of zeroing an element of x on the A path; 0 when merged */
     bool merged;
+    /* Bit j % 32 of clipped[o * D/32 + j/32]: W[o][j] is clipped by its quantizer; it then adds nothing to
+     * dA and dB (the clipped estimator). NULL: none. Only merged; read in backward. */
+    const uint32_t *clipped;
 } lq_lora_attr;
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);

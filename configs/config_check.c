@@ -69,7 +69,11 @@ static void check_qat(lq_reader *r) {
     if (strcmp(c->qat.mode, "merged") != 0)
         refuse_if_set(r, "qat.requantize_every",
                       "has no meaning with qat.mode separate: the base is quantized once");
-    if (strcmp(c->qat.mode, "merged") != 0) return;
+    if (strcmp(c->qat.mode, "merged") != 0) {
+        refuse_if_set(r, "qat.ste",
+                      "has no meaning with qat.mode separate: no gradient passes the rounding");
+        return;
+    }
     if (!c->recipe.n) /* its first phase may */
         refuse_if_set(r, "lora_dropout",
                       "not possible with qat.mode merged: the adapter is part of the weight");

@@ -207,8 +207,8 @@ const lq_key lq_keys[] = {
      1e12, NULL, NULL, SHARE, "quantize only after so many updates, or that share of the run"},
     {"qat", "qat.requantize_every", "", INT, AT(qat.requantize_every), "1", 1, 1e6, NULL, NULL,
      0, "updates between searches for the scales of K-quants; between, only codes are rounded"},
-    {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", "identity", 0,
-     "gradient of the rounding"},
+    {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", NULL, 0,
+     "gradient of the rounding: passed on everywhere, or not where a value is beyond the last code"},
 
     {"recipe", "recipe", "", TEXTS, AT(recipe), NULL, ANY, NULL, NULL, 0,
      "[lora, qad]: fine-tune in floating point, then train the quantized model after that one"},

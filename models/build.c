@@ -85,7 +85,7 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
     lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
     return lq_lora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up,
-                          (lq_lora_attr){p->scale, p->dropout, p->merged});
+                          (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
 }
 
 /* NULL if there is no such weight. */

@@ -95,6 +95,7 @@ typedef struct lq_patch {
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
+    const uint32_t *clipped; /* merged: mask of the weights that pass no gradient; NULL: all pass */
     bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;

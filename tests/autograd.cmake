@@ -1,6 +1,7 @@
 lq_check(cpu autograd)
 target_include_directories(check_cpu PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
 lq_check(plan autograd)
+lq_check(saturation autograd)
 lq_check(reround autograd)
 lq_check(tape autograd)
 lq_check(ops autograd)

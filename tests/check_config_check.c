@@ -35,6 +35,8 @@ static const struct { const char *yaml, *message; } broken[] = {
      "run.yaml:4: lora_model_dir: has no meaning with adapter: full"},
     {BASE "adapter: full\nexport: {lora: true}\n",
      "run.yaml:4: export.lora: adapter: full has no adapter to export"},
+    {BASE "qat: {mode: separate, ste: clipped}\n",
+     "run.yaml:3: qat.ste: has no meaning with qat.mode separate"},
     {BASE "recipe: [lora, qad]\n", "run.yaml:3: recipe: its second phase quantizes"},
     {BASE "qat: {}\nrecipe: [qad, lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},
     {BASE "qat: {}\nrecipe: [lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},

@@ -82,6 +82,8 @@ static const struct {
     {"distilled",
      "qat: {weight_dtype: q4_0, mode: merged}\nkd: {alpha: 0.75}\ngradient_checkpointing: true\n",
      {"model-Q4_0.gguf"}, false},
+    {"clipped", "qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", {"model-Q4_0.gguf"},
+     false},
     {"recipe",
      "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"
      "lora: {max_steps: 6}\nqad: {max_steps: 8, kd.alpha: 0.9}\n",

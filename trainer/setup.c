@@ -141,6 +141,7 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         .mode = !c->has_qat                          ? LQ_QAT_NONE
                 : strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED
                                                      : LQ_QAT_SEPARATE,
+        .clipped = c->has_qat && strcmp(c->qat.ste, "clipped") == 0,
         .types = c->has_qat ? &types->request : NULL,
     };
     LQ_GOTO(status, lq_adapter_new(out, m, &o, plan_only));
@@ -244,6 +245,7 @@ static lq_status make_plain_patch(lq_trainer *t) {
         t->plain_patch[i].fmt = NULL;
         t->plain_patch[i].data = NULL;
         t->plain_patch[i].merged = false;
+        t->plain_patch[i].clipped = NULL;
     }
     return LQ_OK;
 }
