@@ -20,7 +20,8 @@ typedef struct lq_adapter_options {
     double alpha;
     float dropout;
     bool use_rslora;                     /* scale alpha / sqrt(r) */
-    const char *init;                    /* "default" (A Kaiming-uniform, B 0) or "gaussian" */
+    const char *init;                    /* "default" (A Kaiming-uniform, B 0), "gaussian"; "loftq",
+                                            "qera": see init_error.c */
     /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets
      * NULL or {"all-linear"}: every linear of the blocks. A name that matches nothing is an
      * error. */

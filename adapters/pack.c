@@ -132,6 +132,7 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     LQ_TRY(place_masks(a));
     if (plan_only) return LQ_OK;
     LQ_TRY(quantize_frozen(a, plan, n));
+    LQ_TRY(lq_adapter_correct(a, plan));
     if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, n));
     return lq_adapter_rebuild(a);
 }

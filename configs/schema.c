@@ -80,8 +80,10 @@ const lq_key lq_keys[] = {
     {"adapter", "use_dora", "peft_use_dora", BOOL, AT(use_dora), "false", ANY, NULL, NULL, NOT_YET,
      "decompose into magnitude and direction"},
     {"adapter", "init_lora_weights", "peft_init_lora_weights", TEXT, AT(init_lora_weights),
-     "default", ANY, "default=true gaussian false pissa olora loftq eva corda orthogonal",
-     "default gaussian", 0, "how A starts; B starts at zero"},
+     "default", ANY, "default=true gaussian loftq qera false pissa olora eva corda orthogonal",
+     "default gaussian loftq qera", 0,
+     "how the adapter starts: adding nothing, or (qat.mode separate) as the correction of the "
+     "quantization, weighted by qat.imatrix with qera"},
     {"adapter", "loraplus_lr_ratio", "", REAL, AT(loraplus_lr_ratio), "1", 0, 1000, NULL, NULL,
      ABOVE, "learning rate of B relative to A (LoRA+)"},
 

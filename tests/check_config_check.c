@@ -39,6 +39,8 @@ static const struct { const char *yaml, *message; } broken[] = {
      "run.yaml:3: qat.ste: has no meaning with qat.mode separate"},
     {BASE "recipe: [lora, qad]\n", "run.yaml:3: recipe: its second phase quantizes"},
     {BASE "qat: {}\nrecipe: [qad, lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},
+    {BASE "qat: {}\nrecipe: [lora, qad]\ninit_lora_weights: loftq\n",
+     "run.yaml:5: init_lora_weights: not possible with a recipe"},
     {BASE "qat: {}\nrecipe: [lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},
     {BASE "qad: {max_steps: 3}\n", "run.yaml:3: qad: has no meaning without recipe"},
     {BASE "qat: {}\nrecipe: [lora, qad]\nqad: {max_stepz: 3}\n",

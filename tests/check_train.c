@@ -43,6 +43,9 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {0, "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n"},
     {0, "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n"},
     {0, "qat: {weight_dtype: q8_0, mode: separate, activation_dtype: runtime}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto}\ninit_lora_weights: qera\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported
