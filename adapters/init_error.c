@@ -1,7 +1,7 @@
 /* The adapter that starts as the correction of what quantization did to the weights, for adapters
  * beside a quantized base. With E = W - Q(W), and S_r the part of rank r that the singular value
  * decomposition keeps:
- *   loftq   s B A = S_r(E)                        (arXiv 2310.08659, with one step: the base is Q(W))
+ *   loftq   s B A = S_r(E)       (arXiv 2310.08659, with one step, so that the base is Q(W))
  *   qera    s B A = S_r(E diag(c)) diag(1/c),     c_j = sqrt(mean x_j^2) of the imatrix: the least
  *           error of the layer's output (arXiv 2410.06040)
  * Q(W) stays what it is: one base serves all adapters. */

@@ -1,5 +1,5 @@
-/* The best approximation of a matrix by one of low rank, by a randomized singular value decomposition
- * (Halko, Martinsson, Tropp, arXiv 0909.4061). */
+/* The best approximation of a matrix by one of low rank, by a randomized singular value
+ * decomposition (Halko, Martinsson, Tropp, arXiv 0909.4061). */
 #ifndef LOQUAT_LOWRANK_H
 #define LOQUAT_LOWRANK_H
 

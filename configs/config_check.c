@@ -96,7 +96,7 @@ static void check_recipe(lq_reader *r) {
         refuse(r, key_index("recipe"), "its second phase quantizes: a qat section is wanted");
     if (strcmp(c->init_lora_weights, "loftq") == 0 || strcmp(c->init_lora_weights, "qera") == 0)
         refuse(r, key_index("init_lora_weights"),
-               "not possible with a recipe: its quantized phase starts from the first one's adapter");
+               "not possible with a recipe: its second phase starts from the first one's adapter");
     if (strcmp(c->adapter, "full") == 0)
         refuse(r, key_index("recipe"), "not possible with adapter: full");
     for (int i = 0; i < c->lora.n; i++)

@@ -16,7 +16,8 @@ static uint32_t some_clipped[O * D / 32];
 static void make_clipped(void) {
     memset(some_clipped, 0, sizeof some_clipped);
     for (int i = 0; i < O * D; i++)
-        if (i / D == 4 || (i % 10 == 3 && i / D != 7)) some_clipped[i / 32] |= UINT32_C(1) << i % 32;
+        if (i / D == 4 || (i % 10 == 3 && i / D != 7))
+            some_clipped[i / 32] |= UINT32_C(1) << i % 32;
 }
 
 static bool passes(const lq_lora_attr *lora, int o, int j) {

@@ -109,7 +109,7 @@ static lq_imatrix *make_imatrix(const lq_model *m) {
     return im;
 }
 
-/* |(W - Q(W) - s B A) diag(c)|^2 of the attention's first matrix; with `adapter` false without it. */
+/* |(W - Q(W) - s B A) diag(c)|^2 of the first adapted matrix; with `adapter` false without it. */
 static double error_of(const lq_adapter *a, bool adapter, bool weighted) {
     const lq_adapted *item = &a->item[0];
     const lq_weight *w = &a->model->weight[item->weight];

@@ -9,7 +9,7 @@
 
 enum { TILE_ROWS = 32 };
 
-/* In scratch: x transposed (D,N); for each row of a tile its column of dy (N); the tile (rows,D). */
+/* In scratch: x transposed (D,N); per row of a tile its column of dy (N); the tile (rows,D). */
 typedef struct buffers { float *xt, *dy, *tile; } buffers;
 
 size_t lq_clip_scratch(int64_t n, int64_t cols) {
