@@ -3,6 +3,7 @@
 
 #include "blas.h"
 #include "reround.h"
+#include "saturation.h"
 
 #include <assert.h>
 #include <float.h>
@@ -122,6 +123,9 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
     }
     if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
     quantize(job, row, n, tile, keep_scales);
+    if (job->clipped)
+        lq_saturation(job->out_fmt, tile, (char *)job->out + lq_format_bytes(job->out_fmt, at),
+                      count, job->clipped + at / LQ_CLIP_BITS);
     return true;
 }
 

@@ -17,6 +17,7 @@ typedef struct lq_merge_job {
     const lq_format *out_fmt;
     void *out;               /* (rows, cols) */
     const float *importance; /* (n_mats, cols): the quantizer's weights; NULL: none */
+    uint32_t *clipped;       /* (rows, cols / 32): receives what out_fmt clips; NULL: not asked */
 } lq_merge_job;
 
 typedef struct lq_merge lq_merge;

@@ -103,6 +103,10 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name) {
     return -1;
 }
 
+int lq_model_head(const lq_model *m) {
+    return lq_model_find(m, m->tied ? LQ_ROLE_TOKEN_EMBD : LQ_ROLE_OUTPUT, -1, false);
+}
+
 bool lq_weight_is_linear(const lq_weight *w) {
     static const bool linear[LQ_N_ROLES] = {
         [LQ_ROLE_OUTPUT] = true, [LQ_ROLE_ATTN_Q] = true,      [LQ_ROLE_ATTN_K] = true,

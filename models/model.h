@@ -80,6 +80,7 @@ void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
 int lq_model_find_name(const lq_model *m, const char *gguf_name);
+int lq_model_head(const lq_model *m);    /* index of the weight that makes the logits */
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
 /* True for those of them that are stacks of experts' matrices: targets only by name. */
@@ -96,13 +97,24 @@ typedef struct lq_patch {
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
+    const uint32_t *clipped; /* merged: mask of the weights that pass no gradient; NULL: all pass */
     bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;
 
+/* How the head learns from a teacher besides the labels (kd_head in ops.h). */
+typedef struct lq_distil {
+    const lq_model *teacher;       /* whose head turns its hidden states into logits; top_k: NULL */
+    int64_t top_k;                 /* > 0: the teacher comes as its most likely tokens */
+    float alpha, temperature;
+    bool reverse;
+} lq_distil;
+
 typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
-    bool loss;               /* end in ce_head; else in logits (N,V) */
+    bool loss;               /* end in ce_head, or kd_head with distil; else in logits (N,V) */
+    bool hidden;             /* end in what the head is multiplied with (N,D): a teacher's */
+    const lq_distil *distil; /* NULL: labels only */
     bool exact;              /* the model's runtime rounds nothing here: before quantization, a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
@@ -113,7 +125,9 @@ typedef struct lq_build_options {
 
 typedef struct lq_model_io {
     lq_tensor *ids, *pos, *starts, *labels;   /* inputs (N) i32; labels NULL without loss */
-    lq_tensor *out;                           /* (N,2) of ce_head, or logits (N,V) */
+    lq_tensor *teacher, *teacher_log_p;       /* inputs with distil, else NULL: hidden states (N,Dt)
+                                                 and no other; top_k: ids (N,K), (N,K+1) */
+    lq_tensor *out;                           /* (N,2) of ce_head, (N,4) of kd_head, logits (N,V) */
     lq_tensor *shares[LQ_MAX_LAYERS];         /* (N,E) of each layer's experts; NULL: it has none */
 } lq_model_io;
 

@@ -79,6 +79,17 @@ static const struct {
      {"model-Q4_0.gguf"}, false},
     {"scales", "qat: {weight_dtype: Q4_K_M, imatrix: auto, requantize_every: 5}\n",
      {"model-Q4_K_M.gguf"}, true},
+    {"distilled",
+     "qat: {weight_dtype: q4_0, mode: merged}\nkd: {alpha: 0.75}\ngradient_checkpointing: true\n",
+     {"model-Q4_0.gguf"}, false},
+    {"clipped", "qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", {"model-Q4_0.gguf"},
+     false},
+    {"recipe",
+     "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"
+     "lora: {max_steps: 6}\nqad: {max_steps: 8, kd.alpha: 0.9}\n",
+     {"lora/model-F32-LoRA.gguf", "model-Q4_0.gguf"}, false},
+    {"top", "kd: {top_k: 5, temperature: 2, divergence: reverse_kl}\n",
+     {"model-F32-LoRA.gguf"}, false},
 };
 
 START_TEST(killed_and_resumed_ends_the_same) {

@@ -43,6 +43,9 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {0, "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n"},
     {0, "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n"},
     {0, "qat: {weight_dtype: q8_0, mode: separate, activation_dtype: runtime}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto}\ninit_lora_weights: qera\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported
@@ -145,6 +148,38 @@ START_TEST(experts_are_asked_for) {
 }
 END_TEST
 
+/* Only where a format clips does the clipped estimator differ. */
+START_TEST(clipped_estimator) {
+    static const struct { const char *type, *file; bool differs; } formats[] = {
+        {"q4_0", "model-Q4_0.gguf", true},
+        {"q8_0", "model-Q8_0.gguf", false},
+    };
+    for (int i = 0; i < LQ_ARRAY_LEN(formats); i++) {
+        fixture_run identity, clipped;
+        char extra[100], a[400], b[400];
+        snprintf(extra, sizeof extra, "qat: {weight_dtype: %s, mode: merged}\n", formats[i].type);
+        fixture_make(&identity, "identity", 6, extra);
+        fixture_make(&clipped, "clipped", 6, extra);
+        ck_assert_int_eq(fixture_loquat("train %s", identity.config).exit_status, 0);
+        const fixture_result r = fixture_loquat("train %s --qat.ste clipped", clipped.config);
+        ck_assert_msg(r.exit_status == 0, "%s", r.err);
+        snprintf(a, sizeof a, "%s/%s", identity.out, formats[i].file);
+        snprintf(b, sizeof b, "%s/%s", clipped.out, formats[i].file);
+        ck_assert_int_eq(fixture_same_file(a, b), !formats[i].differs);
+    }
+}
+END_TEST
+
+START_TEST(clipped_estimator_refused) {
+    fixture_run f;
+    fixture_make(&f, "no-clip", 2, "qat: {weight_dtype: iq4_nl, ste: clipped}\n");
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status != 0 &&
+                      test_contains(r.err, "qat.ste: clipped is not possible for blk.0.attn_q") &&
+                      test_contains(r.err, "IQ4_NL"), "%s", r.err);
+}
+END_TEST
+
 START_TEST(exploding_run_stops) {
     fixture_run f;
     fixture_make(
@@ -167,6 +202,8 @@ int main(void) {
     tcase_add_test(tc, continues_from_an_adapter);
     tcase_add_test(tc, load_of_experts_is_logged);
     tcase_add_test(tc, experts_are_asked_for);
+    tcase_add_test(tc, clipped_estimator);
+    tcase_add_test(tc, clipped_estimator_refused);
     tcase_add_test(tc, exploding_run_stops);
     suite_add_tcase(suite, tc);
     return test_run(suite);
