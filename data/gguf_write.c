@@ -128,6 +128,12 @@ lq_status lq_gguf_writer_copy_kv(lq_gguf_writer *w, const lq_gguf *g) {
     return LQ_OK;
 }
 
+lq_status lq_gguf_writer_set_number(lq_gguf_writer *w, const char *key, lq_gguf_type type,
+                                    const void *v) {
+    assert(lq_gguf_type_bytes(type));
+    return set_scalar(w, key, type, v);
+}
+
 lq_status lq_gguf_writer_set_u32(lq_gguf_writer *w, const char *key, uint32_t v) {
     return set_scalar(w, key, LQ_GGUF_U32, &v);
 }
@@ -237,6 +243,10 @@ static lq_status make_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *
     }
     while (!out->failed && out->n % alignment) lq_str_putc(out, 0);
     return lq_str_status(out);
+}
+
+lq_status lq_gguf_writer_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *out) {
+    return make_head(w, alignment, out);
 }
 
 static lq_status put(lq_gguf_writer *w, const void *data, size_t n) {

@@ -6,21 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static lq_status refuse_other_files(const lq_gguf *file) {
+static lq_status refuse_adapter(const lq_gguf *file) {
     char *type = NULL;
-    uint16_t splits = 0;
     LQ_TRY(lq_gguf_get_string(file, "general.type", false, &type));
     const bool adapter = type && strcmp(type, "adapter") == 0;
     lq_free(type);
-    if (adapter) return lq_fail(LQ_EVALUE, "is an adapter, wanted a model");
-    const lq_gguf_kv *kv = lq_gguf_find(file, "split.count");
-    if (kv && kv->type == LQ_GGUF_U16) memcpy(&splits, kv->data, sizeof splits);
-    if (splits > 1)
-        return lq_fail(
-            LQ_EUNSUPPORTED,
-            "is one of the %d files of a split model; join them first (llama-gguf-split --merge)",
-            splits);
-    return LQ_OK;
+    return adapter ? lq_fail(LQ_EVALUE, "is an adapter, wanted a model") : LQ_OK;
 }
 
 static lq_status find_arch(lq_model *m) {
@@ -51,7 +42,7 @@ static lq_status open_tokenizer(lq_model *m) {
 }
 
 static lq_status load(lq_model *m, bool check_finite) {
-    LQ_TRY(refuse_other_files(m->file));
+    LQ_TRY(refuse_adapter(m->file));
     LQ_TRY(find_arch(m));
     LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch));
     LQ_TRY(open_tokenizer(m));
