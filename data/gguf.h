@@ -6,6 +6,7 @@
 
 #include "format.h"
 #include "hash.h"
+#include "str.h"
 
 typedef enum lq_gguf_type {
     LQ_GGUF_U8, LQ_GGUF_I8, LQ_GGUF_U16, LQ_GGUF_I16, LQ_GGUF_U32, LQ_GGUF_I32, LQ_GGUF_F32,
@@ -100,6 +101,8 @@ lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path);
 lq_status lq_gguf_writer_begin(lq_gguf_writer *w, const char *path);
 lq_status lq_gguf_writer_put(lq_gguf_writer *w, const void *data, size_t bytes);
 lq_status lq_gguf_writer_commit(lq_gguf_writer *w);
+/* The same file appended to out; only for one without tensors. */
+lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out);
 
 /* ---- several files as one ---------------------------------------------------------------------
  * A model that is not a single GGUF file, seen as one: keys as a writer holds them, tensors wherever
@@ -109,7 +112,7 @@ typedef struct lq_gguf_assembly {
     const lq_gguf_writer *keys;       /* without tensors; may go afterwards */
     const lq_gguf_tensor *tensor;     /* fmt and offset are not looked at; names are copied */
     int64_t n_tensors;
-    const lq_bytes *region;     /* the files; copied */
+    const lq_bytes *region;           /* the files; copied */
     int n_regions;
     bool hash_keys;                   /* the keys are a region too: they are in none of the files */
     void *owner;                      /* of what the tensors' data lies in: released by close; on */

@@ -302,3 +302,10 @@ lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path) {
     lq_atomic_abort(&w->file);
     return status;
 }
+
+lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out) {
+    uint32_t alignment;
+    assert(w->n_tensors == 0);
+    LQ_TRY(get_alignment(w, &alignment));
+    return make_head(w, alignment, out);
+}

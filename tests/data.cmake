@@ -40,3 +40,9 @@ target_link_libraries(fuzz_tokenizer PRIVATE lq_vocab_fixture)
 # For conformance/check_templates.py, which compares with transformers.
 add_executable(render_templates conformance/render_templates.c)
 target_link_libraries(render_templates PRIVATE lq_data)
+
+# For conformance/check_tokenizer.py and check_hf_tokenizer.py, which compare with llama.cpp and tokenizers.
+foreach(name loquat_tokens hf_vocab_gguf)
+    add_executable(${name} conformance/${name}.c)
+    target_link_libraries(${name} PRIVATE lq_data)
+endforeach()
