@@ -3,7 +3,6 @@
 #define LOQUAT_GGUF_PARTS_H
 
 #include "gguf.h"
-#include "str.h"
 
 enum {
     LQ_GGUF_VERSION = 3,
@@ -23,8 +22,6 @@ lq_status lq_gguf_tensor_bytes(uint64_t *out, const char *name, int ggml_type, i
 
 /* One GGUF file, be it a part of a split model. */
 lq_status lq_gguf_open_one(lq_gguf **out, const char *path);
-/* Everything before the data section, padded. */
-lq_status lq_gguf_writer_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *out);
 
 /* x rounded up to the alignment, a power of two; false: it overflows. */
 bool lq_gguf_pad(uint64_t *out, uint64_t x, uint64_t alignment);

@@ -5,7 +5,6 @@
 #include "gguf_parts.h"
 
 #include "mapped_file.h"
-#include "str.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -314,7 +313,7 @@ lq_status lq_gguf_assemble(lq_gguf **out, const lq_gguf_assembly *a) {
     lq_gguf *g = NULL;
     lq_str keys = LQ_STR_INIT;
     lq_status status;
-    LQ_GOTO(status, lq_gguf_writer_head(a->keys, LQ_GGUF_ALIGNMENT, &keys));
+    LQ_GOTO(status, lq_gguf_writer_memory(a->keys, &keys));
     LQ_GOTO(status, open_bytes(&g, keys.s, keys.n, a->path));
     g->keys = keys;
     keys = (lq_str)LQ_STR_INIT;

@@ -245,10 +245,6 @@ static lq_status make_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *
     return lq_str_status(out);
 }
 
-lq_status lq_gguf_writer_head(const lq_gguf_writer *w, uint32_t alignment, lq_str *out) {
-    return make_head(w, alignment, out);
-}
-
 static lq_status put(lq_gguf_writer *w, const void *data, size_t n) {
     if (fwrite(data, 1, n, w->file.f) == n) return LQ_OK;
     return lq_fail(LQ_EIO, "%s: %s", w->file.path, strerror(errno));

@@ -1,6 +1,7 @@
 /* Opening a base model, and questions about its weights. See model.h. */
 #include "model.h"
 
+#include "hf.h"
 #include "model_parts.h"
 
 #include <stdio.h>
@@ -54,7 +55,8 @@ static lq_status load(lq_model *m, bool check_finite) {
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     lq_model *m = lq_alloc(sizeof *m);
     if (!m) return LQ_EMEM;
-    lq_status status = lq_gguf_open(&m->file, path);
+    lq_status status =
+        lq_hf_is_dir(path) ? lq_hf_open(&m->file, path) : lq_gguf_open(&m->file, path);
     if (status == LQ_OK) {
         status = load(m, check_finite);
         if (status != LQ_OK) lq_fail_context(status, "%s: ", path);

@@ -68,7 +68,7 @@ typedef struct lq_model {
     int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 
-/* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
+/* Opens a GGUF or a Hugging Face directory (hf.h); validates architecture, every tensor's presence, shape and type; lists all
  * mismatches in one message. `check_finite` also scans the weights for NaN and infinity (names
  * the tensor). */
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);

@@ -112,8 +112,8 @@ loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_types_open(&types, &text));
-    if (!n_loras) LQ_GOTO(status, lq_fail(LQ_ECONFIG, "no adapter given: nothing to merge"));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
+    if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
     LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));
 done:
     loquat_model_close(s);

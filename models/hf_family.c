@@ -1,0 +1,165 @@
+/* The table of Hugging Face classes: which architecture of GGUF each is, which numbers of its
+ * config.json become which keys, and where its weights lie differently. Facts: llama.cpp's
+ * conversion/<family>.py. */
+#include "hf_parts.h"
+
+#include "str.h"
+
+#include <string.h>
+
+#define U32 LQ_GGUF_U32
+#define F32 LQ_GGUF_F32
+
+/* Most families. */
+static const lq_hf_key common[] = {
+    {"block_count", U32, "num_hidden_layers n_layers n_layer num_layers", true, 0},
+    {"context_length", U32, "max_position_embeddings n_ctx n_positions max_length "
+     "max_sequence_length model_max_length", true, 0},
+    {"embedding_length", U32, "hidden_size n_embd dim", true, 0},
+    {"feed_forward_length", U32, "intermediate_size n_inner hidden_dim", true, 0},
+    {"attention.head_count", U32, "num_attention_heads n_head n_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads n_kv_heads", false, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps norm_eps", true, 0},
+    {"attention.key_length", U32, "head_dim", false, 0},
+    {"attention.value_length", U32, "head_dim", false, 0},
+};
+
+static const lq_hf_key gemma[] = {
+    {"context_length", U32, "max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads num_attention_heads", true, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    {"attention.key_length", U32, "head_dim", true, 0},
+    {"attention.value_length", U32, "head_dim", true, 0},
+};
+
+static const lq_hf_key gemma2[] = {
+    {"context_length", U32, "max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads num_attention_heads", true, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    {"attention.key_length", U32, "head_dim", true, 0},
+    {"attention.value_length", U32, "head_dim", true, 0},
+    {"attn_logit_softcapping", F32, "attn_logit_softcapping", true, 0},
+    {"final_logit_softcapping", F32, "final_logit_softcapping", true, 0},
+    {"attention.sliding_window", U32, "sliding_window", true, 0},
+};
+
+static const lq_hf_key gemma3[] = {
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"context_length", U32, "max_position_embeddings", false, 131072},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", false, 8},
+    {"attention.head_count_kv", U32, "num_key_value_heads", false, 4},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", false, 1e-6},
+    {"attention.key_length", U32, "head_dim", false, 256},
+    {"attention.value_length", U32, "head_dim", false, 256},
+    {"final_logit_softcapping", F32, "final_logit_softcapping", false, 0},
+    {"attention.sliding_window", U32, "sliding_window", true, 0},
+};
+
+
+static lq_status llama_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    int64_t rotated = lq_hf_config_int(c, "head_dim");
+    if (!rotated && c->n_head) rotated = lq_hf_config_int(c, "hidden_size") / c->n_head;
+    LQ_TRY(lq_hf_set_u32(w, f, "vocab_size", lq_hf_config_int(c, "vocab_size")));
+    LQ_TRY(lq_hf_set_u32(w, f, "rope.dimension_count", rotated));
+    return lq_hf_rope_write(c, f, w);
+}
+
+static lq_status qwen3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    return lq_hf_rope_write(c, f, w);
+}
+
+/* The pattern is not a key of GGUF's: every `period`-th layer is global. */
+static lq_status check_pattern(const lq_hf_config *c, size_t period) {
+    size_t i;
+    json_t *type;
+    json_array_foreach(lq_hf_config_get(c, "layer_types"), i, type) {
+        const char *want = (i + 1) % period ? "sliding_attention" : "full_attention";
+        const char *found = json_string_value(type);
+        if (!found || strcmp(found, want) != 0)
+            return lq_fail(LQ_EUNSUPPORTED, "%s: layer_types: layer %zu is %s, must be %s: other "
+                           "patterns than one global layer in %zu are not supported", c->path, i,
+                           found ? found : "no text", want, period);
+    }
+    return LQ_OK;
+}
+
+static lq_status gemma2_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    (void)f;
+    (void)w;
+    return check_pattern(c, 2);
+}
+
+static lq_status gemma3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    LQ_TRY(check_pattern(c, 6));
+    LQ_TRY(lq_hf_set_f32(w, f, "rope.freq_base", 1e6));   /* unless the next says otherwise */
+    return lq_hf_rope_write(c, f, w);
+}
+
+#define KEYS(list) .key = list, .n_keys = LQ_ARRAY_LEN(list)
+#define LLAMA(name) {.class = name, .arch = "llama", KEYS(common), .acts = "silu", \
+                     .permuted = true, .more = llama_keys}
+
+/* The first row of an architecture is the class that Loquat writes for it. */
+static const lq_hf_family families[] = {
+    LLAMA("LlamaForCausalLM"),
+    LLAMA("LLaMAForCausalLM"),
+    LLAMA("MistralForCausalLM"),
+    {.class = "Qwen2ForCausalLM", .arch = "qwen2", KEYS(common), .acts = "silu",
+     .more = qwen3_keys},
+    {.class = "Qwen3ForCausalLM", .arch = "qwen3", KEYS(common), .acts = "silu",
+     .more = qwen3_keys},
+    {.class = "GemmaForCausalLM", .arch = "gemma", KEYS(gemma),
+     .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true},
+    {.class = "Gemma2ForCausalLM", .arch = "gemma2", KEYS(gemma2), .acts = "gelu_pytorch_tanh",
+     .plus_one = true, .no_head = true, .more = gemma2_keys},
+    {.class = "Gemma3ForCausalLM", .arch = "gemma3", KEYS(gemma3), .acts = "gelu_pytorch_tanh",
+     .plus_one = true, .more = gemma3_keys},
+    {.class = "Gemma3ForConditionalGeneration", .arch = "gemma3", KEYS(gemma3),
+     .acts = "gelu_pytorch_tanh", .plus_one = true, .more = gemma3_keys},
+};
+
+static lq_status unsupported(const lq_hf_config *c, const char *class) {
+    lq_str names = LQ_STR_INIT;
+    for (int i = 0; i < LQ_ARRAY_LEN(families); i++)
+        lq_str_printf(&names, "%s%s", i ? ", " : "", families[i].class);
+    lq_status status = lq_str_status(&names);
+    if (status == LQ_OK)
+        status = lq_fail(LQ_EUNSUPPORTED, "%s: architecture '%s' is not supported yet as a "
+                         "directory; supported: %s", c->path, class, lq_str_text(&names));
+    lq_str_clear(&names);
+    return status;
+}
+
+lq_status lq_hf_find_family(const lq_hf_family **out, const lq_hf_config *c) {
+    const char *class = json_string_value(json_array_get(lq_hf_config_get(c, "architectures"), 0));
+    if (!class)
+        return lq_fail(LQ_EFORMAT, "%s: architectures is missing, must name the model's class",
+                       c->path);
+    for (int i = 0; i < LQ_ARRAY_LEN(families); i++) {
+        if (strcmp(families[i].class, class) != 0) continue;
+        *out = &families[i];
+        return LQ_OK;
+    }
+    return unsupported(c, class);
+}
+
+const lq_hf_family *lq_hf_family_of(const char *arch) {
+    for (int i = 0; i < LQ_ARRAY_LEN(families); i++)
+        if (strcmp(families[i].arch, arch) == 0) return &families[i];
+    return NULL;
+}
+
+const char *lq_hf_class(const char *arch) {
+    const lq_hf_family *f = lq_hf_family_of(arch);
+    return f ? f->class : NULL;
+}
