@@ -3,6 +3,7 @@
 
 #include "atomic_file.h"
 #include "hf.h"
+#include "peft_file.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -83,10 +84,9 @@ static lq_status resolve(target *t, const char *path, const loquat_lora *loras, 
         LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras,
                                 MAX_LORAS - t->n));
     for (size_t i = 0; i < n_loras; i++) {
-        if (is_directory(loras[i].path))
-            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory, wanted an adapter GGUF "
-                                    "(PEFT adapters are not supported by this version yet)",
-                                    loras[i].path));
+        if (is_directory(loras[i].path) && !lq_peft_is_dir(loras[i].path))
+            LQ_GOTO(status, lq_fail(LQ_EVALUE, "%s: is a directory without adapter_config.json, "
+                                    "wanted an adapter GGUF or a PEFT directory", loras[i].path));
         t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
     }
 done:

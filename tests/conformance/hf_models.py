@@ -2,9 +2,9 @@
 Hugging Face directory: logits from the directory and from the GGUF that `loquat merge` makes of it, and that file against
 convert_hf_to_gguf.py's, tensor by tensor and key by key.
 
-  hf_models.py LOQUAT LLAMA_SOURCE [--shared DIR]
+  hf_models.py LOQUAT [LLAMA_SOURCE]
 
-LLAMA_SOURCE: llama.cpp's source tree. DIR/vocabs: real tokenizers are tried on top when they are there."""
+LLAMA_SOURCE: llama.cpp's source tree; without it only logits are compared."""
 import argparse
 import json
 import pathlib
@@ -17,6 +17,8 @@ import gguf
 import numpy as np
 import torch
 import transformers as hf
+
+hf.utils.logging.disable_progress_bar()
 
 TOLERANCE = 1e-4
 SHAPE = dict(vocab_size=96, hidden_size=24, intermediate_size=40, num_hidden_layers=3, max_position_embeddings=128,
@@ -42,6 +44,16 @@ MODELS = {
     "gemma3": (hf.Gemma3TextConfig, dict(head_dim=8, sliding_window=8, num_hidden_layers=7, query_pre_attn_scalar=8,
                                          attn_implementation="eager"), torch.float32, None),
 }
+
+
+# The converter knows tokenizers by the ids of one text; those made here are none that it knows.
+CONVERT = """import sys, runpy
+source = sys.argv.pop(1)
+sys.path[:0] = [source, source + "/gguf-py"]
+from conversion import base
+base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+sys.argv[0] = source + "/convert_hf_to_gguf.py"
+runpy.run_path(sys.argv[0], run_name="__main__")"""
 
 
 def run(*args, **kw):
@@ -111,15 +123,15 @@ def check(name, args, work, tokenizer=None):
     worst = np.abs(here - want).max()
     if not worst <= TOLERANCE:
         bad.append(f"logits of the directory: off by {worst:.2e}")
-    for kind in ("F32", "F16", "BF16"):
+    for kind in ("F32", "F16", "BF16") if name == "llama-untied-sharded" else ("F16",):
         run(args.loquat, "merge", directory, "--output", work / "ours.gguf", "--type", kind)
-        if kind == "F32":
+        if kind == "F32" or name.endswith("biases-linear"):   # stored in F16
             off = np.abs(logits(args.loquat, work / "ours.gguf", ids, work) - want).max()
             if not off <= TOLERANCE:
                 bad.append(f"logits of the GGUF: off by {off:.2e}")
         if tokenizer:
-            run(sys.executable, pathlib.Path(args.llama_source) / "convert_hf_to_gguf.py", directory, "--outfile",
-                work / "theirs.gguf", "--outtype", kind.lower())
+            run(sys.executable, "-c", CONVERT, args.llama_source, directory, "--outfile", work / "theirs.gguf", "--outtype",
+                kind.lower())
             bad += [f"{kind}: {b}" for b in compare_files(work / "ours.gguf", work / "theirs.gguf", args.llama_source)]
     print(f"{name}: logits off by {worst:.1e} (largest {np.abs(want).max():.1f}){', files equal' if tokenizer and not bad else ''}")
     return [f"{name}: {b}" for b in bad]
@@ -166,7 +178,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("loquat", type=lambda x: pathlib.Path(x).resolve())
     p.add_argument("llama_source", nargs="?")
-    p.add_argument("--only", default="")
+    p.add_argument("--only", default="", help="only models whose name contains this")
     args = p.parse_args()
     bad = []
     with tempfile.TemporaryDirectory() as tmp:
