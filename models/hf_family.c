@@ -106,17 +106,17 @@ static lq_status gemma3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gg
 }
 
 #define KEYS(list) .key = list, .n_keys = LQ_ARRAY_LEN(list)
-#define LLAMA(name) {.class = name, .arch = "llama", KEYS(common), .acts = "silu", \
-                     .permuted = true, .more = llama_keys}
+#define LLAMA(name) {.class = name, .arch = "llama", .model_type = "llama", KEYS(common), \
+                     .acts = "silu", .permuted = true, .more = llama_keys}
 
 /* The first row of an architecture is the class that Loquat writes for it. */
 static const lq_hf_family families[] = {
     LLAMA("LlamaForCausalLM"),
     LLAMA("LLaMAForCausalLM"),
     LLAMA("MistralForCausalLM"),
-    {.class = "Qwen2ForCausalLM", .arch = "qwen2", KEYS(common), .acts = "silu",
+    {.class = "Qwen2ForCausalLM", .arch = "qwen2", .model_type = "qwen2", KEYS(common), .acts = "silu",
      .more = qwen3_keys},
-    {.class = "Qwen3ForCausalLM", .arch = "qwen3", KEYS(common), .acts = "silu",
+    {.class = "Qwen3ForCausalLM", .arch = "qwen3", .model_type = "qwen3", KEYS(common), .acts = "silu",
      .more = qwen3_keys},
     {.class = "GemmaForCausalLM", .arch = "gemma", KEYS(gemma),
      .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true},

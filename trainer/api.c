@@ -70,8 +70,10 @@ static lq_status artifacts_text(const lq_artifacts *l, char **out) {
     return status == LQ_OK && !*out ? LQ_EMEM : status;
 }
 
-loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
+loquat_status loquat_export(const char *run_dir, const loquat_export_options *options,
                             char **out_text) {
+    static const loquat_export_options none = {NULL, 0, false, false};
+    const loquat_export_options *o = options ? options : &none;
     lq_config *config = NULL;
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
@@ -90,8 +92,10 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
     LQ_GOTO(status, lq_adapter_rebuild(adapter));
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
-    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, n_types ? types : NULL, (int)n_types,
-                                  &artifacts));
+    config->exports.peft |= o->peft;
+    config->exports.merged_safetensors |= o->merged_safetensors;
+    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, o->n_types ? o->types : NULL,
+                                  (int)o->n_types, &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
