@@ -30,10 +30,7 @@ typedef struct reader {
 } reader;
 
 bool lq_peft_is_dir(const char *path) {
-    char *config = lq_path_join(path, "adapter_config.json");
-    const bool found = config && lq_file_exists(config);
-    lq_free(config);
-    return found;
+    return lq_file_exists_in(path, "adapter_config.json");
 }
 
 static void release(void *owner) {

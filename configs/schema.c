@@ -53,7 +53,7 @@ const lq_key lq_keys[] = {
      "CPU threads; 0: all cores"},
     {"model", "bf16", "", TEXT, AT(bf16), "auto", ANY, "auto true=yes=on=1 false=no=off=0",
      "auto false", 0, "activations in bfloat16; auto: where the device gains by it"},
-    {"model", "base_quant", "", TEXT, AT(base_quant), NULL, ANY, GGUF_TYPES, NULL, NOT_YET,
+    {"model", "base_quant", "", TEXT, AT(base_quant), NULL, ANY, GGUF_TYPES, NULL, 0,
      "keep the frozen base in memory in this GGUF type"},
 
     {"adapter", "lora_r", "r lora_rank", INT, AT(lora_r), "16", 1, 4096, NULL, NULL, 0,

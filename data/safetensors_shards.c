@@ -5,17 +5,17 @@
 #include "str.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_SHARDS = 10000, MAX_LISTED = 20 };
 
 bool lq_safetensors_in_dir(const char *dir, const char *stem) {
-    char *one = lq_sprintf("%s/%s.safetensors", dir, stem);
-    char *index = lq_sprintf("%s/%s.safetensors.index.json", dir, stem);
-    const bool found = (one && lq_file_exists(one)) || (index && lq_file_exists(index));
-    lq_free(one);
-    lq_free(index);
-    return found;
+    char name[64];
+    snprintf(name, sizeof name, "%s.safetensors", stem);
+    if (lq_file_exists_in(dir, name)) return true;
+    snprintf(name, sizeof name, "%s.safetensors.index.json", stem);
+    return lq_file_exists_in(dir, name);
 }
 
 typedef struct shards {

@@ -5,33 +5,16 @@
 #include "hf_general.h"
 #include "hf_tensors.h"
 #include "hf_tokenizer.h"
-#include "str.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-enum { KEY_BYTES = 64 };
 
 bool lq_hf_is_dir(const char *path) {
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return false;
-    char *config = lq_path_join(path, "config.json");
-    const bool found = config && lq_file_exists(config);
-    lq_free(config);
-    return found;
+    return lq_file_exists_in(path, "config.json");
 }
 
 static void release(void *owner) {
     lq_hf_tensors_clear(owner);
     lq_free(owner);
-}
-
-static bool has(const char *dir, const char *name) {
-    char *path = lq_path_join(dir, name);
-    const bool found = path && lq_file_exists(path);
-    lq_free(path);
-    return found;
 }
 
 /* A directory without tokenizer files is a model without one. */
@@ -40,7 +23,7 @@ static lq_status write_tokenizer(const lq_hf_config *c, const lq_hf_family *f, c
     static const char *const files[] = {"tokenizer.json", "tokenizer.model", "tekken.json",
                                         "vocab.json"};
     for (int i = 0; i < LQ_ARRAY_LEN(files); i++)
-        if (has(dir, files[i])) return lq_hf_tokenizer_metadata(w, dir);
+        if (lq_file_exists_in(dir, files[i])) return lq_hf_tokenizer_metadata(w, dir);
     LQ_TRY(lq_gguf_writer_set_string(w, "tokenizer.ggml.model", "none"));
     return lq_hf_set_u32(w, f, "vocab_size", lq_hf_config_int(c, "vocab_size"));
 }
@@ -52,7 +35,7 @@ static lq_status open_weights(lq_hf_tensors *t, const char *dir) {
     if (lq_safetensors_in_dir(dir, "model"))
         return lq_safetensors_open_dir(&t->files, dir, "model");
     for (int i = 0; i < LQ_ARRAY_LEN(others); i++)
-        if (has(dir, others[i]))
+        if (lq_file_exists_in(dir, others[i]))
             return lq_fail(LQ_EUNSUPPORTED, "%s: has %s; wanted model.safetensors or its shards "
                            "(transformers' save_pretrained writes them)", dir, others[i]);
     return lq_fail(LQ_EIO, "%s: has no model.safetensors and no model.safetensors.index.json", dir);

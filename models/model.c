@@ -1,6 +1,7 @@
 /* Opening a base model, and questions about its weights. See model.h. */
 #include "model.h"
 
+#include "gguf_requantize.h"
 #include "hf.h"
 #include "model_parts.h"
 
@@ -68,13 +69,39 @@ lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     return status;
 }
 
-void lq_model_close(lq_model *m) {
-    if (!m) return;
+static void clear_weights(lq_model *m) {
     for (int i = 0; i < m->n_weights; i++) {
         lq_free((char *)m->weight[i].name);
         lq_free((char *)m->weight[i].module);
     }
     lq_free(m->weight);
+    m->weight = NULL;
+    m->n_weights = 0;
+}
+
+static lq_status requantize(lq_model *m, const lq_format *fmt) {
+    lq_gguf *file = NULL;
+    LQ_TRY(lq_gguf_requantize(&file, m->file, fmt));
+    m->file = file;
+    clear_weights(m);
+    return lq_weights_bind(m);
+}
+
+lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type) {
+    lq_model *m = NULL;
+    const lq_format *fmt = type && *type ? lq_format_by_name(type) : NULL;
+    if (type && *type && (!fmt || !fmt->quant))
+        return lq_fail(LQ_ECONFIG, "base_quant: '%s' is not a type that Loquat writes", type);
+    LQ_TRY(lq_model_open(&m, path, check_finite));
+    const lq_status status = fmt ? requantize(m, fmt) : LQ_OK;
+    if (status == LQ_OK) *out = m;
+    else lq_model_close(m);
+    return status;
+}
+
+void lq_model_close(lq_model *m) {
+    if (!m) return;
+    clear_weights(m);
     lq_tokenizer_close(m->tokenizer);
     lq_gguf_close(m->file);
     lq_free(m);

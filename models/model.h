@@ -72,6 +72,9 @@ typedef struct lq_model {
  * mismatches in one message. `check_finite` also scans the weights for NaN and infinity (names
  * the tensor). */
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
+/* The same with its matrices re-quantized in memory (gguf_requantize.h); type: a GGUF type's name that
+ * can be written; NULL or "": as they are. */
+lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type);
 void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);

@@ -153,12 +153,9 @@ END_TEST
 START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
         {"use_dora", "true"},
-        {"base_quant", "q4_0"},
         {"qat.activation_dtype", "runtime"},
         {"qat.ste", "clipped"},
         {"init_lora_weights", "pissa"},
-        {"export.peft", "true"},
-        {"export.merged_safetensors", "yes"},
         {"report_to", "tensorboard"},
         {"bf16", "true"},
         {"device", "cuda"},

@@ -86,7 +86,7 @@ loquat_status loquat_export(const char *run_dir, const loquat_export_options *op
     *out_text = NULL;
     LQ_GOTO(status, config_path && dir ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_config_load(&config, config_path, NULL, 0));
-    LQ_GOTO(status, lq_model_open(&model, config->base_model, true));
+    LQ_GOTO(status, lq_model_open_as(&model, config->base_model, true, config->base_quant));
     LQ_GOTO(status, lq_types_from_config(&run_types, config, run_dir));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
     LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
