@@ -128,9 +128,9 @@ lq_status lq_export_hf(const lq_adapter *a, const char *dir, const lq_format **t
     if (a->options.mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: qat.mode separate keeps the "
                        "adapter beside its quantized base; merged, they are another model");
-    LQ_TRY(lq_make_dirs(dir));
-    LQ_TRY(lq_hf_write_files(a->model, x.type, dir));
     LQ_GOTO(status, add_all(&x));
+    LQ_GOTO(status, lq_make_dirs(dir));
+    LQ_GOTO(status, lq_hf_write_files(a->model, x.type, dir));
     status = lq_safetensors_write_dir(dir, "model", x.t, x.n, SHARD_BYTES);
     *type = x.type;
 done:
