@@ -56,13 +56,20 @@ static lq_status effective(float *out, const lq_adapter *a, int i) {
         patch->fmt->dequant(patch->data, out, w->rows * w->cols);
         return LQ_OK;
     }
+    const lq_planned plain = {.fmt = &lq_f32};
     lq_merge *merge = NULL;
     LQ_TRY(lq_merge_new(&merge, 1));
-    lq_merge_add(merge, lq_adapter_job(a, i, &lq_f32, out));
+    lq_merge_add(merge, lq_adapter_job(a, i, &lq_f32, &plain, out));
     lq_status status = lq_merge_prepare(merge);
     if (status == LQ_OK) status = lq_merge_run(merge);
     lq_merge_free(merge);
     return status;
+}
+
+/* (rows, cols) to (cols, rows). */
+static void transpose(float *out, const float *in, int64_t rows, int64_t cols) {
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < cols; i++) out[i * rows + row] = in[row * cols + i];
 }
 
 /* From GGUF's layout to Hugging Face's. `rows` of a vector are its elements. */
@@ -75,13 +82,14 @@ static void lay_out(float *out, const float *in, const lq_hf_layout *layout, int
     }
 }
 
-static lq_status add_data(tensors *x, const lq_weight *w, const float *value) {
+static lq_status add_data(tensors *x, const lq_weight *w, const float *value, bool transposed) {
     lq_st_tensor *t = &x->t[x->n];
     const int64_t n = w->rows * w->cols;
     const bool vector = w->rows == 1;
     const lq_format *type = vector && !holds(x->type, value, n) ? &lq_f32 : x->type;
-    *t = (lq_st_tensor){.fmt = type, .ndim = vector ? 1 : 2, .dim = {vector ? w->cols : w->rows,
-                        vector ? 1 : w->cols}, .bytes = lq_format_bytes(type, n)};
+    const bool swap = vector || transposed;
+    *t = (lq_st_tensor){.fmt = type, .ndim = vector ? 1 : 2, .bytes = lq_format_bytes(type, n),
+                        .dim = {swap ? w->cols : w->rows, swap ? w->rows : w->cols}};
     t->name = lq_sprintf("%s%s", w->module, w->is_bias ? ".bias" : ".weight");
     if (!t->name) return LQ_EMEM;
     x->data[x->n] = lq_alloc(t->bytes);
@@ -102,8 +110,9 @@ static lq_status add_weight(tensors *x, int i) {
     lq_status status = value && sorted ? effective(value, x->a, i) : LQ_EMEM;
     if (status == LQ_OK) {
         const bool vector = w->rows == 1;
-        lay_out(sorted, value, &layout, vector ? n : w->rows, vector ? 1 : w->cols);
-        status = add_data(x, w, sorted);
+        if (layout.transposed && !vector) transpose(sorted, value, w->rows, w->cols);
+        else lay_out(sorted, value, &layout, vector ? n : w->rows, vector ? 1 : w->cols);
+        status = add_data(x, w, sorted, layout.transposed);
     }
     lq_free(value);
     lq_free(sorted);
@@ -118,7 +127,8 @@ static lq_status add_all(tensors *x) {
     x->data = lq_alloc_array(m->n_weights, sizeof *x->data);
     if (!x->t || !x->data) return LQ_EMEM;
     for (int i = 0; i < m->n_weights; i++)
-        if (m->weight[i].role != LQ_ROLE_ROPE_FREQS) LQ_TRY(add_weight(x, i));
+        if (strcmp(m->weight[i].module, "model.rotary_emb") != 0)   /* computed from the config */
+            LQ_TRY(add_weight(x, i));
     return LQ_OK;
 }
 
@@ -128,6 +138,8 @@ lq_status lq_export_hf(const lq_adapter *a, const char *dir, const lq_format **t
     if (a->options.mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: qat.mode separate keeps the "
                        "adapter beside its quantized base; merged, they are another model");
+    if (a->model->hp.n_expert)
+        return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: experts cannot be written yet");
     LQ_GOTO(status, add_all(&x));
     LQ_GOTO(status, lq_make_dirs(dir));
     LQ_GOTO(status, lq_hf_write_files(a->model, x.type, dir));

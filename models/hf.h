@@ -18,6 +18,7 @@ typedef struct lq_hf_layout {
     int64_t heads;     /* > 0: the rows of each of so many heads are interleaved: row 2i+j of a head
                           is Hugging Face's row j*d/2+i */
     bool plus_one;     /* a norm that is stored as 1 + w */
+    bool transposed;   /* a matrix that Hugging Face has as (in, out) */
 } lq_hf_layout;
 lq_hf_layout lq_hf_layout_of(const lq_model *m, const lq_weight *w);
 /* Hugging Face's row that is row r of `rows` in GGUF. */

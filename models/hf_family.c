@@ -20,8 +20,69 @@ static const lq_hf_key common[] = {
     {"attention.head_count", U32, "num_attention_heads n_head n_heads", true, 0},
     {"attention.head_count_kv", U32, "num_key_value_heads n_kv_heads", false, 0},
     {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps norm_eps", true, 0},
+    {"expert_count", U32, "num_local_experts num_experts n_routed_experts", false, 0},
+    {"expert_used_count", U32, "num_experts_per_tok num_experts_per_token", false, 0},
     {"attention.key_length", U32, "head_dim", false, 0},
     {"attention.value_length", U32, "head_dim", false, 0},
+};
+
+static const lq_hf_key qwen_moe[] = {
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"context_length", U32, "max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads", false, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    {"expert_count", U32, "num_experts num_local_experts", true, 0},
+    {"expert_used_count", U32, "num_experts_per_tok", true, 0},
+    {"expert_feed_forward_length", U32, "moe_intermediate_size", true, 0},
+    {"expert_shared_feed_forward_length", U32, "shared_expert_intermediate_size", false, 0},
+    {"attention.key_length", U32, "head_dim", false, 0},
+    {"attention.value_length", U32, "head_dim", false, 0},
+};
+
+/* Without the size of a head: Granite has none of its own. */
+static const lq_hf_key granite[] = {
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"context_length", U32, "max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads", false, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    {"attention.scale", F32, "attention_multiplier", false, 0},
+    {"embedding_scale", F32, "embedding_multiplier", false, 0},
+    {"residual_scale", F32, "residual_multiplier", false, 0},
+    {"logit_scale", F32, "logits_scaling", false, 0},
+};
+
+static const lq_hf_key phi3[] = {
+    {"context_length", U32, "n_positions max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size n_embd", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"attention.head_count", U32, "num_attention_heads n_head", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads n_head_kv", true, 0},
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+};
+
+static const lq_hf_key stablelm[] = {
+    {"context_length", U32, "max_position_embeddings", true, 0},
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"block_count", U32, "num_hidden_layers", true, 0},
+    {"feed_forward_length", U32, "intermediate_size", true, 0},
+    {"attention.head_count", U32, "num_attention_heads", true, 0},
+    {"attention.head_count_kv", U32, "num_key_value_heads", true, 0},
+    {"attention.layer_norm_epsilon", F32, "layer_norm_eps norm_eps", true, 0},
+};
+
+static const lq_hf_key gpt2[] = {
+    {"block_count", U32, "n_layer num_hidden_layers", true, 0},
+    {"context_length", U32, "n_ctx n_positions", true, 0},
+    {"embedding_length", U32, "n_embd hidden_size", true, 0},
+    {"attention.head_count", U32, "n_head num_attention_heads", true, 0},
+    {"attention.layer_norm_epsilon", F32, "layer_norm_epsilon", true, 0},
 };
 
 static const lq_hf_key gemma[] = {
@@ -74,7 +135,7 @@ static lq_status llama_keys(const lq_hf_config *c, const lq_hf_family *f, lq_ggu
     return lq_hf_rope_write(c, f, w);
 }
 
-static lq_status qwen3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+static lq_status rope_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
     return lq_hf_rope_write(c, f, w);
 }
 
@@ -105,6 +166,72 @@ static lq_status gemma3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gg
     return lq_hf_rope_write(c, f, w);
 }
 
+/* ---- experts ---------------------------------------------------------------------------------- */
+
+/* Which experts' shares are normalised is the architecture's, not a key. */
+static lq_status check_experts(const lq_hf_config *c, bool normalised) {
+    const json_t *said = lq_hf_config_get(c, "norm_topk_prob");
+    if (json_is_true(said) != normalised)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: norm_topk_prob is %s, in this architecture it is %s",
+                       c->path, normalised ? "false" : "true", normalised ? "true" : "false");
+    if (lq_hf_config_int(c, "decoder_sparse_step") > 1 ||
+        json_array_size(lq_hf_config_get(c, "mlp_only_layers")) > 0)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: layers without experts (decoder_sparse_step, "
+                       "mlp_only_layers) are not supported", c->path);
+    return LQ_OK;
+}
+
+static lq_status qwen2moe_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    LQ_TRY(check_experts(c, false));
+    return lq_hf_rope_write(c, f, w);
+}
+
+static lq_status qwen3moe_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    LQ_TRY(check_experts(c, true));
+    return lq_hf_rope_write(c, f, w);
+}
+
+/* ---- others ----------------------------------------------------------------------------------- */
+
+/* One layer in four has no rotary positions; GGUF has no key for that. */
+static lq_status smollm3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    size_t i;
+    json_t *rotates;
+    json_array_foreach(lq_hf_config_get(c, "no_rope_layers"), i, rotates)
+        if ((json_integer_value(rotates) == 0) != ((i + 1) % 4 == 0))
+            return lq_fail(LQ_EUNSUPPORTED, "%s: no_rope_layers: layer %zu differs from the pattern "
+                           "of one layer in 4", c->path, i);
+    return llama_keys(c, f, w);
+}
+
+static lq_status granite_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    const int64_t d = c->n_head ? lq_hf_config_int(c, "hidden_size") / c->n_head : 0;
+    LQ_TRY(lq_hf_set_u32(w, f, "vocab_size", lq_hf_config_int(c, "vocab_size")));
+    LQ_TRY(lq_hf_set_u32(w, f, "rope.dimension_count", d));
+    return lq_hf_rope_write(c, f, w);
+}
+
+static lq_status phi3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    LQ_TRY(lq_hf_set_u32(w, f, "attention.sliding_window", lq_hf_config_int(c, "sliding_window")));
+    return lq_hf_longrope_write(c, f, w);
+}
+
+static lq_status stablelm_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    const json_t *parallel = lq_hf_config_get(c, "use_parallel_residual");
+    LQ_TRY(lq_gguf_writer_set_bool(w, "stablelm.use_parallel_residual",
+                                   !json_is_false(parallel)));
+    return lq_hf_set_u32(w, f, "rope.dimension_count", lq_hf_rotated(c));
+}
+
+static lq_status gpt2_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    const int64_t inner = lq_hf_config_int(c, "n_inner");
+    const int64_t want = 4 * lq_hf_config_int(c, "n_embd hidden_size");
+    if (inner && inner != want)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: n_inner is %lld, must be 4 n_embd = %lld", c->path,
+                       (long long)inner, (long long)want);
+    return lq_hf_set_u32(w, f, "feed_forward_length", want);
+}
+
 #define KEYS(list) .key = list, .n_keys = LQ_ARRAY_LEN(list)
 #define LLAMA(name) {.class = name, .arch = "llama", .model_type = "llama", KEYS(common), \
                      .acts = "silu", .permuted = true, .more = llama_keys}
@@ -114,10 +241,26 @@ static const lq_hf_family families[] = {
     LLAMA("LlamaForCausalLM"),
     LLAMA("LLaMAForCausalLM"),
     LLAMA("MistralForCausalLM"),
+    LLAMA("MixtralForCausalLM"),
     {.class = "Qwen2ForCausalLM", .arch = "qwen2", .model_type = "qwen2", KEYS(common), .acts = "silu",
-     .more = qwen3_keys},
+     .more = rope_keys},
     {.class = "Qwen3ForCausalLM", .arch = "qwen3", .model_type = "qwen3", KEYS(common), .acts = "silu",
-     .more = qwen3_keys},
+     .more = rope_keys},
+    {.class = "Qwen2MoeForCausalLM", .arch = "qwen2moe", KEYS(qwen_moe), .acts = "silu",
+     .more = qwen2moe_keys},
+    {.class = "Qwen3MoeForCausalLM", .arch = "qwen3moe", KEYS(qwen_moe), .acts = "silu",
+     .more = qwen3moe_keys},
+    {.class = "SmolLM3ForCausalLM", .arch = "smollm3", KEYS(common), .acts = "silu",
+     .permuted = true, .more = smollm3_keys},
+    {.class = "Phi3ForCausalLM", .arch = "phi3", KEYS(phi3), .acts = "silu", .more = phi3_keys},
+    {.class = "Olmo2ForCausalLM", .arch = "olmo2", KEYS(common), .acts = "silu",
+     .more = rope_keys},
+    {.class = "GraniteForCausalLM", .arch = "granite", KEYS(granite), .acts = "silu",
+     .permuted = true, .more = granite_keys},
+    {.class = "StableLmForCausalLM", .arch = "stablelm", KEYS(stablelm), .acts = "silu",
+     .more = stablelm_keys},
+    {.class = "GPT2LMHeadModel", .arch = "gpt2", KEYS(gpt2), .acts = "gelu_new",
+     .transposed = true, .more = gpt2_keys},
     {.class = "GemmaForCausalLM", .arch = "gemma", KEYS(gemma),
      .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true},
     {.class = "Gemma2ForCausalLM", .arch = "gemma2", KEYS(gemma2), .acts = "gelu_pytorch_tanh",

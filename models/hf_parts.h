@@ -32,6 +32,7 @@ struct lq_hf_family {
     const char *acts;        /* the activations that `arch` stands for, by spaces */
     bool permuted;           /* rows of q and k are interleaved in GGUF */
     bool plus_one;           /* norms are 1 + w */
+    bool transposed;         /* matrices of the blocks are (in, out) */
     bool no_head;            /* lm_head.weight is the embedding, also where it is stored */
     /* Keys that are no plain copies; may be NULL. */
     lq_status (*more)(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
@@ -55,6 +56,12 @@ lq_status lq_hf_set_f32(lq_gguf_writer *w, const lq_hf_family *f, const char *na
 
 /* ---- rotary positions (hf_rope.c) ---- */
 lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
+/* phi3's: two tables of factors, chosen by the context. */
+lq_status lq_hf_longrope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
+/* The rotated numbers of a head: partial_rotary_factor of them. */
+int64_t lq_hf_rotated(const lq_hf_config *c);
+/* A list of n numbers in the rope parameters ("long_factor"); *out NULL: not there. The caller's. */
+lq_status lq_hf_rope_list(float **out, int64_t *n, const lq_hf_config *c, const char *name);
 /* llama3's factors, one for each rotated pair; *out NULL: the model has none. The caller's. */
 lq_status lq_hf_rope_factors(float **out, int64_t *n, const lq_hf_config *c);
 

@@ -109,3 +109,55 @@ lq_status lq_hf_rope_factors(float **out, int64_t *n, const lq_hf_config *c) {
             &r, 1 / powf((float)theta(c), (float)(2 * i) / (float)dim));
     return LQ_OK;
 }
+
+/* ---- phi3 -------------------------------------------------------------------------------------- */
+
+/* A number in the rope parameters, else in the root; 0: in neither. */
+static double anywhere(const lq_hf_config *c, const char *name) {
+    const double said = number(global(c), name, 0);
+    return said > 0 ? said : json_number_value(lq_hf_config_get(c, name));
+}
+
+int64_t lq_hf_rotated(const lq_hf_config *c) {
+    const double share = anywhere(c, "partial_rotary_factor");
+    const int64_t width = lq_hf_config_int(c, "hidden_size n_embd");
+    if (!c->n_head) return 0;
+    return (int64_t)((share > 0 ? share : 1) * (double)width) / c->n_head;
+}
+
+lq_status lq_hf_rope_list(float **out, int64_t *n, const lq_hf_config *c, const char *name) {
+    size_t i;
+    json_t *factor;
+    const json_t *list = member(global(c), name);
+    *out = NULL;
+    *n = (int64_t)json_array_size(list);
+    if (!*n) return LQ_OK;
+    if (*n != lq_hf_rotated(c) / 2)
+        return lq_fail(LQ_EFORMAT, "%s: %s has %lld numbers, must have one for each of the %lld "
+                       "rotated pairs", c->path, name, (long long)*n,
+                       (long long)lq_hf_rotated(c) / 2);
+    *out = lq_alloc_array(*n, sizeof **out);
+    if (!*out) return LQ_EMEM;
+    json_array_foreach(list, i, factor) (*out)[i] = (float)json_number_value(factor);
+    return LQ_OK;
+}
+
+lq_status lq_hf_longrope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    static const char *const known[] = {"default", "longrope", "su"};
+    const char *type = type_of(global(c));
+    const double context = (double)lq_hf_config_int(c, "n_positions max_position_embeddings");
+    double original = anywhere(c, "original_max_position_embeddings");
+    bool ok = !type;
+    for (int i = 0; type && i < LQ_ARRAY_LEN(known); i++) ok |= strcmp(type, known[i]) == 0;
+    if (!ok)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: rope type '%s' is not supported for architecture %s; "
+                       "supported: default, longrope", c->path, type, f->arch);
+    if (original <= 0) original = context;
+    LQ_TRY(lq_hf_set_u32(w, f, "rope.scaling.original_context_length", (int64_t)original));
+    LQ_TRY(lq_hf_set_u32(w, f, "rope.dimension_count", lq_hf_rotated(c)));
+    if (theta(c) > 0) LQ_TRY(lq_hf_set_f32(w, f, "rope.freq_base", theta(c)));
+    if (!json_array_size(member(global(c), "long_factor"))) return LQ_OK;
+    const double scale = context / original;
+    const double attention = scale > 1 ? sqrt(1 + log(scale) / log(original)) : 1;
+    return lq_hf_set_f32(w, f, "rope.scaling.attn_factor", attention);
+}

@@ -12,6 +12,7 @@ typedef struct lq_hf_tensors {
     int64_t n, cap;
     void **copy;                  /* what could not stay where it is */
     int64_t n_copies, cap_copies;
+    int64_t n_expert_parts;       /* tensors of single experts put together */
 } lq_hf_tensors;
 
 /* Takes t->files, which is set, through all steps. */

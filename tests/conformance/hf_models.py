@@ -43,6 +43,22 @@ MODELS = {
                                      attn_implementation="eager"), torch.float32, None),
     "gemma3": (hf.Gemma3TextConfig, dict(head_dim=8, sliding_window=8, num_hidden_layers=7, query_pre_attn_scalar=8,
                                          attn_implementation="eager"), torch.float32, None),
+    "phi3": (hf.Phi3Config, dict(num_attention_heads=4, sliding_window=None, rope_parameters=dict(
+        rope_type="default", rope_theta=10000.0, partial_rotary_factor=1.0),
+        original_max_position_embeddings=128), torch.float32, None),
+    "phi3-longrope": (hf.Phi3Config, dict(num_attention_heads=2, num_key_value_heads=1, hidden_size=16, rope_parameters=dict(
+        rope_type="longrope", rope_theta=500.0, partial_rotary_factor=0.75, short_factor=[1.0, 1.25, 1.5],
+        long_factor=[1.5, 3.0, 5.5], original_max_position_embeddings=32), original_max_position_embeddings=32),
+        torch.float32, None),
+    "smollm3": (hf.SmolLM3Config, dict(num_hidden_layers=5), torch.bfloat16, None),
+    "olmo2": (hf.Olmo2Config, dict(), torch.float32, None),
+    "granite": (hf.GraniteConfig, dict(embedding_multiplier=3.0, attention_multiplier=0.4, residual_multiplier=0.5,
+                                       logits_scaling=2.0), torch.float32, None),
+    "stablelm": (hf.StableLmConfig, dict(partial_rotary_factor=0.5, use_qkv_bias=True), torch.float32, None),
+    "gpt2": (hf.GPT2Config, dict(n_embd=24, n_layer=3, n_head=6, n_positions=128, n_ctx=128), torch.float32, None),
+    "mixtral": (hf.MixtralConfig, dict(num_local_experts=4, num_experts_per_tok=2), torch.float32, None),
+    "qwen3moe": (hf.Qwen3MoeConfig, dict(head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+                                         norm_topk_prob=True), torch.float32, None),
 }
 
 
