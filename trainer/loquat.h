@@ -96,7 +96,8 @@ bool loquat_config_is_key(const char *name, bool *takes_value);
 typedef struct loquat_model loquat_model;
 typedef struct loquat_lora { const char *path; float scale; } loquat_lora;
 
-/* Opens a GGUF, or a run's output directory (then: as it would be deployed), with adapters. */
+/* Opens a GGUF, a Hugging Face directory, or a run's output directory (then: as it would be deployed),
+ * with adapters: GGUF files or PEFT directories. */
 loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
                                 size_t n_loras);
 void loquat_model_close(loquat_model *m);
@@ -158,7 +159,7 @@ typedef struct loquat_evaluate_options {
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
 
-/* Base + adapters into one GGUF of a file type ("F16", "Q4_K_M", ...). */
+/* Base + adapters (none: a conversion) into one GGUF of a file type ("F16", "Q4_K_M", ...). */
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type);
 typedef struct loquat_quantize_options {

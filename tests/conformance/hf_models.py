@@ -21,6 +21,7 @@ import transformers as hf
 hf.utils.logging.disable_progress_bar()
 
 TOLERANCE = 1e-4
+BYTE_LEVEL = ("qwen", "olmo", "stablelm", "gpt2")   # families with such tokenizers; the others have SentencePiece
 SHAPE = dict(vocab_size=96, hidden_size=24, intermediate_size=40, num_hidden_layers=3, max_position_embeddings=128,
              num_attention_heads=6, num_key_value_heads=2, pad_token_id=None, bos_token_id=1, eos_token_id=2)
 LLAMA3 = dict(rope_type="llama3", rope_theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -200,7 +201,7 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         for name in MODELS:
             if args.only in name:
-                tokenizer = bpe_tokenizer if "qwen" in name else spm_tokenizer
+                tokenizer = bpe_tokenizer if name.startswith(BYTE_LEVEL) else spm_tokenizer
                 bad += check(name, args, pathlib.Path(tmp), tokenizer if args.llama_source else None)
     print("\n".join(bad) if bad else "directories, logits and conversions agree")
     sys.exit(bool(bad))

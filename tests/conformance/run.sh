@@ -91,6 +91,12 @@ same_families() {
     done
 }
 
+hf_models() { "$python" "$here/hf_models.py" "$loquat" ${LLAMA_SOURCE:+"$LLAMA_SOURCE"}; }
+hf_peft() { "$python" "$here/hf_peft.py" "$loquat"; }
+
+step hf_models 'has torch && has transformers && has sentencepiece && has tokenizers' 'transformers or tokenizers is missing' \
+    hf_models
+step hf_peft 'has torch && has transformers && has peft' 'transformers or peft is missing' hf_peft
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
 step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
