@@ -20,7 +20,7 @@ typedef struct tensors {
     int64_t n;
 } tensors;
 
-/* ---- which type ------------------------------------------------------------------------------- */
+/* ---- which type ---------------------------------------------------------------------------- */
 
 static const lq_format *matrix_type(const lq_adapter *a) {
     const lq_format *type = NULL;
@@ -46,7 +46,7 @@ static bool holds(const lq_format *type, const float *x, int64_t n) {
     return true;
 }
 
-/* ---- one weight ------------------------------------------------------------------------------- */
+/* ---- one weight ---------------------------------------------------------------------------- */
 
 /* The weight as the model computes with it, in F32. */
 static lq_status effective(float *out, const lq_adapter *a, int i) {
@@ -119,7 +119,7 @@ static lq_status add_weight(tensors *x, int i) {
     return status;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them --------------------------------------------------------------------------- */
 
 static lq_status add_all(tensors *x) {
     const lq_model *m = x->a->model;

@@ -1,5 +1,5 @@
-/* Writing a PEFT directory. Modules are named as in Hugging Face's tree, rows of B are in its order;
- * ranks and alphas that differ from the run's become patterns. See export_peft.h. */
+/* Writing a PEFT directory. Modules are named as in Hugging Face's tree, rows of B are in its
+ * order; ranks and alphas that differ from the run's become patterns. See export_peft.h. */
 #include "export_peft.h"
 
 #include "arch.h"
@@ -22,7 +22,7 @@ static const char *leaf(const char *module) {
     return dot ? dot + 1 : module;
 }
 
-/* ---- adapter_config.json ---------------------------------------------------------------------- */
+/* ---- adapter_config.json ------------------------------------------------------------------- */
 
 static double alpha_of(const lq_adapter *a, const lq_adapted *item) {
     const double r = item->rank;
@@ -30,7 +30,9 @@ static double alpha_of(const lq_adapter *a, const lq_adapted *item) {
     return fabs(alpha - round(alpha)) < 1e-5 * alpha ? round(alpha) : alpha;
 }
 
-static json_t *number(double x) { return x == floor(x) ? json_integer((json_int_t)x) : json_real(x); }
+static json_t *number(double x) {
+    return x == floor(x) ? json_integer((json_int_t)x) : json_real(x);
+}
 
 /* Is there an adapted weight with this leaf and layer? */
 static bool has(const lq_adapter *a, const char *name, int layer) {
@@ -117,12 +119,12 @@ static json_t *make_config(const lq_adapter *a, const char *base) {
         "auto_mapping", "base_model_name_or_path", base, "bias", "none", "fan_in_fan_out", 0,
         "exclude_modules", "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", pattern,
         "layers_to_transform", layers, "lora_alpha", number(o->alpha), "lora_dropout",
-        (double)o->dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern", ranks,
-        "revision", "target_modules", regular ? target_names(a) : target_regex(a), "task_type",
-        "CAUSAL_LM", "use_dora", 0, "use_rslora", (int)o->use_rslora, "alpha_pattern", alphas);
+        (double)o->dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern",
+        ranks, "revision", "target_modules", regular ? target_names(a) : target_regex(a),
+        "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", (int)o->use_rslora, "alpha_pattern", alphas);
 }
 
-/* ---- adapter_model.safetensors ---------------------------------------------------------------- */
+/* ---- adapter_model.safetensors ------------------------------------------------------------- */
 
 typedef struct tensors {
     lq_st_tensor *t;      /* owned names */

@@ -45,8 +45,8 @@ static void list_refused(lq_str *errors, const json_t *root) {
     }
     for (int i = 0; init && i < LQ_ARRAY_LEN(changing_inits); i++)
         if (strncmp(init, changing_inits[i], strlen(changing_inits[i])) == 0)
-            lq_str_printf(errors, "\ninit_lora_weights %s: the adapter fits a changed base; convert "
-                          "it to a plain one with PEFT first", init);
+            lq_str_printf(errors, "\ninit_lora_weights %s: the adapter fits a changed base; "
+                          "convert it to a plain one with PEFT first", init);
 }
 
 static lq_status read_pattern(lq_pattern **out, int *n, const json_t *root, const char *key) {
@@ -75,7 +75,8 @@ static lq_status interpret(lq_peft_config *c) {
                          lq_str_text(&errors));
     lq_str_clear(&errors);
     LQ_TRY(status);
-    const json_t *alpha = json_object_get(c->root, "lora_alpha"), *r = json_object_get(c->root, "r");
+    const json_t *alpha = json_object_get(c->root, "lora_alpha");
+    const json_t *r = json_object_get(c->root, "r");
     if (!(json_number_value(alpha) > 0) || !json_is_integer(r) || json_integer_value(r) < 1)
         return lq_fail(LQ_EFORMAT,
                        "r must be a whole number from 1 on, lora_alpha a positive number");

@@ -1,6 +1,6 @@
-/* Adapters as PEFT directories: adapter_config.json + adapter_model.safetensors. One is opened as the
- * adapter GGUF that it means for a given model, so that everything behind lora_file.h works on both:
- * GGUF's names and row order, every module's own scale folded into its B. */
+/* Adapters as PEFT directories: adapter_config.json + adapter_model.safetensors. One is opened as
+ * the adapter GGUF that it means for a given model, so that everything behind lora_file.h works on
+ * both: GGUF's names and row order, every module's own scale folded into its B. */
 #ifndef LOQUAT_PEFT_FILE_H
 #define LOQUAT_PEFT_FILE_H
 

@@ -45,7 +45,7 @@ static void release(void *owner) {
     lq_free(p);
 }
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* The two halves, and how PEFT and GGUF spell them. */
 static const struct { const char *peft, *gguf; bool is_b; } halves[] = {
@@ -79,7 +79,7 @@ static int find_module(const lq_model *m, const char *path, size_t n) {
     return -1;
 }
 
-/* ---- one tensor ------------------------------------------------------------------------------- */
+/* ---- one tensor ------------------------------------------------------------------------------ */
 
 /* What B is to be multiplied by: the reader of adapter GGUFs scales by alpha / rank. */
 static double factor_of(const reader *r, int weight, int64_t rank) {
@@ -154,7 +154,7 @@ static lq_status add_tensor(reader *r, const lq_st_tensor *in) {
     return LQ_OK;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* Ranks and alphas of every weight by the config's patterns. */
 static lq_status read_patterns(reader *r) {

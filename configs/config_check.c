@@ -74,7 +74,7 @@ static void check_qat(lq_reader *r) {
         refuse_if_set(r, "qat.ste",
                       "has no meaning with qat.mode separate: no gradient passes the rounding");
         refuse_if_set(r, "export.merged_safetensors",
-                      "qat.mode separate exports base and adapter; merging would undo the training");
+                      "qat.mode separate exports base and adapter; merging would undo it");
         return;
     }
     refuse_if_set(r, "export.peft",

@@ -106,8 +106,8 @@ lq_status lq_gguf_writer_commit(lq_gguf_writer *w);
 lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out);
 
 /* ---- several files as one ---------------------------------------------------------------------
- * A model that is not a single GGUF file, seen as one: keys as a writer holds them, tensors wherever
- * they lie. */
+ * A model that is not a single GGUF file, seen as one: keys as a writer holds them, tensors
+ * wherever they lie. */
 typedef struct lq_gguf_assembly {
     const char *path;                 /* for messages */
     const lq_gguf_writer *keys;       /* without tensors; may go afterwards */

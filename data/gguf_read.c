@@ -277,7 +277,7 @@ lq_status lq_gguf_open_one(lq_gguf **out, const char *path) {
     return status;
 }
 
-/* ---- several files as one --------------------------------------------------------------------- */
+/* ---- several files as one -------------------------------------------------------------------- */
 
 static lq_status copy_tensors(lq_gguf *g, const lq_gguf_assembly *a) {
     lq_free(g->tensor);

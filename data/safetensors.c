@@ -26,7 +26,7 @@ const char *lq_st_shape(char text[96], const lq_st_tensor *t) {
     return text;
 }
 
-/* ---- one entry of the header ------------------------------------------------------------------ */
+/* ---- one entry of the header ----------------------------------------------------------------- */
 
 static lq_status read_type(lq_st_tensor *t, int *bytes, const json_t *entry) {
     const char *name = json_string_value(json_object_get(entry, "dtype"));
@@ -107,7 +107,7 @@ static lq_status read_entry(lq_st_tensor *t, const json_t *entry, const uint8_t 
     return LQ_OK;
 }
 
-/* ---- the file --------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 static int by_place(const void *x, const void *y) {
     const lq_st_tensor *a = x, *b = y;

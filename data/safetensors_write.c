@@ -84,7 +84,7 @@ lq_status lq_safetensors_write(const char *path, const lq_st_tensor *tensor, int
     return status;
 }
 
-/* ---- shards ----------------------------------------------------------------------------------- */
+/* ---- shards ---------------------------------------------------------------------------------- */
 
 /* The first tensor that the shard which starts at `first` has no room for. */
 static int64_t shard_end(const lq_st_tensor *const *t, int64_t first, int64_t n, uint64_t room) {
@@ -105,8 +105,9 @@ static int count_shards(const lq_st_tensor *const *t, int64_t n, uint64_t room) 
 
 static lq_status write_index(const char *path, lq_str *map, uint64_t bytes) {
     lq_str text = LQ_STR_INIT;
-    lq_str_printf(&text, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
+    lq_str_printf(&text, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n",
                   (unsigned long long)bytes);
+    lq_str_puts(&text, "  \"weight_map\": {");
     if (map->failed) text.failed = true;
     lq_str_puts(&text, lq_str_text(map));
     lq_str_puts(&text, "\n  }\n}\n");

@@ -1,7 +1,7 @@
-/* Models as Hugging Face directories: config.json, model.safetensors or its shards, tokenizer files.
- * A directory is opened as the GGUF file that llama.cpp's converter would make of it, so that
- * everything behind lq_gguf works on both: its keys, its names, its tensors. Matrices stay in the
- * mapped files, in their format, unless the two worlds disagree about their layout. */
+/* Models as Hugging Face directories: config.json, model.safetensors or its shards, tokenizer
+ * files. A directory is opened as the GGUF file that llama.cpp's converter would make of it, so
+ * that everything behind lq_gguf works on both: its keys, its names, its tensors. Matrices stay in
+ * the mapped files, in their format, unless the two worlds disagree about their layout. */
 #ifndef LOQUAT_HF_H
 #define LOQUAT_HF_H
 

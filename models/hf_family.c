@@ -166,7 +166,7 @@ static lq_status gemma3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gg
     return lq_hf_rope_write(c, f, w);
 }
 
-/* ---- experts ---------------------------------------------------------------------------------- */
+/* ---- experts --------------------------------------------------------------------------------- */
 
 /* Which experts' shares are normalised is the architecture's, not a key. */
 static lq_status check_experts(const lq_hf_config *c, bool normalised) {
@@ -191,7 +191,7 @@ static lq_status qwen3moe_keys(const lq_hf_config *c, const lq_hf_family *f, lq_
     return lq_hf_rope_write(c, f, w);
 }
 
-/* ---- others ----------------------------------------------------------------------------------- */
+/* ---- others ---------------------------------------------------------------------------------- */
 
 /* One layer in four has no rotary positions; GGUF has no key for that. */
 static lq_status smollm3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
@@ -199,8 +199,8 @@ static lq_status smollm3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_g
     json_t *rotates;
     json_array_foreach(lq_hf_config_get(c, "no_rope_layers"), i, rotates)
         if ((json_integer_value(rotates) == 0) != ((i + 1) % 4 == 0))
-            return lq_fail(LQ_EUNSUPPORTED, "%s: no_rope_layers: layer %zu differs from the pattern "
-                           "of one layer in 4", c->path, i);
+            return lq_fail(LQ_EUNSUPPORTED, "%s: no_rope_layers: layer %zu differs from the "
+                           "pattern of one layer in 4", c->path, i);
     return llama_keys(c, f, w);
 }
 
@@ -242,10 +242,10 @@ static const lq_hf_family families[] = {
     LLAMA("LLaMAForCausalLM"),
     LLAMA("MistralForCausalLM"),
     LLAMA("MixtralForCausalLM"),
-    {.class = "Qwen2ForCausalLM", .arch = "qwen2", .model_type = "qwen2", KEYS(common), .acts = "silu",
-     .more = rope_keys},
-    {.class = "Qwen3ForCausalLM", .arch = "qwen3", .model_type = "qwen3", KEYS(common), .acts = "silu",
-     .more = rope_keys},
+    {.class = "Qwen2ForCausalLM", .arch = "qwen2", .model_type = "qwen2", KEYS(common),
+     .acts = "silu", .more = rope_keys},
+    {.class = "Qwen3ForCausalLM", .arch = "qwen3", .model_type = "qwen3", KEYS(common),
+     .acts = "silu", .more = rope_keys},
     {.class = "Qwen2MoeForCausalLM", .arch = "qwen2moe", KEYS(qwen_moe), .acts = "silu",
      .more = qwen2moe_keys},
     {.class = "Qwen3MoeForCausalLM", .arch = "qwen3moe", KEYS(qwen_moe), .acts = "silu",

@@ -1,5 +1,6 @@
 /* The general.* keys of a Hugging Face directory: a name, and the sampling that
- * generation_config.json recommends (llama.cpp's tools take it up). Facts: gguf-py's metadata.py. */
+ * generation_config.json recommends (llama.cpp's tools take it up). Facts:
+ * gguf-py's metadata.py. */
 #include "hf_general.h"
 
 #include "json_file.h"

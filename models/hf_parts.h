@@ -60,7 +60,8 @@ lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf
 lq_status lq_hf_longrope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
 /* The rotated numbers of a head: partial_rotary_factor of them. */
 int64_t lq_hf_rotated(const lq_hf_config *c);
-/* A list of n numbers in the rope parameters ("long_factor"); *out NULL: not there. The caller's. */
+/* A list of n numbers in the rope parameters ("long_factor"); *out NULL: not there. The
+ * caller's. */
 lq_status lq_hf_rope_list(float **out, int64_t *n, const lq_hf_config *c, const char *name);
 /* llama3's factors, one for each rotated pair; *out NULL: the model has none. The caller's. */
 lq_status lq_hf_rope_factors(float **out, int64_t *n, const lq_hf_config *c);

@@ -110,7 +110,7 @@ lq_status lq_hf_rope_factors(float **out, int64_t *n, const lq_hf_config *c) {
     return LQ_OK;
 }
 
-/* ---- phi3 -------------------------------------------------------------------------------------- */
+/* ---- phi3 ------------------------------------------------------------------------------------ */
 
 /* A number in the rope parameters, else in the root; 0: in neither. */
 static double anywhere(const lq_hf_config *c, const char *name) {

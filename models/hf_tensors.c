@@ -10,7 +10,7 @@
 
 enum { MAX_LISTED = 20 };
 
-/* ---- names ------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *text, const char *end) {
     const size_t n = strlen(text), k = strlen(end);
@@ -50,7 +50,8 @@ static lq_status find_slot(const lq_slot **slot, char **name, const lq_arch *arc
         if (!matches(s->module, module, (size_t)(dot - module), &layer)) continue;
         const char *hash = strchr(s->gguf, '#');
         *slot = s;
-        *name = hash ? lq_sprintf("%.*s%d%s%s", (int)(hash - s->gguf), s->gguf, layer, hash + 1, dot)
+        *name = hash ? lq_sprintf("%.*s%d%s%s", (int)(hash - s->gguf), s->gguf, layer, hash + 1,
+                                  dot)
                      : lq_sprintf("%s%s", s->gguf, dot);
         return *name ? LQ_OK : LQ_EMEM;
     }
@@ -93,7 +94,7 @@ static bool is_left_out(const lq_hf_config *c, const lq_hf_family *f, const char
     return f->no_head && ends_with(name, "lm_head.weight");
 }
 
-/* ---- layout ----------------------------------------------------------------------------------- */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 static lq_hf_layout layout_of(const lq_hf_family *f, lq_role role, int64_t n_head,
                               int64_t n_head_kv) {
@@ -112,7 +113,8 @@ static lq_hf_layout layout_of(const lq_hf_family *f, lq_role role, int64_t n_hea
 
 lq_hf_layout lq_hf_layout_of(const lq_model *m, const lq_weight *w) {
     const lq_hf_family *f = lq_hf_family_of(m->arch->name);
-    return f ? layout_of(f, w->role, m->hp.n_head, m->hp.n_head_kv) : (lq_hf_layout){0, false, false};
+    const lq_hf_layout none = {0, false, false};
+    return f ? layout_of(f, w->role, m->hp.n_head, m->hp.n_head_kv) : none;
 }
 
 int64_t lq_hf_row(const lq_hf_layout *layout, int64_t rows, int64_t r) {
@@ -149,6 +151,19 @@ done:
     return status;
 }
 
+/* Routers are F32, whatever the rest is; one row is a vector. */
+static lq_status copy_router(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_tensor *in) {
+    const int64_t n = in->dim[0] * in->dim[1];
+    float *x = lq_alloc_array(n, sizeof *x);
+    LQ_TRY(own(t, x));
+    in->fmt->dequant(in->data, x, n);
+    out->data = x;
+    out->ggml_type = lq_f32.ggml_id;
+    out->bytes = (uint64_t)n * sizeof *x;
+    if (in->dim[0] == 1) out->ndim = 1;
+    return LQ_OK;
+}
+
 static lq_status copy_rows(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_tensor *in,
                            const lq_hf_layout *layout) {
     const int64_t rows = in->dim[0];
@@ -183,8 +198,13 @@ static bool fits(const lq_hf_layout *layout, const lq_st_tensor *in) {
     return !layout->heads || in->dim[0] % (2 * layout->heads) == 0;
 }
 
-static lq_status add_tensor(lq_hf_tensors *t, const lq_st_tensor *in, lq_hf_layout layout,
-                            char *name) {
+static bool is_router(const lq_slot *slot) {
+    return slot && (slot->role == LQ_ROLE_ROUTER || slot->role == LQ_ROLE_SHARED_ROUTER);
+}
+
+/* name: taken over. slot: NULL for a tensor that the architecture does not know. */
+static lq_status add_tensor(lq_hf_tensors *t, const lq_st_tensor *in, const lq_slot *slot,
+                            lq_hf_layout layout, char *name) {
     lq_status status =
         lq_reserve((void **)&t->tensor, &t->cap, t->n + 1, sizeof *t->tensor);
     if (status != LQ_OK) {
@@ -197,13 +217,14 @@ static lq_status add_tensor(lq_hf_tensors *t, const lq_st_tensor *in, lq_hf_layo
     for (int i = 0; i < in->ndim; i++) out->ne[i] = in->dim[in->ndim - 1 - i];
     if (in->ndim == 0 || !fits(&layout, in)) return LQ_OK;
     if (in->ndim == 1) return copy_vector(t, out, in, &layout);
+    if (is_router(slot) && in->ndim == 2) return copy_router(t, out, in);
     if (layout.transposed && in->ndim == 2) return copy_transposed(t, out, in);
     if (layout.heads || (uintptr_t)in->data % sizeof(float))
         return copy_rows(t, out, in, &layout);
     return LQ_OK;
 }
 
-/* ---- all of them ------------------------------------------------------------------------------ */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* Every tensor that cannot be computed with, in one message. */
 static lq_status check_types(const lq_safetensors *files) {
@@ -322,7 +343,8 @@ static lq_status add_one(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_fa
     lq_free(common);
     LQ_TRY(status);
     if (slot && expert >= 0) return add_expert(t, c, in, expert, name);
-    return add_tensor(t, in, slot ? layout_of(f, slot->role, c->n_head, c->n_head_kv) : none, name);
+    return add_tensor(t, in, slot,
+                      slot ? layout_of(f, slot->role, c->n_head, c->n_head_kv) : none, name);
 }
 
 lq_status lq_hf_tensors_make(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_family *f,

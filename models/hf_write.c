@@ -12,7 +12,7 @@
 
 enum { KEY_BYTES = 96 };
 
-/* ---- from a directory ------------------------------------------------------------------------- */
+/* ---- from a directory ------------------------------------------------------------------------ */
 
 static lq_status copy_file(const char *from, const char *to, const char *name) {
     char *source = lq_path_join(from, name), *target = lq_path_join(to, name), *text = NULL;
@@ -49,7 +49,7 @@ static lq_status config_of_dir(json_t **out, const lq_hf_family *f, const char *
     return *out ? LQ_OK : lq_fail(LQ_EMEM, "%s/config.json: out of memory", dir);
 }
 
-/* ---- from a GGUF ------------------------------------------------------------------------------ */
+/* ---- from a GGUF ----------------------------------------------------------------------------- */
 
 /* The first of the names that a key is read from. */
 static void set(json_t *root, const char *names, json_t *value) {
@@ -108,8 +108,9 @@ static lq_status config_of_gguf(json_t **out, const lq_hf_family *f, const lq_mo
         return lq_fail(LQ_EUNSUPPORTED, "a config.json for architecture %s cannot be made from a "
                        "GGUF; start from the Hugging Face directory", f->arch);
     if (lq_model_find(m, LQ_ROLE_ROPE_FREQS, -1, false) >= 0)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: its rope factors (rope_freqs.weight) cannot be said in "
-                       "config.json; start from the Hugging Face directory", lq_gguf_path(m->file));
+        return lq_fail(LQ_EUNSUPPORTED, "%s: its rope factors (rope_freqs.weight) cannot be said "
+                       "in config.json; start from the Hugging Face directory",
+                       lq_gguf_path(m->file));
     json_t *root = json_pack("{s:[s], s:s, s:b, s:I, s:b, s:b, s:I}", "architectures", f->class,
                              "model_type", f->model_type, "tie_word_embeddings", (int)m->tied,
                              "vocab_size", (json_int_t)m->hp.n_vocab, "attention_bias",
@@ -128,14 +129,15 @@ static lq_status config_of_gguf(json_t **out, const lq_hf_family *f, const lq_mo
     return status;
 }
 
-/* ---- either ----------------------------------------------------------------------------------- */
+/* ---- either ---------------------------------------------------------------------------------- */
 
 static lq_status write_config(json_t *root, const lq_format *type, const char *dir) {
     static const struct { const lq_format *fmt; const char *name; } names[] = {
         {&lq_f32, "float32"}, {&lq_f16, "float16"}, {&lq_bf16, "bfloat16"}};
     char *path = lq_path_join(dir, "config.json");
     for (int i = 0; i < LQ_ARRAY_LEN(names); i++)
-        if (names[i].fmt == type) json_object_set_new(root, "torch_dtype", json_string(names[i].name));
+        if (names[i].fmt == type)
+            json_object_set_new(root, "torch_dtype", json_string(names[i].name));
     json_object_del(root, "dtype");   /* the newer name of the same */
     lq_status status = LQ_EMEM;
     if (path) status = lq_json_write(path, root);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- what a directory means ------------------------------------------------------------------- */
+/* ---- what a directory means ------------------------------------------------------------------ */
 
 static const lq_weight *weight(const lq_model *m, const char *name) {
     const int i = lq_model_find_name(m, name);
@@ -25,7 +25,7 @@ static void expect_rows(const lq_model *m, const char *name, const char *tensor,
     w->fmt->dequant(w->data, got, w->rows * w->cols);
     const int64_t d = heads ? w->rows / heads : w->rows;
     for (int64_t r = 0; r < w->rows; r++) {
-        const int64_t i = r % d;   /* interleaved: 2k is row k of the first half, 2k+1 of the second */
+        const int64_t i = r % d;   /* 2k is row k of the first half, 2k+1 of the second */
         const int64_t from = heads ? r - i + i / 2 + i % 2 * (d / 2) : r;
         for (int64_t c = 0; c < w->cols; c++)
             ck_assert_msg(got[r * w->cols + c] == hf_fixture_value(tensor, from * w->cols + c),
@@ -111,7 +111,7 @@ START_TEST(rope_scaling) {
 }
 END_TEST
 
-/* ---- mistakes --------------------------------------------------------------------------------- */
+/* ---- mistakes -------------------------------------------------------------------------------- */
 
 static const struct {
     hf_change change;
@@ -174,7 +174,8 @@ START_TEST(no_weights) {
 END_TEST
 
 START_TEST(unreadable_type) {
-    static const char header[] = "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[0,1]}}";
+    static const char header[] =
+        "{\"a\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[0,1]}}";
     const uint64_t n = sizeof header - 1;
     char bytes[8 + sizeof header];
     lq_model *m = NULL;
@@ -189,12 +190,13 @@ START_TEST(unreadable_type) {
 }
 END_TEST
 
-/* ---- written again ---------------------------------------------------------------------------- */
+/* ---- written again --------------------------------------------------------------------------- */
 
 START_TEST(config_is_carried) {
     lq_model *m = NULL, *again = NULL;
     const char *dir = hf_fixture("carried", NULL), *out = test_path("carried_out");
-    char *from = lq_path_join(dir, "model.safetensors"), *to = lq_path_join(out, "model.safetensors");
+    char *from = lq_path_join(dir, "model.safetensors");
+    char *to = lq_path_join(out, "model.safetensors");
     ck_ok(lq_make_dirs(out));
     ck_ok(lq_model_open(&m, dir, true));
     ck_ok(lq_hf_write_files(m, &lq_f32, out));

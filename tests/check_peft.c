@@ -19,7 +19,7 @@ static lq_model *open_model(const hf_change *change) {
     return m;
 }
 
-/* ---- adapters made by hand -------------------------------------------------------------------- */
+/* ---- adapters made by hand ------------------------------------------------------------------- */
 
 enum { MAX_TENSORS = 8, RANK = 2 };
 
@@ -84,9 +84,9 @@ static const struct {
 /* s B A of every module, B's rows in GGUF's order. */
 START_TEST(scales_and_rows) {
     lq_model *m = open_model(NULL);
-    const adapter_files files = {scales[_i].config,
-                                 {{Q, HF_EMBD, HF_EMBD, RANK, RANK}, {DOWN, HF_EMBD, HF_FF, RANK, RANK}},
-                                 NULL};
+    const adapter_files files = {
+        scales[_i].config,
+        {{Q, HF_EMBD, HF_EMBD, RANK, RANK}, {DOWN, HF_EMBD, HF_FF, RANK, RANK}}, NULL};
     lq_lora lora;
     ck_ok(lq_lora_open(&lora, m, write_adapter("scaled", &files)));
     const int q = lq_model_find_name(m, "blk.0.attn_q.weight");
@@ -102,7 +102,8 @@ START_TEST(scales_and_rows) {
         }
     ck_ok(lq_lora_read(b, &lora, lora.pair[down].b));
     for (int i = 0; i < HF_EMBD * RANK; i++)
-        ck_assert_double_eq_tol(lora.pair[down].scale * b[i], scales[_i].scale_down * value(3, i), 1e-5);
+        ck_assert_double_eq_tol(lora.pair[down].scale * b[i],
+                                scales[_i].scale_down * value(3, i), 1e-5);
     lq_lora_clear(&lora);
     lq_model_close(m);
 }
@@ -119,7 +120,8 @@ static const struct {
     {{"{\"peft_type\": \"LORA\", \"r\": 0, \"lora_alpha\": 1}", {{0}}, NULL}, LQ_EFORMAT,
      "r must be a whole number from 1 on"},
     {{CONFIG(", \"modules_to_save\": [\"lm_head\"], \"use_dora\": true"), {{0}}, NULL},
-     LQ_EUNSUPPORTED, "\nmodules_to_save: whole modules beside the adapter cannot be read\nuse_dora"},
+     LQ_EUNSUPPORTED,
+     "\nmodules_to_save: whole modules beside the adapter cannot be read\nuse_dora"},
     {{"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"bias\": \"all\"}", {{0}}, NULL},
      LQ_EUNSUPPORTED, "\nbias all: trained biases cannot be read"},
     {{CONFIG(", \"init_lora_weights\": \"pissa_niter_4\""), {{0}}, NULL}, LQ_EUNSUPPORTED,
@@ -152,7 +154,7 @@ START_TEST(mistakes) {
 }
 END_TEST
 
-/* ---- written by Loquat ------------------------------------------------------------------------ */
+/* ---- written by Loquat ----------------------------------------------------------------------- */
 
 typedef struct run { const char *what; lq_adapter_options o; } run;
 
@@ -211,7 +213,8 @@ START_TEST(peft_targets) {
         {"\"target_modules\": [\n    \"q_proj\",\n    \"k_proj\"\n  ]", "\"layers_pattern\": null",
          "\"lora_alpha\": 3,"},
         {"\"layers_to_transform\": [\n    1\n  ]", "\"layers_pattern\": \"layers\"", "k_proj"},
-        {"\"target_modules\": \"(model\\\\.layers\\\\.0\\\\.self_attn\\\\.q_proj|model", "mlp", "r"},
+        {"\"target_modules\": \"(model\\\\.layers\\\\.0\\\\.self_attn\\\\.q_proj|model", "mlp",
+         "r"},
         {"\"rank_pattern\": {\n    \"model.layers.0.self_attn.k_proj\": 1",
          "\"alpha_pattern\": {\n    \"model.layers.0.self_attn.q_proj\": 5", "\"r\": 2"},
         {"\"use_rslora\": true", "\"alpha_pattern\": {}", "\"lora_alpha\": 6,"},

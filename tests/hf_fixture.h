@@ -1,5 +1,5 @@
-/* A tiny Hugging Face directory (llama, two layers, no tokenizer) written with changes, for the tests
- * of everything that reads one. */
+/* A tiny Hugging Face directory (llama, two layers, no tokenizer) written with changes, for the
+ * tests of everything that reads one. */
 #ifndef LOQUAT_HF_FIXTURE_H
 #define LOQUAT_HF_FIXTURE_H
 
@@ -19,7 +19,7 @@ enum { HF_VOCAB = 12, HF_EMBD = 8, HF_LAYERS = 2, HF_HEADS = 2, HF_KV = 1, HF_FF
 
 /* The directory's path below the test's own; change may be NULL. */
 const char *hf_fixture(const char *name, const hf_change *change);
-/* Element i of the tensor of that name: any multiple of 1/64 from -1 to 1, the same in every format. */
+/* Element i of the tensor of that name: a multiple of 1/64 from -1 to 1, in every format. */
 float hf_fixture_value(const char *tensor, int64_t i);
 
 #endif

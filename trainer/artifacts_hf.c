@@ -1,5 +1,5 @@
-/* What a run leaves for Hugging Face's libraries: a PEFT directory, a merged safetensors directory. An
- * artefact's hash and bytes are those of all weight files in it, in order of their names. */
+/* What a run leaves for Hugging Face's libraries: a PEFT directory, a merged safetensors directory.
+ * An artefact's hash and bytes are those of all weight files in it, in order of their names. */
 #include "atomic_file.h"
 #include "export_hf.h"
 #include "export_peft.h"

@@ -96,8 +96,8 @@ bool loquat_config_is_key(const char *name, bool *takes_value);
 typedef struct loquat_model loquat_model;
 typedef struct loquat_lora { const char *path; float scale; } loquat_lora;
 
-/* Opens a GGUF, a Hugging Face directory, or a run's output directory (then: as it would be deployed),
- * with adapters: GGUF files or PEFT directories. */
+/* Opens a GGUF, a Hugging Face directory, or a run's output directory (then: as it would be
+ * deployed), with adapters: GGUF files or PEFT directories. */
 loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
                                 size_t n_loras);
 void loquat_model_close(loquat_model *m);

@@ -140,7 +140,7 @@ json_t *lq_artifacts_json(const lq_artifacts *l);
 lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
                           char **out_json);
 
-/* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` ---- */
+/* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` -- */
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
                                  const lq_types *types, bool plan_only);
 

@@ -58,6 +58,8 @@ MODELS = {
     "stablelm": (hf.StableLmConfig, dict(partial_rotary_factor=0.5, use_qkv_bias=True), torch.float32, None),
     "gpt2": (hf.GPT2Config, dict(n_embd=24, n_layer=3, n_head=6, n_positions=128, n_ctx=128), torch.float32, None),
     "mixtral": (hf.MixtralConfig, dict(num_local_experts=4, num_experts_per_tok=2), torch.float32, None),
+    "qwen2moe": (hf.Qwen2MoeConfig, dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
+                                         shared_expert_intermediate_size=20, norm_topk_prob=False), torch.bfloat16, None),
     "qwen3moe": (hf.Qwen3MoeConfig, dict(head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
                                          norm_topk_prob=True), torch.float32, None),
 }
