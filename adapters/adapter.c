@@ -150,7 +150,7 @@ done:
 /* Everything that has a gradient: all but the fixed factors of the rotary embedding. */
 static void add_full_items(lq_adapter *a) {
     for (int i = 0; i < a->model->n_weights; i++)
-        if (a->model->weight[i].role != LQ_ROLE_ROPE_FREQS)
+        if (!lq_weight_is_constant(&a->model->weight[i]))
             a->item[a->n_items++] = (lq_adapted){.weight = i, .scale = 1};
 }
 
@@ -160,7 +160,7 @@ static void set_offsets(lq_adapter *a) {
     for (int i = 0; i < a->n_items; i++) {
         const lq_weight *w = &a->model->weight[a->item[i].weight];
         a->item[i].a = n;
-        n += (a->item[i].rank ? a->item[i].rank : w->rows) * w->cols;
+        n += (a->item[i].rank ? a->item[i].rank * w->n_mats : w->rows) * w->cols;
     }
     for (int i = 0; i < a->n_items; i++) {
         a->item[i].b = n;

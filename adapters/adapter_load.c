@@ -5,17 +5,32 @@
 #include "str.h"
 
 #include <math.h>
+#include <string.h>
 
 /* B (rows, rank) of a pair times `scale` into columns [at, at + rank) of out (rows, width). */
 static lq_status read_b(float *out, int64_t width, int64_t at, const lq_lora *lora,
                         const lq_lora_pair *pair, float scale) {
-    const int64_t rows = pair->b->ne[1], rank = pair->rank;
+    const int64_t rows = pair->b->ne[1] * pair->b->ne[2], rank = pair->rank;
     float *b = lq_alloc_array(rows * rank, sizeof *b);
     if (!b) return LQ_EMEM;
     const lq_status status = lq_lora_read(b, lora, pair->b);
     for (int64_t o = 0; status == LQ_OK && o < rows; o++)
         for (int64_t r = 0; r < rank; r++) out[o * width + at + r] = scale * b[o * rank + r];
     lq_free(b);
+    return status;
+}
+
+/* A (n_mats, rank, cols) of a pair into ranks [at, at + rank) of out (n_mats, width, cols). */
+static lq_status read_a(float *out, int64_t width, int64_t at, const lq_lora *lora,
+                        const lq_lora_pair *pair) {
+    const int64_t n_mats = pair->a->ne[2], size = pair->rank * pair->a->ne[0];
+    if (n_mats == 1) return lq_lora_read(out + at * pair->a->ne[0], lora, pair->a);
+    float *a = lq_alloc_array(n_mats * size, sizeof *a);
+    if (!a) return LQ_EMEM;
+    const lq_status status = lq_lora_read(a, lora, pair->a);
+    for (int64_t i = 0; status == LQ_OK && i < n_mats; i++)
+        memcpy(out + (i * width + at) * pair->a->ne[0], a + i * size, (size_t)size * sizeof *a);
+    lq_free(a);
     return status;
 }
 
@@ -31,12 +46,11 @@ static void add_stacked_items(lq_adapter *a, const lq_lora *lora, int n) {
 
 static lq_status fill_stacked(lq_adapter *a, const lq_adapted *item, const lq_lora *lora,
                               const lq_lora_file *files, int n) {
-    const lq_weight *w = &a->model->weight[item->weight];
     int64_t at = 0;
     for (int f = 0; f < n; f++) {
         const lq_lora_pair *pair = &lora[f].pair[item->weight];
         if (!pair->rank) continue;
-        LQ_TRY(lq_lora_read(a->param + item->a + at * w->cols, &lora[f], pair->a));
+        LQ_TRY(read_a(a->param + item->a, item->rank, at, &lora[f], pair));
         LQ_TRY(read_b(a->param + item->b, item->rank, at, &lora[f], pair,
                       files[f].scale * pair->scale));
         at += pair->rank;

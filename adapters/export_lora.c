@@ -31,13 +31,13 @@ static lq_status convert(void *out, const lq_format *type, const float *x, int64
 static lq_status add_half(lq_export *e, const lq_weight *w, const char *suffix,
                           const lq_format *type, int64_t ne0, int64_t ne1, const float *x,
                           float factor, char **at) {
-    const int64_t ne[] = {ne0, ne1};
-    const size_t bytes = lq_format_bytes(type, ne0 * ne1);
+    const int64_t ne[] = {ne0, ne1, w->n_mats}, n = ne0 * ne1 * w->n_mats;
+    const size_t bytes = lq_format_bytes(type, n);
     lq_status status = LQ_OK;
     char *name = lq_sprintf("%s%s", w->name, suffix);
     LQ_GOTO(status, name ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, convert(*at, type, x, ne0 * ne1, factor, name));
-    LQ_GOTO(status, lq_export_add(e, name, type->ggml_id, 2, ne, *at, bytes));
+    LQ_GOTO(status, convert(*at, type, x, n, factor, name));
+    LQ_GOTO(status, lq_export_add(e, name, type->ggml_id, w->n_mats > 1 ? 3 : 2, ne, *at, bytes));
     *at += bytes;
 done:
     lq_free(name);
@@ -53,7 +53,8 @@ static lq_status add_tensors(lq_export *e, const lq_adapter *a, const lq_format 
         const float *half_a = a->param + item->a, *half_b = a->param + item->b;
         const float factor = alpha_of(item) / alpha;
         LQ_TRY(add_half(e, w, ".lora_a", type, w->cols, item->rank, half_a, 1, &memory));
-        LQ_TRY(add_half(e, w, ".lora_b", type, item->rank, w->rows, half_b, factor, &memory));
+        LQ_TRY(add_half(e, w, ".lora_b", type, item->rank, w->rows / w->n_mats, half_b, factor,
+                        &memory));
     }
     return LQ_OK;
 }

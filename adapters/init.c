@@ -15,7 +15,7 @@ static void init_lora(const lq_adapter *a, const lq_adapted *item) {
     const bool gaussian = strcmp(a->options.init, "gaussian") == 0;
     const float width = gaussian ? 1.0f / (float)item->rank : 1.0f / sqrtf((float)w->cols);
     float *out = a->param + item->a;
-    for (int64_t i = 0; i < item->rank * w->cols; i++)
+    for (int64_t i = 0; i < w->n_mats * item->rank * w->cols; i++)
         out[i] = width * (gaussian ? lq_random_normal(key, (uint64_t)i)
                                    : 2 * lq_random_uniform(key, (uint64_t)i) - 1);
 }

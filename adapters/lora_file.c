@@ -93,12 +93,15 @@ static void add_tensor(lq_lora *lora, const lq_model *m, const lq_gguf_tensor *t
     else lora->pair[i].b = t;
 }
 
-static void check_shape(const lq_gguf_tensor *t, int64_t ne0, int64_t ne1, lq_str *errors) {
-    if (t->ndim <= 2 && t->ne[0] == ne0 && t->ne[1] == ne1) return;
+/* n_mats is 1 for a plain matrix, else the third dimension. */
+static void check_shape(const lq_gguf_tensor *t, int64_t ne0, int64_t ne1, int64_t n_mats,
+                        lq_str *errors) {
+    if (t->ndim <= 3 && t->ne[0] == ne0 && t->ne[1] == ne1 && t->ne[2] == n_mats) return;
     mistake(errors, t, "");
     lq_str_printf(errors, "the file has (%lld,%lld) in %d dimensions, wanted (%lld,%lld)",
                   (long long)t->ne[1], (long long)t->ne[0], t->ndim, (long long)ne1,
                   (long long)ne0);
+    if (n_mats > 1) lq_str_printf(errors, " for each of %lld experts", (long long)n_mats);
 }
 
 static void check_pair(lq_lora_pair *pair, const lq_weight *w, float alpha, lq_str *errors) {
@@ -112,8 +115,8 @@ static void check_pair(lq_lora_pair *pair, const lq_weight *w, float alpha, lq_s
         mistake(errors, pair->b, "the rank is out of range");
         return;
     }
-    check_shape(pair->a, w->cols, rank, errors);
-    check_shape(pair->b, rank, w->rows, errors);
+    check_shape(pair->a, w->cols, rank, w->n_mats, errors);
+    check_shape(pair->b, rank, w->rows / w->n_mats, w->n_mats, errors);
     pair->rank = (int)rank;
     pair->scale = alpha != 0 ? alpha / (float)rank : 1;
 }
@@ -157,7 +160,7 @@ void lq_lora_clear(lq_lora *lora) {
 }
 
 lq_status lq_lora_read(float *out, const lq_lora *lora, const lq_gguf_tensor *t) {
-    const int64_t n = t->ne[0] * t->ne[1];
+    const int64_t n = t->ne[0] * t->ne[1] * t->ne[2];
     t->fmt->dequant(t->data, out, n);
     if (lq_max_abs(out, n) <= FLT_MAX) return LQ_OK;
     return lq_fail(LQ_ENONFINITE, "%s: %s has a NaN or an infinity", lq_gguf_path(lora->file),

@@ -44,8 +44,18 @@ void lq_merge_free(lq_merge *merge) {
     lq_free(merge);
 }
 
+/* No tile reaches into the next matrix of a stack. */
 static int64_t tile_rows(const lq_merge_job *job) {
-    return job->cols < TILE_FLOATS ? TILE_FLOATS / job->cols : 1;
+    const int64_t rows = job->cols < TILE_FLOATS ? TILE_FLOATS / job->cols : 1;
+    const int64_t mat = job->rows / job->n_mats;
+    if (job->n_mats == 1) return rows;
+    int64_t height = rows < mat ? rows : mat;
+    while (mat % height) height--;
+    return height;
+}
+
+static int64_t matrix_of(const lq_merge_job *job, int64_t row) {
+    return row / (job->rows / job->n_mats);
 }
 
 void lq_merge_add(lq_merge *merge, lq_merge_job job) {
@@ -96,9 +106,9 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
         job->out_fmt->quant(tile, out, count, NULL);
         return;
     }
+    const float *importance = job->importance + matrix_of(job, row) * job->cols;
     for (int64_t i = 0; i < n; i++, out += bytes, tile += count)
-        job->out_fmt->quant(tile, out, count,
-                            job->importance + (row + i) / job->matrix_rows * job->cols);
+        job->out_fmt->quant(tile, out, count, importance);
 }
 
 /* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
@@ -107,7 +117,7 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
     if (job->rank > 0) {
-        const lq_mat a = {job->a, job->cols, false};
+        const lq_mat a = {job->a + matrix_of(job, row) * job->rank * job->cols, job->cols, false};
         const lq_mat b = {job->b + row * job->rank, job->rank, false};
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }

@@ -10,13 +10,13 @@ typedef struct lq_merge_job {
     const lq_format *fmt;    /* of `data` */
     const void *data;        /* W (rows, cols) */
     int64_t rows, cols;
+    int64_t n_mats;          /* matrices stacked along the rows, each with an A and B of its own */
     int rank;                /* 0: out is Q(W) */
     float scale;
-    const float *a, *b;      /* A (rank, cols), B (rows, rank) */
+    const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank) */
     const lq_format *out_fmt;
     void *out;               /* (rows, cols) */
-    const float *importance; /* (rows / matrix_rows, cols): the quantizer's weights; NULL: none */
-    int64_t matrix_rows;
+    const float *importance; /* (n_mats, cols): the quantizer's weights; NULL: none */
 } lq_merge_job;
 
 typedef struct lq_merge lq_merge;

@@ -10,9 +10,10 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
     const lq_patch *patch = &a->patch[i];
     lq_merge_job job = {
         .name = w->name, .fmt = w->fmt, .data = w->data, .rows = w->rows, .cols = w->cols,
+        .n_mats = w->n_mats,
         .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b,
         .out_fmt = fmt, .out = out,
-        .importance = planned->importance, .matrix_rows = planned->matrix_rows,
+        .importance = planned->importance,
     };
     if (patch->full) {
         job.fmt = &lq_f32;

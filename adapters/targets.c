@@ -117,6 +117,11 @@ static lq_status report(lq_str *errors) {
     return status;
 }
 
+/* all-linear leaves experts out: an adapter on every one of them has to be asked for. */
+static bool is_plain_linear(const lq_weight *w) {
+    return lq_weight_is_linear(w) && !lq_weight_is_experts(w);
+}
+
 lq_status lq_targets_choose(bool *chosen, const lq_model *m, const lq_adapter_options *o) {
     static const char *const all_linear[] = {"all-linear", NULL};
     const char *const *targets = o->targets ? o->targets : all_linear;
@@ -129,7 +134,7 @@ lq_status lq_targets_choose(bool *chosen, const lq_model *m, const lq_adapter_op
             continue;
         }
         for (int i = 0; i < m->n_weights; i++)
-            chosen[i] |= lq_weight_is_linear(&m->weight[i]) && m->weight[i].layer >= 0;
+            chosen[i] |= is_plain_linear(&m->weight[i]) && m->weight[i].layer >= 0;
     }
     for (const char *const *e = o->exclude; e && *e; e++)
         mark(chosen, false, m, "lora_exclude_modules", *e, &errors);

@@ -4,6 +4,7 @@
 #ifndef LOQUAT_OPS_H
 #define LOQUAT_OPS_H
 
+#include "rounding.h"
 #include "tape.h"
 
 #ifdef __cplusplus
@@ -21,6 +22,12 @@ lq_tensor *lq_embed(lq_tape *tape, lq_tensor *ids, lq_tensor *w, lq_tensor *star
 typedef struct lq_rmsnorm_attr { float eps; } lq_rmsnorm_attr;
 lq_tensor *lq_rmsnorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_rmsnorm_attr attr);
 
+/* out (N,D) = (x - mean) / sqrt(mean((x - mean)^2) + eps) * w + bias, of each row. w (D), bias (D) or
+ * NULL. */
+typedef struct lq_layernorm_attr { float eps; } lq_layernorm_attr;
+lq_tensor *lq_layernorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,
+                        lq_layernorm_attr attr);
+
 /* out (N,O) = x W^T + bias. x (N,D), W (O,D) frozen in any format or a trained F32 parameter, bias (O) or NULL. */
 lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias);
 
@@ -28,14 +35,16 @@ lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias)
  * separate (and plain LoRA): out = x W^T + bias + scale * (drop(x) A^T) B^T.
  * merged: W is already the effective weight Q(W + scale * B A); out = x W^T + bias, and backward is the
  * identity straight-through estimator. Both: dB += scale * dY^T (x A^T), dA += scale * (dY B)^T x,
- * dx += dY W (+ scale * (dY B) A when not merged). No (O,D) gradient is ever formed. */
+ * dx += dY W (+ scale * (dY B) A when not merged). No (O,D) gradient is ever formed.
+ * rounded (N,D): what is multiplied with W in place of x, whose place in A's product it does not take;
+ * NULL: x. Not when merged: there W and the adapter are one, and so is their input. */
 typedef struct lq_lora_attr {
     float scale;
     float dropout;   /* probability of zeroing an element of x on the A path; 0 when merged */
     bool merged;
 } lq_lora_attr;
-lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias, lq_tensor *a,
-                          lq_tensor *b, lq_lora_attr attr);
+lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
+                          lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
 
 /* Rotary embedding of the first n_rot elements of every head of x (N, heads * d) at positions pos (N) i32.
  * theta_i = pos * freq_scale * freq_base^(-2i/n_rot) / factors[i]; cos and sin times attn_factor.
@@ -57,20 +66,57 @@ typedef struct lq_attention_attr {
     float scale;        /* of q.k, usually 1/sqrt(head_dim) */
     int window;         /* 0: unlimited */
     float softcap;      /* cap * tanh(score / cap); 0: none */
+    float alibi;        /* the largest ALiBi exponent: head h adds 2^(-alibi (h+1) / H) (key - query) to
+                         * its scores, and what llama.cpp does where H is no power of 2; 0: none. Not
+                         * together with softcap */
 } lq_attention_attr;
 lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,
                         lq_tensor *k_cache, lq_tensor *v_cache, lq_attention_attr attr);
 
-/* out (N,F) = act(gate) * up. */
-typedef enum lq_act { LQ_SILU, LQ_GELU_TANH } lq_act;
+/* out (N,F) = act(gate) * up; up NULL: act(gate). LQ_GELU is the exact one. */
+typedef enum lq_act { LQ_SILU, LQ_GELU_TANH, LQ_GELU } lq_act;
 typedef struct lq_glu_attr { lq_act act; } lq_glu_attr;
 lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr);
 
 lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b);       /* (N,D) each */
 
+/* out = x as a runtime rounds it, row by row; dx += dy (straight through). The width must be whole blocks. */
+typedef struct lq_fakequant_attr { const lq_rounding *how; } lq_fakequant_attr;
+lq_tensor *lq_fakequant(lq_tape *tape, lq_tensor *x, lq_fakequant_attr attr);
+
+typedef struct lq_scale_attr { float factor; } lq_scale_attr;
+lq_tensor *lq_scale_rows(lq_tape *tape, lq_tensor *x, lq_scale_attr attr);   /* factor * x */
+
+/* out = min(max(x, -most), most) */
+typedef struct lq_clamp_attr { float most; } lq_clamp_attr;
+lq_tensor *lq_clamp(lq_tape *tape, lq_tensor *x, lq_clamp_attr attr);
+
+/* out (N,n) = columns [first, first + n) of x (N,D): one part of a fused projection. */
+typedef struct lq_columns_attr { int64_t first, n; } lq_columns_attr;
+lq_tensor *lq_columns(lq_tape *tape, lq_tensor *x, lq_columns_attr attr);
+
 /* out = cap * tanh(x / cap) */
 typedef struct lq_softcap_attr { float cap; } lq_softcap_attr;
 lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr);
+
+/* out (N,D) = x * sigmoid(gate), gate (N,1): a factor per row. */
+lq_tensor *lq_row_gate(lq_tape *tape, lq_tensor *x, lq_tensor *gate);
+
+/* Routing of a mixture of experts: out (N,E) are the shares of each row's n_used best experts by scores
+ * (N,E), 0 for the others: softmax over all experts, of the chosen divided by their sum if `normalise`,
+ * times `scale`. */
+typedef struct lq_route_attr { int n_used; bool normalise; float scale; } lq_route_attr;
+lq_tensor *lq_route(lq_tape *tape, lq_tensor *scores, lq_route_attr attr);
+
+/* The feed-forward of E experts: out (N,D) = sum over experts with a share of
+ * share * down(act(gate(x)) * up(x)). x (N,D), shares (N,E); the experts' matrices are stacked: gate and
+ * up (E*F,D), down (E*D,F), in any format. An adapter of a part has A (E*R, cols) and B (E*rows, R), or
+ * is NULL; `lora` is as in lora_linear, without dropout. */
+enum { LQ_EXPERT_GATE, LQ_EXPERT_UP, LQ_EXPERT_DOWN, LQ_EXPERT_PARTS };
+typedef struct lq_expert_part { lq_tensor *w, *a, *b; lq_lora_attr lora; } lq_expert_part;
+typedef struct lq_experts_attr { lq_act act; lq_lora_attr lora[LQ_EXPERT_PARTS]; } lq_experts_attr;
+lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
+                      const lq_expert_part parts[LQ_EXPERT_PARTS], lq_act act);
 
 /* The head fused with cross-entropy, in chunks of rows: logits (N,V) never exist, and rows whose label is
  * negative are never computed. h (N,D), W (V,D), labels (N) i32, out (N,2): column 0 the negative

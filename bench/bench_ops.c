@@ -68,7 +68,7 @@ static lq_tensor *norm(const bench *b, lq_tensor *x) {
 
 static lq_tensor *lora(const bench *b, lq_tensor *x, int64_t rows, int64_t cols) {
     const lq_lora_attr attr = {.scale = 2, .merged = b->merged};
-    return lq_lora_linear(b->tape, x, weight(b, rows, cols), NULL, param(b, b->s->rank, cols),
+    return lq_lora_linear(b->tape, x, NULL, weight(b, rows, cols), NULL, param(b, b->s->rank, cols),
                           param(b, rows, b->s->rank), attr);
 }
 

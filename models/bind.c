@@ -54,10 +54,15 @@ static const char *shape_text(char text[SHAPE_BYTES], const lq_gguf_tensor *t) {
     return text;
 }
 
-static void check_shape(binder *b, const lq_gguf_tensor *t, int64_t rows, int64_t cols) {
+static void check_shape(binder *b, const lq_gguf_tensor *t, int64_t rows, int64_t cols,
+                        int64_t n_mats) {
     char text[SHAPE_BYTES];
-    if (t->ne[0] == cols && t->ne[1] == rows && t->ne[2] == 1 && t->ne[3] == 1) return;
-    mistake(b, rows == 1 ? "%s is (%s), must be (%lld)" : "%s is (%s), must be (%lld,%lld)",
+    if (t->ne[0] == cols && t->ne[1] * n_mats == rows && t->ne[2] == n_mats && t->ne[3] == 1)
+        return;
+    if (n_mats > 1)
+        mistake(b, "%s is (%s), must be (%lld,%lld,%lld)", t->name, shape_text(text, t),
+                (long long)cols, (long long)(rows / n_mats), (long long)n_mats);
+    else mistake(b, rows == 1 ? "%s is (%s), must be (%lld)" : "%s is (%s), must be (%lld,%lld)",
             t->name, shape_text(text, t), (long long)cols, (long long)rows);
 }
 
@@ -83,25 +88,32 @@ static lq_status bind_one(binder *b, const lq_slot *slot, int layer, bool is_bia
         lq_free(name);
         return LQ_OK;
     }
+    const int64_t n_mats = slot->stacked ? m->hp.n_expert : 1;
     lq_weight *w = &m->weight[m->n_weights++];
     *w = (lq_weight){
         .role = slot->role, .layer = layer, .is_bias = is_bias, .name = name,
-        .rows = is_bias ? 1 : b->size[slot->rows],
-        .cols = b->size[is_bias ? slot->rows : slot->cols],
+        .rows = is_bias ? 1 : b->size[slot->rows] * n_mats,
+        .cols = b->size[is_bias && slot->rows != LQ_DIM_ONE ? slot->rows : slot->cols],
+        .n_mats = n_mats,
         .fmt = t->fmt, .data = t->data};
     w->module = expand(slot->module, layer, "");
     if (!w->module) return LQ_EMEM;
     b->used[t - lq_gguf_tensor_at(m->file, 0)] = true;
-    check_shape(b, t, w->rows, w->cols);
+    check_shape(b, t, w->rows, w->cols, n_mats);
     check_type(b, t, w->rows == 1);
     return LQ_OK;
+}
+
+static bool has_slot(const lq_model *m, const lq_slot *slot) {
+    if (slot->when == LQ_ALWAYS) return true;
+    return (slot->when == LQ_IF_EXPERTS) == (m->hp.n_expert > 0);
 }
 
 static lq_status bind_slots(binder *b, bool in_block, int layer) {
     const lq_arch *arch = b->m->arch;
     for (int i = 0; i < arch->n_slots; i++) {
         const lq_slot *slot = &arch->slot[i];
-        if ((strchr(slot->gguf, '#') != NULL) != in_block) continue;
+        if ((strchr(slot->gguf, '#') != NULL) != in_block || !has_slot(b->m, slot)) continue;
         LQ_TRY(bind_one(b, slot, layer, false));
         if (slot->bias) LQ_TRY(bind_one(b, slot, layer, true));
     }
@@ -146,6 +158,12 @@ lq_status lq_weights_bind(lq_model *m) {
         [LQ_DIM_FF] = hp->n_ff,
         [LQ_DIM_Q] = hp->n_head * hp->head_dim,
         [LQ_DIM_KV] = hp->n_head_kv * hp->head_dim,
+        [LQ_DIM_CTX] = hp->n_ctx_train,
+        [LQ_DIM_GATE_UP] = 2 * hp->n_ff,
+        [LQ_DIM_QKV] = (hp->n_head + 2 * hp->n_head_kv) * hp->head_dim,
+        [LQ_DIM_EXPERTS] = hp->n_expert,
+        [LQ_DIM_FF_EXPERT] = hp->n_ff_expert,
+        [LQ_DIM_FF_SHARED] = hp->n_ff_shared,
         [LQ_DIM_HEAD] = hp->head_dim,
         [LQ_DIM_HALF_ROT] = hp->n_rot / 2}};
     lq_status status = LQ_EMEM;

@@ -1,16 +1,17 @@
 /* Hyper-parameters from metadata: keys, types and defaults as in llama.cpp's loader. */
 #include "model_parts.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 128, MAX_LAYERS = 512, MAX_SIZE = 1 << 24 };
+enum { KEY_BYTES = 128, MAX_SIZE = 1 << 24 };
 
-typedef struct reader { const lq_gguf *file; const char *arch; } reader;
+typedef struct reader { const lq_gguf *file; const lq_arch *arch; } reader;
 
 static const char *key_of(char key[KEY_BYTES], const reader *r, const char *name) {
-    snprintf(key, KEY_BYTES, "%s.%s", r->arch, name);
+    snprintf(key, KEY_BYTES, "%s.%s", r->arch->name, name);
     return key;
 }
 
@@ -63,9 +64,9 @@ static lq_status read_sizes(lq_hparams *hp, const reader *r) {
         LQ_TRY(get_size(r, sizes[i].name, sizes[i].required, sizes[i].per_layer ? hp->n_layer : 0,
                         field));
     }
-    if (hp->n_layer > MAX_LAYERS)
-        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch,
-                       (long long)hp->n_layer, MAX_LAYERS);
+    if (hp->n_layer > LQ_MAX_LAYERS)
+        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch->name,
+                       (long long)hp->n_layer, LQ_MAX_LAYERS);
     hp->n_head_kv = hp->n_head;
     LQ_TRY(get_size(r, "attention.head_count_kv", false, hp->n_layer, &hp->n_head_kv));
     if (hp->n_head % hp->n_head_kv)
@@ -85,14 +86,23 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
         return lq_fail(LQ_EUNSUPPORTED,
                        "attention.key_length is %lld and value_length %lld: they must be equal",
                        (long long)hp->head_dim, (long long)value);
-    if (hp->n_rot != hp->head_dim || hp->n_rot % 2)
+    const bool fits = r->arch->partial_rotary ? hp->n_rot <= hp->head_dim : hp->n_rot == hp->head_dim;
+    if (!r->arch->no_rope && (!fits || hp->n_rot % 2))
         return lq_fail(LQ_EUNSUPPORTED,
-                       "rope.dimension_count is %lld, must be the head size %lld, an even number",
-                       (long long)hp->n_rot, (long long)hp->head_dim);
+                       "rope.dimension_count is %lld, must be %sthe head size %lld, an even number",
+                       (long long)hp->n_rot, r->arch->partial_rotary ? "up to " : "",
+                       (long long)hp->head_dim);
     return LQ_OK;
 }
 
-/* linear: positions are divided by the factor, 0 meaning none. llama3's scaling is a tensor. */
+static bool has_role(const lq_arch *arch, lq_role role) {
+    for (int i = 0; i < arch->n_slots; i++)
+        if (arch->slot[i].role == role) return true;
+    return false;
+}
+
+/* linear: positions are divided by the factor, 0 meaning none. The scalings of llama3 and longrope
+ * are tensors. */
 static lq_status read_rope(lq_hparams *hp, const reader *r) {
     char key[KEY_BYTES];
     char *type = NULL;
@@ -106,32 +116,158 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
     lq_status status = LQ_OK;
     const bool linear = !type || strcmp(type, "linear") == 0;
-    if (!linear && strcmp(type, "none") != 0)
+    const bool tensors = type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
+    if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
                          "key %s is '%s', which is not supported yet; supported: none, linear, and "
                          "llama3's rope_freqs.weight",
                          key, type);
     hp->rope_freq_scale = linear && factor > 0 ? 1 / factor : 1;
     lq_free(type);
+    hp->n_ctx_orig = hp->n_ctx_train;
+    if (status == LQ_OK)
+        status = get_size(r, "rope.scaling.original_context_length", false, 0, &hp->n_ctx_orig);
     return status;
 }
 
-static lq_status refuse_experts(const reader *r) {
+/* ---- attention within a window --------------------------------------------------------------- */
+
+static void set_period(lq_hparams *hp, uint32_t period) {
+    for (int64_t i = 0; i < hp->n_layer; i++)
+        hp->local[i] = period == 0 || i % period < (int64_t)period - 1;
+}
+
+/* The pattern: a period, or a flag for each layer. */
+static lq_status read_pattern(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    uint32_t period = (uint32_t)r->arch->local_period;
+    const lq_gguf_kv *kv =
+        lq_gguf_find(r->file, key_of(key, r, "attention.sliding_window_pattern"));
+    if (!kv || kv->type != LQ_GGUF_ARRAY) {
+        LQ_TRY(lq_gguf_get_u32(r->file, key, false, &period));
+        set_period(hp, period);
+        return LQ_OK;
+    }
+    if (kv->elem != LQ_GGUF_BOOL || kv->n != (uint64_t)hp->n_layer)
+        return lq_fail(LQ_EFORMAT, "key %s must have one u32 or a flag for each of the %lld layers",
+                       key, (long long)hp->n_layer);
+    for (int64_t i = 0; i < hp->n_layer; i++) hp->local[i] = ((const uint8_t *)kv->data)[i] != 0;
+    return LQ_OK;
+}
+
+static lq_status read_window(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    uint32_t window = (uint32_t)r->arch->window;
+    if (!r->arch->local_period) return LQ_OK;
+    LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "attention.sliding_window"), false, &window));
+    hp->local_freq_base =
+        r->arch->local_freq_base > 0 ? r->arch->local_freq_base : hp->rope_freq_base;
+    hp->local_freq_scale = r->arch->local_scales_rope ? hp->rope_freq_scale : 1;
+    LQ_TRY(get_f32(r, "rope.freq_base_swa", false, &hp->local_freq_base));
+    if (window > MAX_SIZE)
+        return lq_fail(LQ_EFORMAT, "key %s is %u, must be up to %d", key, (unsigned)window,
+                       MAX_SIZE);
+    hp->sliding_window = window;
+    return window ? read_pattern(hp, r) : LQ_OK;
+}
+
+/* ---- scales and caps ------------------------------------------------------------------------- */
+
+/* Granite's rotary embedding can be switched off by the key of another thing. */
+static lq_status read_granite_scales(lq_hparams *hp, const reader *r) {
+    char key[KEY_BYTES];
+    bool rotary = true;
+    LQ_TRY(lq_gguf_get_bool(r->file, key_of(key, r, "rope.scaling.finetuned"), false, &rotary));
+    if (!rotary)
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet", key);
+    LQ_TRY(get_f32(r, "embedding_scale", false, &hp->embed_scale));
+    LQ_TRY(get_f32(r, "residual_scale", false, &hp->residual_scale));
+    LQ_TRY(get_f32(r, "attention.scale", false, &hp->attn_scale));
+    return get_f32(r, "logit_scale", true, &hp->logit_scale);
+}
+
+static lq_status check_scale(const char *name, float value, bool may_be_none) {
+    if (isfinite(value) && (value > 0 || (may_be_none && !(value < 0)))) return LQ_OK;
+    return lq_fail(LQ_EFORMAT, "the %s is %g, wanted a positive number", name, (double)value);
+}
+
+static lq_status check_scales(const lq_hparams *hp) {
+    LQ_TRY(check_scale("scale of embeddings", hp->embed_scale, false));
+    LQ_TRY(check_scale("scale of residuals", hp->residual_scale, false));
+    LQ_TRY(check_scale("scale of attention", hp->attn_scale, false));
+    LQ_TRY(check_scale("scale of logits", hp->logit_scale, false));
+    LQ_TRY(check_scale("soft cap of attention", hp->attn_softcap, true));
+    LQ_TRY(check_scale("soft cap of logits", hp->final_softcap, true));
+    LQ_TRY(check_scale("limit of q, k and v", hp->clamp_qkv, true));
+    return check_scale("largest ALiBi bias", hp->alibi, true);
+}
+
+static lq_status read_scales(lq_hparams *hp, const reader *r) {
+    const lq_arch *arch = r->arch;
+    const bool wide = arch->wide_query_layers && hp->n_layer == arch->wide_query_layers;
+    hp->attn_scale = 1 / sqrtf((float)(wide ? hp->n_embd / hp->n_head : hp->head_dim));
+    hp->embed_scale = arch->scales_embedding ? sqrtf((float)hp->n_embd) : 1;
+    hp->attn_softcap = arch->attn_softcap;
+    hp->final_softcap = arch->final_softcap;
+    if (arch->attn_softcap > 0)
+        LQ_TRY(get_f32(r, "attn_logit_softcapping", false, &hp->attn_softcap));
+    if (arch->reads_final_softcap)
+        LQ_TRY(get_f32(r, "final_logit_softcapping", false, &hp->final_softcap));
+    hp->residual_scale = hp->logit_scale = 1;
+    if (arch->granite_scales) LQ_TRY(read_granite_scales(hp, r));
+    if (arch->alibi) {
+        LQ_TRY(get_f32(r, "attention.clamp_kqv", false, &hp->clamp_qkv));
+        LQ_TRY(get_f32(r, "attention.max_alibi_bias", false, &hp->alibi));
+    }
+    return check_scales(hp);
+}
+
+/* ---- experts --------------------------------------------------------------------------------- */
+
+/* Keys of mixtures that no row of arch.c computes: what they would change must not be ignored. */
+static lq_status refuse_other_mixtures(const reader *r) {
+    static const char *const keys[] = {"expert_group_count", "expert_gating_func",
+                                       "expert_weights_scale", "leading_dense_block_count"};
+    char key[KEY_BYTES];
+    for (int i = 0; i < LQ_ARRAY_LEN(keys); i++)
+        if (lq_gguf_find(r->file, key_of(key, r, keys[i])))
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "key %s: a mixture of experts of another kind than Mixtral's and "
+                           "Qwen's, which is not supported yet", key);
+    return LQ_OK;
+}
+
+static lq_status read_experts(lq_hparams *hp, const reader *r) {
     char key[KEY_BYTES];
     uint32_t n = 0;
     LQ_TRY(lq_gguf_get_u32(r->file, key_of(key, r, "expert_count"), false, &n));
+    if (n > MAX_SIZE || (n > 0 && !has_role(r->arch, LQ_ROLE_ROUTER)))
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is %u: %s with experts is not supported", key,
+                       (unsigned)n, r->arch->name);
+    hp->n_expert = n;
+    if (!n && has_role(r->arch, LQ_ROLE_EXPERTS_UP) && !has_role(r->arch, LQ_ROLE_FFN_UP))
+        return lq_fail(LQ_EFORMAT, "key %s is missing or 0", key);
     if (!n) return LQ_OK;
-    return lq_fail(LQ_EUNSUPPORTED,
-                   "key %s is %u: a mixture of experts, which is not supported yet", key,
-                   (unsigned)n);
+    LQ_TRY(refuse_other_mixtures(r));
+    LQ_TRY(get_size(r, "expert_used_count", true, 0, &hp->n_expert_used));
+    if (hp->n_expert_used > hp->n_expert)
+        return lq_fail(LQ_EFORMAT, "%lld of %lld experts cannot be used",
+                       (long long)hp->n_expert_used, (long long)hp->n_expert);
+    hp->n_ff_expert = hp->n_ff_shared = hp->n_ff;
+    LQ_TRY(get_size(r, "expert_shared_feed_forward_length", false, 0, &hp->n_ff_shared));
+    return get_size(r, "expert_feed_forward_length", false, hp->n_layer, &hp->n_ff_expert);
 }
 
-lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const char *arch) {
+lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch) {
     const reader r = {file, arch};
     *out = (lq_hparams){0};
-    LQ_TRY(refuse_experts(&r));
     LQ_TRY(read_sizes(out, &r));
     LQ_TRY(read_head_sizes(out, &r));
-    LQ_TRY(get_f32(&r, "attention.layer_norm_rms_epsilon", true, &out->norm_eps));
-    return read_rope(out, &r);
+    LQ_TRY(read_experts(out, &r));
+    LQ_TRY(get_f32(&r, arch->layer_norm ? "attention.layer_norm_epsilon"
+                                        : "attention.layer_norm_rms_epsilon", true,
+                   &out->norm_eps));
+    LQ_TRY(read_rope(out, &r));
+    LQ_TRY(read_window(out, &r));
+    return read_scales(out, &r);
 }

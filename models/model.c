@@ -28,7 +28,7 @@ static lq_status find_arch(lq_model *m) {
     LQ_TRY(lq_gguf_get_string(m->file, "general.architecture", true, &name));
     const lq_status status = lq_arch_find(&m->arch, name);
     lq_free(name);
-    return status;
+    return status == LQ_EUNSUPPORTED ? lq_arch_explain(status, m->file) : status;
 }
 
 /* The vocabulary's size is the tokenizer's; a file that says it has none gives it in a key. */
@@ -53,7 +53,7 @@ static lq_status open_tokenizer(lq_model *m) {
 static lq_status load(lq_model *m, bool check_finite) {
     LQ_TRY(refuse_other_files(m->file));
     LQ_TRY(find_arch(m));
-    LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch->name));
+    LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch));
     LQ_TRY(open_tokenizer(m));
     LQ_TRY(lq_weights_bind(m));
     m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
@@ -104,15 +104,27 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name) {
 bool lq_weight_is_linear(const lq_weight *w) {
     static const bool linear[LQ_N_ROLES] = {
         [LQ_ROLE_OUTPUT] = true, [LQ_ROLE_ATTN_Q] = true,      [LQ_ROLE_ATTN_K] = true,
+        [LQ_ROLE_ATTN_QKV] = true, [LQ_ROLE_FFN_GATE_UP] = true,
         [LQ_ROLE_ATTN_V] = true, [LQ_ROLE_ATTN_OUTPUT] = true, [LQ_ROLE_FFN_GATE] = true,
-        [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,
+        [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,   [LQ_ROLE_SHARED_GATE] = true,
+        [LQ_ROLE_SHARED_UP] = true, [LQ_ROLE_SHARED_DOWN] = true,
     };
-    return linear[w->role] && !w->is_bias;
+    return (linear[w->role] || lq_weight_is_experts(w)) && !w->is_bias;
+}
+
+bool lq_weight_is_experts(const lq_weight *w) {
+    return w->role == LQ_ROLE_EXPERTS_GATE || w->role == LQ_ROLE_EXPERTS_UP ||
+           w->role == LQ_ROLE_EXPERTS_DOWN;
+}
+
+bool lq_weight_is_constant(const lq_weight *w) {
+    return w->role == LQ_ROLE_ROPE_FREQS || w->role == LQ_ROLE_ROPE_LONG ||
+           w->role == LQ_ROLE_ROPE_SHORT;
 }
 
 int64_t lq_model_n_params(const lq_model *m) {
     int64_t n = 0;
     for (int i = 0; i < m->n_weights; i++)
-        if (m->weight[i].role != LQ_ROLE_ROPE_FREQS) n += m->weight[i].rows * m->weight[i].cols;
+        if (!lq_weight_is_constant(&m->weight[i])) n += m->weight[i].rows * m->weight[i].cols;
     return n;
 }

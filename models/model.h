@@ -9,18 +9,31 @@
 
 /* What a tensor is to the model. The role decides names and shapes (arch.c: one row each). */
 typedef enum lq_role {
-    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM, LQ_ROLE_ROPE_FREQS,
-    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_TOKEN_EMBD, LQ_ROLE_POSITION_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
+    LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
-    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_ROUTER, LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP, LQ_ROLE_EXPERTS_DOWN,
+    LQ_ROLE_SHARED_ROUTER, LQ_ROLE_SHARED_GATE, LQ_ROLE_SHARED_UP, LQ_ROLE_SHARED_DOWN,
     LQ_N_ROLES
 } lq_role;
 
+enum { LQ_MAX_LAYERS = 512 };
+
 typedef struct lq_hparams {
     int64_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_ctx_train, n_rot;
+    int64_t n_expert, n_expert_used;            /* 0: no mixture of experts */
+    int64_t n_ff_expert, n_ff_shared;
+    int64_t n_ctx_orig;                         /* up to which RoPE needs no scaling */
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
     float attn_softcap, final_softcap;
-    int64_t sliding_window;
+    float embed_scale, attn_scale;              /* of embeddings; of q.k */
+    float residual_scale, logit_scale;          /* of what a block adds; logits are divided */
+    float clamp_qkv, alibi;                     /* 0: none */
+    int64_t sliding_window;                     /* of local layers; 0: there are none */
+    float local_freq_base, local_freq_scale;    /* RoPE of local layers */
+    bool local[LQ_MAX_LAYERS];                  /* layers that attend within the window */
 } lq_hparams;
 
 typedef struct lq_weight {
@@ -31,10 +44,17 @@ typedef struct lq_weight {
     const char *module;      /* Hugging Face path "model.layers.3.self_attn.q_proj"; the model's */
     const lq_format *fmt;
     int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
+    int64_t n_mats;          /* experts stacked along the rows (the file's third dimension); else 1 */
     const void *data;
 } lq_weight;
 
 typedef struct lq_arch lq_arch;   /* arch.h: the descriptor row */
+
+/* What the runtime that a model is made for rounds (rounding.h). All zero: nothing. */
+typedef struct lq_runtime {
+    bool activations;        /* inputs of products with weights, as each weight's format wants it */
+    const lq_rounding *queries, *keys, *values;   /* NULL: F32 */
+} lq_runtime;
 
 typedef struct lq_model {
     const lq_arch *arch;
@@ -44,6 +64,8 @@ typedef struct lq_model {
     lq_weight *weight;        /* owned array, in file order of roles and layers */
     int n_weights;
     bool tied;                /* the head is the token embedding */
+    lq_runtime runtime;       /* of all builds from now on; whoever opened the model sets it */
+    int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 
 /* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
@@ -56,13 +78,17 @@ int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
 int lq_model_find_name(const lq_model *m, const char *gguf_name);
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
+/* True for those of them that are stacks of experts' matrices: targets only by name. */
+bool lq_weight_is_experts(const lq_weight *w);
+/* True for tables of constants (RoPE factors), which are no parameters. */
+bool lq_weight_is_constant(const lq_weight *w);
 int64_t lq_model_n_params(const lq_model *m);
 
 /* How one weight takes part in a tape when it is not simply frozen. Index: the weight's. */
 typedef struct lq_patch {
     const lq_format *fmt;    /* of the effective (fake-quantized) weight; NULL: the file's own */
     const void *data;        /* NULL with fmt set: planning only */
-    int rank;                /* > 0: an adapter A (rank, cols), B (rows, rank) */
+    int rank;                /* > 0: an adapter A (n_mats * rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
@@ -73,14 +99,18 @@ typedef struct lq_patch {
 typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
     bool loss;               /* end in ce_head; else in logits (N,V) */
+    bool exact;              /* the model's runtime rounds nothing here: a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
-    int64_t n_ctx;           /* rows of the caches */
+    /* Longest sequence, and rows of the caches. Beyond the original context RoPE takes a model's
+     * long factors, where it has two sets, as llama.cpp does by its context. */
+    int64_t n_ctx;
 } lq_build_options;
 
 typedef struct lq_model_io {
     lq_tensor *ids, *pos, *starts, *labels;   /* inputs (N) i32; labels NULL without loss */
     lq_tensor *out;                           /* (N,2) of ce_head, or logits (N,V) */
+    lq_tensor *shares[LQ_MAX_LAYERS];         /* (N,E) of each layer's experts; NULL: it has none */
 } lq_model_io;
 
 /* Records the whole decoder on a fresh tape. */

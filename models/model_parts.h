@@ -4,9 +4,14 @@
 
 #include "arch.h"
 
-/* Reads `arch`.* from the metadata; n_vocab is left to the caller. Unsupported features are refused
- * by key. */
-lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const char *arch);
+/* Reads <name of arch>.* from the metadata; n_vocab is left to the caller. Unsupported features are
+ * refused by key. */
+lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch);
+
+/* What an architecture that has no row would need, in words; NULL where that is not known. */
+const char *lq_arch_needs(const char *name);
+/* Adds to the message of lq_arch_find's failure which tensors of the file no row has. */
+lq_status lq_arch_explain(lq_status status, const lq_gguf *file);
 
 /* Finds every tensor of m->arch in m->file and fills m->weight; what is missing, unexpected,
  * wrong-shaped or of an unreadable type is listed in one message. */

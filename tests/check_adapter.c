@@ -203,7 +203,7 @@ START_TEST(full) {
     }
     int64_t trainable = 0; /* all but the fixed factors of the rotary embedding */
     for (int i = 0; i < m->n_weights; i++)
-        if (m->weight[i].role != LQ_ROLE_ROPE_FREQS)
+        if (!lq_weight_is_constant(&m->weight[i]))
             trainable += m->weight[i].rows * m->weight[i].cols;
     ck_assert_int_eq(a->n_params, n);
     ck_assert_int_eq(n, trainable);

@@ -158,12 +158,12 @@ END_TEST
 /* ---- writing ---- */
 
 static const float numbers[6] = {1, -2, 3.5F, 0, 1e-30F, 7};
-static const uint8_t iq2_xxs[66 * 2] = {1, 2, 3, 254};
+static const double doubles[4 * 2] = {1, 2, 3, 254}; /* F64: a type that Loquat only copies */
 
 static lq_status add_everything(lq_gguf_writer *w) {
     static const lq_gguf_str words[] = {{"a", 1}, {"", 0}, {"b\0c", 3}};
     static const int32_t types[] = {1, -2, 3};
-    const int64_t ne[2] = {3, 2}, blocks[2] = {256, 2};
+    const int64_t ne[2] = {3, 2}, four[2] = {4, 2};
     LQ_TRY(lq_gguf_writer_set_string(w, "general.architecture", "llama"));
     LQ_TRY(lq_gguf_writer_set_u32(w, "n", 1));
     LQ_TRY(lq_gguf_writer_set_f32(w, "eps", 1e-5F));
@@ -174,7 +174,7 @@ static lq_status add_everything(lq_gguf_writer *w) {
     LQ_TRY(lq_gguf_writer_set_u32(w, "n", 2));
     lq_gguf_writer_remove(w, "gone");
     LQ_TRY(lq_gguf_writer_add(w, "t", lq_f32.ggml_id, 2, ne, numbers, sizeof numbers));
-    return lq_gguf_writer_add(w, "copied", 16, 2, blocks, iq2_xxs, sizeof iq2_xxs);
+    return lq_gguf_writer_add(w, "copied", 28, 2, four, doubles, sizeof doubles);
 }
 
 static lq_status write_everything(const char *path) {
@@ -212,8 +212,8 @@ static void check_everything(const char *path) {
     ck_assert(t->ndim == 2 && t->ne[0] == 3 && t->ne[1] == 2 && t->ne[2] == 1);
     ck_assert_mem_eq(t->data, numbers, sizeof numbers);
     ck_assert_ptr_null(copied->fmt);
-    ck_assert_int_eq(copied->ggml_type, 16);
-    ck_assert_mem_eq(copied->data, iq2_xxs, sizeof iq2_xxs);
+    ck_assert_int_eq(copied->ggml_type, 28);
+    ck_assert_mem_eq(copied->data, doubles, sizeof doubles);
     lq_gguf_close(g);
 }
 
@@ -260,7 +260,7 @@ START_TEST(other_alignments_are_kept) {
     ck_ok(lq_gguf_writer_write(w, path));
     ck_ok(lq_gguf_open(&g, path));
     ck_assert_uint_eq(lq_gguf_find_tensor(g, "copied")->offset, 256);
-    ck_assert_mem_eq(lq_gguf_find_tensor(g, "copied")->data, iq2_xxs, sizeof iq2_xxs);
+    ck_assert_mem_eq(lq_gguf_find_tensor(g, "copied")->data, doubles, sizeof doubles);
     lq_gguf_close(g);
     ck_ok(lq_gguf_writer_set_u32(w, "general.alignment", 24));
     ck_fails(lq_gguf_writer_write(w, path), LQ_EVALUE, "power of two");
@@ -310,7 +310,7 @@ START_TEST(every_truncation_is_noticed) {
     size_t n;
     ck_ok(write_everything(path));
     ck_ok(lq_read_file(&bytes, &n, path));
-    const size_t needed = n - (32 - sizeof iq2_xxs % 32); /* the last padding is not required */
+    const size_t needed = n - (32 - sizeof doubles % 32); /* the last padding is not required */
     for (size_t cut = 0; cut < needed; cut++) {
         lq_gguf *g = NULL;
         char *part = lq_alloc(cut); /* its own block, so that ASan sees a read behind the end */

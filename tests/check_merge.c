@@ -43,7 +43,7 @@ static void setup_init(setup *s, const lq_format *in, const lq_format *out, int 
     fill_exact(s->b, rank * rows, 3);
     in->quant(s->w, s->data, n, NULL);
     in->dequant(s->data, s->w, n);
-    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data, .rows = rows,
+    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data, .n_mats = 1, .rows = rows,
                             .cols = cols, .rank = (int)rank, .scale = 0.5f, .a = s->a, .b = s->b,
                             .out_fmt = out, .out = s->out};
 }
@@ -129,12 +129,13 @@ START_TEST(importance_goes_with_the_matrix) {
     test_fill(s.data, j->rows * j->cols, 5);
     j->rank = 0;
     j->importance = weights;
-    j->matrix_rows = (j->rows + 1) / 2;
+    j->n_mats = 2;
+    j->rows -= j->rows % 2;
     ck_ok(run_job(j));
     for (int64_t r = 0; r < j->rows; r++)
         lq_q4_0.quant((const float *)s.data + r * j->cols,
                       (char *)s.want + lq_format_bytes(&lq_q4_0, r * j->cols), j->cols,
-                      weights + (r < j->matrix_rows ? 0 : j->cols));
+                      weights + (r < j->rows / 2 ? 0 : j->cols));
     ck_assert_mem_eq(s.out, s.want, lq_format_bytes(&lq_q4_0, j->rows * j->cols));
     lq_free(weights);
     setup_clear(&s);

@@ -21,6 +21,7 @@ static const tiny_model variants[] = {
     {.fmt = &lq_q4_0, .n_ff = 44},
     {.arch = "qwen2", .biases = false},
     {.arch = "qwen3", .qk_norms = true, .head_dim = 32},
+    {.fmt = &lq_q8_0, .n_expert = 3},
 };
 
 static const char *write_variant(const tiny_model *o) {
@@ -64,7 +65,14 @@ typedef struct change {
 static const change changes[] = {
     {"unknown architecture", .set_string = "general.architecture", .text = "mamba",
      .status = LQ_EUNSUPPORTED,
-     .message = "architecture 'mamba' is not supported yet; supported: llama, qwen2, qwen3"},
+     .message = "'mamba' is not supported yet; it would need state-space layers (Mamba); "
+                "supported: llama, qwen2, qwen3"},
+    {"unknown tensors", .set_string = "general.architecture", .text = "new",
+     .rename = "blk.0.ffn_up.weight", .status = LQ_EUNSUPPORTED,
+     .message = "; tensors that no supported architecture has: stray"},
+    {"experts of another kind", .set_u32 = "llama.expert_count", .u32 = 8,
+     .set_f32 = "llama.expert_weights_scale", .f32 = 2, .status = LQ_EUNSUPPORTED,
+     .message = "a mixture of experts of another kind"},
     {"no architecture", .remove_key = "general.architecture", .status = LQ_EFORMAT,
      .message = "key general.architecture is missing"},
     {"an adapter", .set_string = "general.type", .text = "adapter", .status = LQ_EVALUE,
@@ -87,8 +95,8 @@ static const change changes[] = {
      .message = "rope.dimension_count is 8, must be the head size 16"},
     {"yarn", .set_string = "llama.rope.scaling.type", .text = "yarn", .status = LQ_EUNSUPPORTED,
      .message = "is 'yarn', which is not supported yet"},
-    {"experts", .set_u32 = "llama.expert_count", .u32 = 8, .status = LQ_EUNSUPPORTED,
-     .message = "a mixture of experts"},
+    {"experts", .set_u32 = "llama.expert_count", .u32 = 8, .status = LQ_EFORMAT,
+     .message = "key llama.expert_used_count is missing"},
     {"tokenizer kind", .set_string = "tokenizer.ggml.model", .text = "bert",
      .status = LQ_EUNSUPPORTED, .message = "bert"},
     {"missing tensor", .drop = "blk.1.attn_k.weight", .status = LQ_ESHAPE,

@@ -22,18 +22,23 @@ static double evaluate(const char *model, const char *data) {
     return number_after(r.out, "loss");
 }
 
-static const char *const modes[] = {
-    "",
-    "export: {quantize: [Q4_0]}\n",
-    "qat: {weight_dtype: q4_0, mode: merged}\n",
-    "qat: {weight_dtype: q8_0, mode: merged}\nuse_rslora: true\n",
-    "qat: {weight_dtype: q4_0, mode: separate}\n",
-    "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n",
-    "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
-    "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n",
-    "qat: {weight_dtype: Q4_K_M, requantize_every: 4}\nema_decay: 0.5\n",
-    "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n",
-    "adapter: full\n",
+#define EXPERTS "lora_target_modules: [q_proj, gate_proj, up_proj, down_proj]\n"
+
+/* K-quants need wide rows. */
+static const struct { int64_t n_expert, width; const char *extra; } modes[] = {
+    {0, 64, ""},
+    {0, 64, "export: {quantize: [Q4_0]}\n"},
+    {0, 64, "qat: {weight_dtype: q4_0, mode: merged}\n"},
+    {0, 64, "qat: {weight_dtype: q8_0, mode: merged}\nuse_rslora: true\n"},
+    {0, 64, "qat: {weight_dtype: q4_0, mode: separate}\n"},
+    {0, 64, "adapter: full\n"},
+    {5, 64, EXPERTS},
+    {5, 64, EXPERTS "gradient_checkpointing: true\nqat: {weight_dtype: q4_0, mode: merged}\n"},
+    {5, 64, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\n"},
+    {5, 64, "adapter: full\n"},
+    {0, 64, "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n"},
+    {0, 64, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
+        "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported
@@ -42,8 +47,10 @@ START_TEST(validated_is_shipped) {
     fixture_run f;
     char name[32], command[3000];
     snprintf(name, sizeof name, "shipped-%d", _i);
-    fixture_make(&f, name, 30, modes[_i]);
-    if (strstr(modes[_i], "_K_M") || strstr(modes[_i], "q3_k")) fixture_widen(&f);
+    const int64_t width = modes[_i].width;
+    const tiny_model model = {.n_embd = width, .n_ff = width, .tied = true,
+                              .n_expert = modes[_i].n_expert};
+    fixture_make_of(&f, name, 30, modes[_i].extra, &model);
     snprintf(command, sizeof command,
              "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);
@@ -52,7 +59,7 @@ START_TEST(validated_is_shipped) {
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     const double best = number_after(r.out, "best_eval_loss");
     ck_assert_msg(best < before - 0.5, "loss %g before, %g after", before, best);
-    if (strstr(modes[_i], "quantize") || strstr(modes[_i], "full"))
+    if (strstr(modes[_i].extra, "quantize") || strstr(modes[_i].extra, "full"))
         return; /* exported in another precision than validated */
     ck_assert_double_eq_tol(evaluate(f.out, f.data), best, 1e-8);
 }
@@ -97,6 +104,43 @@ START_TEST(continues_from_an_adapter) {
 }
 END_TEST
 
+/* Every token goes to two experts of every layer. */
+START_TEST(load_of_experts_is_logged) {
+    fixture_run f;
+    char path[400], line[4096];
+    fixture_make_of(&f, "load", 1, "", &(tiny_model){.n_expert = 5, .n_layer = 2});
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    snprintf(path, sizeof path, "%s/metrics.jsonl", f.out);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    const char *load = NULL;
+    while (!load && fgets(line, sizeof line, file)) load = strstr(line, "\"expert_load\": [[");
+    fclose(file);
+    ck_assert_ptr_nonnull(load);
+    long long n[10];
+    ck_assert_int_eq(sscanf(load, "\"expert_load\": [[%lld, %lld, %lld, %lld, %lld], [%lld, %lld, "
+                                  "%lld, %lld, %lld]]}", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5],
+                            &n[6], &n[7], &n[8], &n[9]), 10);
+    const double tokens = number_after(line, "tokens");
+    ck_assert_double_eq((double)(n[0] + n[1] + n[2] + n[3] + n[4]), 2 * tokens);
+    ck_assert_double_eq((double)(n[5] + n[6] + n[7] + n[8] + n[9]), 2 * tokens);
+}
+END_TEST
+
+/* all-linear leaves experts out; dropout cannot be had on them. */
+START_TEST(experts_are_asked_for) {
+    fixture_run f;
+    fixture_make_of(&f, "asked", 1, "", &(tiny_model){.n_expert = 5});
+    fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.err, "adapter: 8 weights"), "%s", r.err);
+    fixture_make_of(&f, "dropout", 1, EXPERTS "lora_dropout: 0.1\n",
+                    &(tiny_model){.n_expert = 5});
+    r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "an adapter per expert"), "%s", r.err);
+}
+END_TEST
+
 START_TEST(exploding_run_stops) {
     fixture_run f;
     fixture_make(
@@ -117,6 +161,8 @@ int main(void) {
     tcase_add_loop_test(tc, validated_is_shipped, 0, LQ_ARRAY_LEN(modes));
     tcase_add_test(tc, checkpointing_is_bit_identical);
     tcase_add_test(tc, continues_from_an_adapter);
+    tcase_add_test(tc, load_of_experts_is_logged);
+    tcase_add_test(tc, experts_are_asked_for);
     tcase_add_test(tc, exploding_run_stops);
     suite_add_tcase(suite, tc);
     return test_run(suite);

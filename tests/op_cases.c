@@ -2,6 +2,7 @@
  * has tails. */
 #include "op_cases.h"
 
+#include "op_cases_families.h"
 #include "ref.h"
 
 /* ---- values of i32 inputs ------------------------------------------------------------------- */
@@ -172,7 +173,7 @@ static lq_tensor *lora_of(op_bench *b, const lq_format *fmt, bool bias, bool mer
     lq_tensor *const a = bench_param(b, LORA_R, LINEAR_D);
     lq_tensor *const up = bench_param(b, LINEAR_O, LORA_R);
     lq_tensor *const c = bias ? bench_param(b, 0, LINEAR_O) : NULL;
-    return lq_lora_linear(b->tape, x, w, c, a, up,
+    return lq_lora_linear(b->tape, x, NULL, w, c, a, up,
                           (lq_lora_attr){.scale = lora_scale, .merged = merged});
 }
 
@@ -181,10 +182,10 @@ static lq_tensor *lora_plain(op_bench *b) { return lora_of(b, &lq_f16, false, fa
 static lq_tensor *lora_merged(op_bench *b) { return lora_of(b, &lq_q4_0, false, true); }
 
 /* out += factor * scale * (x A^T) B^T */
-static void add_adapter(double *out, const op_bench *b, const double *a, const double *up,
-                        double factor) {
+static void add_adapter(double *out, const op_bench *b, const double *x, const double *a,
+                        const double *up, double factor) {
     double low[BENCH_CAPACITY * LORA_R], full[BENCH_CAPACITY * LINEAR_O];
-    ref_linear(low, b->item[0].v, a, NULL, b->rows, LINEAR_D, LORA_R);
+    ref_linear(low, x, a, NULL, b->rows, LINEAR_D, LORA_R);
     ref_linear(full, low, up, NULL, b->rows, LORA_R, LINEAR_O);
     const double by = factor * (double)lora_scale;
     for (int64_t i = 0; i < b->rows * LINEAR_O; i++) out[i] += by * full[i];
@@ -193,7 +194,7 @@ static void add_adapter(double *out, const op_bench *b, const double *a, const d
 static void lora_ref(const op_bench *b, double *out) {
     const double *const bias = b->n_items > 4 ? b->item[4].v : NULL;
     ref_linear(out, b->item[0].v, b->item[1].v, bias, b->rows, LINEAR_D, LINEAR_O);
-    add_adapter(out, b, b->item[2].v, b->item[3].v, 1);
+    add_adapter(out, b, b->item[0].v, b->item[2].v, b->item[3].v, 1);
 }
 
 /* W holds the adapter at its present values: nudging A and B adds the difference to those. */
@@ -202,8 +203,47 @@ static void lora_merged_ref(const op_bench *b, double *out) {
     for (int i = 0; i < LORA_R * LINEAR_D; i++) a[i] = (double)b->item[2].data[i];
     for (int i = 0; i < LINEAR_O * LORA_R; i++) up[i] = (double)b->item[3].data[i];
     lora_ref(b, out);
-    add_adapter(out, b, a, up, -1);
+    add_adapter(out, b, b->item[0].v, a, up, -1);
 }
+
+/* The frozen product's input is another one, item 0; the adapter's is item 4. */
+static lq_tensor *lora_rounded(op_bench *b) {
+    lq_tensor *const rounded = bench_rows(b, LINEAR_D);
+    lq_tensor *const w = bench_weight(b, &lq_q4_0, LINEAR_O, LINEAR_D);
+    lq_tensor *const a = bench_param(b, LORA_R, LINEAR_D);
+    lq_tensor *const up = bench_param(b, LINEAR_O, LORA_R);
+    return lq_lora_linear(b->tape, bench_rows(b, LINEAR_D), rounded, w, NULL, a, up,
+                          (lq_lora_attr){.scale = lora_scale});
+}
+
+static void lora_rounded_ref(const op_bench *b, double *out) {
+    ref_linear(out, b->item[0].v, b->item[1].v, NULL, b->rows, LINEAR_D, LINEAR_O);
+    add_adapter(out, b, b->item[4].v, b->item[2].v, b->item[3].v, 1);
+}
+
+/* ---- fakequant ------------------------------------------------------------------------------ */
+
+enum { ROUNDED_COLS = 256 };
+
+static lq_tensor *rounded_as(op_bench *b, const lq_format *weight) {
+    const lq_rounding *const how = lq_activation_rounding(weight);
+    return lq_fakequant(b->tape, bench_rows(b, ROUNDED_COLS), (lq_fakequant_attr){how});
+}
+
+/* What rounding gives at the present values, and from there the identity. */
+static void rounded_ref(const op_bench *b, double *out, const lq_format *weight) {
+    const lq_rounding *const how = lq_activation_rounding(weight);
+    const bench_item *const x = &b->item[0];
+    float y[BENCH_CAPACITY * ROUNDED_COLS];
+    how->round(how, x->data, y, b->rows * ROUNDED_COLS);
+    for (int64_t i = 0; i < b->rows * ROUNDED_COLS; i++)
+        out[i] = (double)y[i] + x->v[i] - (double)x->data[i];
+}
+
+static lq_tensor *rounded_q8_0(op_bench *b) { return rounded_as(b, &lq_q4_0); }
+static lq_tensor *rounded_q8_k(op_bench *b) { return rounded_as(b, &lq_iq4_xs); }
+static void rounded_q8_0_ref(const op_bench *b, double *out) { rounded_ref(b, out, &lq_q4_0); }
+static void rounded_q8_k_ref(const op_bench *b, double *out) { rounded_ref(b, out, &lq_iq4_xs); }
 
 /* ---- attention ------------------------------------------------------------------------------ */
 
@@ -271,6 +311,22 @@ const op_case op_cases[] = {
     {.op = "glu", "gelu", glu_gelu, glu_gelu_ref, .spread = 5},
     {.op = "add", "two", add_two, add_two_ref},
     {.op = "add", "same", add_same, add_same_ref},
+    {.op = "layernorm", "", case_layernorm, case_layernorm_ref},
+    {.op = "layernorm", "frozen", case_layernorm_frozen, case_layernorm_ref},
+    {.op = "scale", "", case_scale, case_scale_ref},
+    {.op = "clamp", "", case_clamp, case_clamp_ref},
+    {.op = "glu", "exact", case_gelu, case_gelu_ref, .spread = 5},
+    {.op = "glu", "exact alone", case_gelu_alone, case_gelu_alone_ref, .spread = 5},
+    {.op = "glu", "tanh alone", case_tanh_alone, case_tanh_alone_ref, .spread = 5},
+    {.op = "attention", "alibi", case_alibi, case_alibi_ref},
+    {.op = "columns", "", case_columns, case_columns_ref},
+    {.op = "row_gate", "", case_row_gate, case_row_gate_ref, .spread = 3},
+    {.op = "route", "normalised", case_route, case_route_ref, .spread = 2},
+    {.op = "route", "plain", case_route_plain, case_route_plain_ref, .spread = 2},
+    {.op = "experts", "trained", case_experts_trained, case_experts_ref},
+    {.op = "experts", "gelu", case_experts_gelu, case_experts_gelu_ref},
+    {.op = "experts", "q8_0", case_experts_q8_0, case_experts_ref},
+    {.op = "experts", "lora", case_experts_lora, case_experts_lora_ref},
     {.op = "softcap", "", softcap, softcap_ref, .spread = 6},
     {.op = "linear", "f32", linear_f32, linear_ref},
     {.op = "linear", "bf16", linear_bf16, linear_ref},
@@ -280,6 +336,9 @@ const op_case op_cases[] = {
     {.op = "lora_linear", "separate", lora_separate, lora_ref},
     {.op = "lora_linear", "plain", lora_plain, lora_ref},
     {.op = "lora_linear", "merged", lora_merged, lora_merged_ref},
+    {.op = "lora_linear", "rounded", lora_rounded, lora_rounded_ref},
+    {.op = "fakequant", "q8_0", rounded_q8_0, rounded_q8_0_ref},
+    {.op = "fakequant", "q8_K", rounded_q8_k, rounded_q8_k_ref},
     {.op = "attention", "grouped", attention_grouped, grouped_ref},
     {.op = "attention", "windowed", attention_windowed, windowed_ref},
     {.op = "attention", "capped", attention_capped, capped_ref},

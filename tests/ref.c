@@ -19,6 +19,17 @@ void ref_rmsnorm(double *out, const double *x, const double *w, double eps, int6
     }
 }
 
+void ref_layernorm(double *out, const double *x, const double *w, const double *bias, double eps,
+                   int64_t n, int64_t d) {
+    for (int64_t at = 0; at < n * d; at += d) {
+        double mean = 0, variance = 0;
+        for (int64_t j = 0; j < d; j++) mean += x[at + j] / (double)d;
+        for (int64_t j = 0; j < d; j++) variance += pow(x[at + j] - mean, 2) / (double)d;
+        for (int64_t j = 0; j < d; j++)
+            out[at + j] = (x[at + j] - mean) / sqrt(variance + eps) * w[j] + (bias ? bias[j] : 0);
+    }
+}
+
 static double ref_dot(const double *a, const double *b, int64_t n) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
@@ -54,17 +65,26 @@ static double ref_cap(double x, double cap) { return cap > 0 ? cap * tanh(x / ca
 
 /* One row and head: o (d), keys and values from row `first` to row t. */
 static void ref_attend(double *o, const double *q, const double *k, const double *v, int64_t first,
-                       int64_t t, int64_t stride, lq_attention_attr attr) {
+                       int64_t t, int64_t stride, double slope, lq_attention_attr attr) {
     const int64_t d = attr.head_dim;
     double sum = 0;
     for (int64_t j = 0; j < d; j++) o[j] = 0;
     for (int64_t s = first; s <= t; s++) {
         const double p = exp(ref_cap(ref_dot(q, k + s * stride, d) * (double)attr.scale,
-                                     (double)attr.softcap));
+                                     (double)attr.softcap) + slope * (double)(s - t));
         sum += p;
         for (int64_t j = 0; j < d; j++) o[j] += p * v[s * stride + j];
     }
     for (int64_t j = 0; j < d; j++) o[j] /= sum;
+}
+
+/* Press et al.'s own recipe. */
+static double ref_slope(lq_attention_attr attr, int64_t h) {
+    int64_t power = 1;
+    if (!(attr.alibi > 0)) return 0;
+    while (2 * power <= attr.n_head) power *= 2;
+    const double start = pow(2, -(double)attr.alibi / (double)power);
+    return h < power ? pow(start, (double)h + 1) : pow(sqrt(start), 2 * (double)(h - power) + 1);
 }
 
 void ref_attention(double *out, const double *q, const double *k, const double *v,
@@ -76,7 +96,7 @@ void ref_attention(double *out, const double *q, const double *k, const double *
         if (attr.window && t - attr.window + 1 > first) first = t - attr.window + 1;
         for (int64_t h = 0; h < attr.n_head; h++) {
             const int64_t at = (t * attr.n_head + h) * d, kv = h / group * d;
-            ref_attend(out + at, q + at, k + kv, v + kv, first, t, stride, attr);
+            ref_attend(out + at, q + at, k + kv, v + kv, first, t, stride, ref_slope(attr, h), attr);
         }
     }
 }
@@ -86,7 +106,8 @@ void ref_glu(double *out, const double *gate, const double *up, lq_act act, int6
         const double g = gate[i];
         const double silu = g / (1 + exp(-g));
         const double gelu = 0.5 * g * (1 + tanh(sqrt(2 / acos(-1.0)) * (g + 0.044715 * g * g * g)));
-        out[i] = (act == LQ_SILU ? silu : gelu) * up[i];
+        const double exact = 0.5 * g * (1 + erf(g / sqrt(2)));
+        out[i] = (act == LQ_SILU ? silu : act == LQ_GELU ? exact : gelu) * (up ? up[i] : 1);
     }
 }
 

@@ -11,6 +11,9 @@ void ref_embed(double *out, const int32_t *ids, const double *w, double scale, i
 /* out (N,D), w (d) */
 void ref_rmsnorm(double *out, const double *x, const double *w, double eps, int64_t n, int64_t cols,
                  int64_t d);
+/* out (N,D), bias may be NULL */
+void ref_layernorm(double *out, const double *x, const double *w, const double *bias, double eps,
+                   int64_t n, int64_t d);
 /* out (N,O) = x (N,D) w^T (O,D) + bias (O) or NULL */
 void ref_linear(double *out, const double *x, const double *w, const double *bias, int64_t n,
                 int64_t d, int64_t o);
@@ -20,6 +23,7 @@ void ref_rope(double *out, const double *x, const int32_t *pos, const double *fa
 /* out, q (N,H*d), k, v (N,K*d) */
 void ref_attention(double *out, const double *q, const double *k, const double *v,
                    const int32_t *starts, lq_attention_attr attr, int64_t n);
+/* up may be NULL */
 void ref_glu(double *out, const double *gate, const double *up, lq_act act, int64_t n);
 void ref_softcap(double *out, const double *x, double cap, int64_t n);
 /* out (N,2), h (N,D), w (V,D) */

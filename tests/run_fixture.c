@@ -2,7 +2,6 @@
 #include "run_fixture.h"
 
 #include "str.h"
-#include "tiny_model.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,6 +29,11 @@ static void write_data(const char *path) {
 
 void fixture_make(fixture_run *f, const char *name, int steps, const char *extra) {
     const tiny_model model = {.n_embd = 64, .n_ff = 96, .tied = true};
+    fixture_make_of(f, name, steps, extra, &model);
+}
+
+void fixture_make_of(fixture_run *f, const char *name, int steps, const char *extra,
+                     const tiny_model *model) {
     lq_str yaml = LQ_STR_INIT;
     char command[300];
     snprintf(f->dir, sizeof f->dir, "%s", test_path(name));
@@ -41,7 +45,7 @@ void fixture_make(fixture_run *f, const char *name, int steps, const char *extra
     /* of another turn of a looping test */
     snprintf(command, sizeof command, "rm -rf '%s'", f->out);
     ck_assert_int_eq(system(command), 0);
-    ck_ok(tiny_model_write(f->model, &model));
+    ck_ok(tiny_model_write(f->model, model));
     write_data(f->data);
     lq_str_printf(&yaml,
                   "base_model: %s\ndatasets:\n  - path: %s\noutput_dir: %s\nsequence_len: "
@@ -53,11 +57,6 @@ void fixture_make(fixture_run *f, const char *name, int steps, const char *extra
                   strstr(extra, "adapter: full") ? "" : "lora_r: 4\nlora_alpha: 8\n", extra);
     fixture_write(f->config, lq_str_text(&yaml));
     lq_str_clear(&yaml);
-}
-
-void fixture_widen(const fixture_run *f) {
-    const tiny_model model = {.n_embd = 256, .n_ff = 256, .n_layer = 1, .tied = true};
-    ck_ok(tiny_model_write(f->model, &model));
 }
 
 static char *slurp(const char *path) {

@@ -4,6 +4,7 @@
 #define LOQUAT_RUN_FIXTURE_H
 
 #include "test_util.h"
+#include "tiny_model.h"
 
 typedef struct fixture_run {
     char dir[200], model[256], data[256], config[256], out[256];
@@ -12,8 +13,9 @@ typedef struct fixture_run {
 /* A fresh directory with model.gguf, data.jsonl and a run.yaml of `steps` steps; `extra`: more
  * lines of YAML. */
 void fixture_make(fixture_run *f, const char *name, int steps, const char *extra);
-/* Another model.gguf, whose rows blocks of 256 divide. */
-void fixture_widen(const fixture_run *f);
+/* The same with another model than the usual. */
+void fixture_make_of(fixture_run *f, const char *name, int steps, const char *extra,
+                     const tiny_model *model);
 void fixture_write(const char *path, const char *text);
 bool fixture_same_file(const char *a, const char *b);
 

@@ -129,6 +129,10 @@ static lq_status add_metadata(lq_gguf_writer *w, const tiny_model *o) {
     LQ_TRY(set_u32(w, o, "rope.dimension_count", o->head_dim));
     LQ_TRY(set_f32(w, o, "attention.layer_norm_rms_epsilon", 1e-5F));
     LQ_TRY(set_f32(w, o, "rope.freq_base", o->rope_base));
+    if (o->n_expert) {
+        LQ_TRY(set_u32(w, o, "expert_count", o->n_expert));
+        LQ_TRY(set_u32(w, o, "expert_used_count", 2));
+    }
     if (o->rope_factor > 0) {
         LQ_TRY(lq_gguf_writer_set_string(w, scaling, "linear"));
         LQ_TRY(set_f32(w, o, "rope.scaling.factor", o->rope_factor));
@@ -174,21 +178,26 @@ static void *quantized(const float *x, int64_t rows, int64_t cols, const lq_form
     return out;
 }
 
-static void add_matrix(maker *k, const char *name, int64_t rows, int64_t cols) {
+/* n_mats 1: a plain matrix; else a stack of them. */
+static void add_matrices(maker *k, const char *name, int64_t rows, int64_t cols, int64_t n_mats) {
     const lq_format *fmt = k->o->fmt;
     if (cols % fmt->block) fmt = &lq_f16;
     if (k->status != LQ_OK) return;
-    void *x = random_numbers(k, rows * cols, 0, 1 / sqrtf((float)cols));
+    void *x = random_numbers(k, n_mats * rows * cols, 0, 1 / sqrtf((float)cols));
     if (x && fmt != &lq_f32) {
-        void *packed = quantized(x, rows, cols, fmt);
+        void *packed = quantized(x, n_mats * rows, cols, fmt);
         lq_free(x);
         x = packed;
     }
     x = keep(k, x);
-    const int64_t ne[2] = {cols, rows};
+    const int64_t ne[3] = {cols, rows, n_mats};
     if (x)
-        k->status = lq_gguf_writer_add(k->w, name, fmt->ggml_id, 2, ne, x,
-                                       lq_format_bytes(fmt, rows * cols));
+        k->status = lq_gguf_writer_add(k->w, name, fmt->ggml_id, n_mats > 1 ? 3 : 2, ne, x,
+                                       lq_format_bytes(fmt, n_mats * rows * cols));
+}
+
+static void add_matrix(maker *k, const char *name, int64_t rows, int64_t cols) {
+    add_matrices(k, name, rows, cols, 1);
 }
 
 static void add_vector(maker *k, const char *name, int64_t n, float mean) {
@@ -224,9 +233,16 @@ static void add_block(maker *k, int64_t layer) {
         add_vector(k, block_name(name, layer, "attn_k_norm", "weight"), o->head_dim, 1);
     add_linear(k, layer, "attn_output", D, Q);
     add_vector(k, block_name(name, layer, "ffn_norm", "weight"), D, 1);
-    add_linear(k, layer, "ffn_gate", o->n_ff, D);
-    add_linear(k, layer, "ffn_up", o->n_ff, D);
-    add_linear(k, layer, "ffn_down", D, o->n_ff);
+    if (!o->n_expert) {
+        add_linear(k, layer, "ffn_gate", o->n_ff, D);
+        add_linear(k, layer, "ffn_up", o->n_ff, D);
+        add_linear(k, layer, "ffn_down", D, o->n_ff);
+        return;
+    }
+    add_matrix(k, block_name(name, layer, "ffn_gate_inp", "weight"), o->n_expert, D);
+    add_matrices(k, block_name(name, layer, "ffn_gate_exps", "weight"), o->n_ff, D, o->n_expert);
+    add_matrices(k, block_name(name, layer, "ffn_up_exps", "weight"), o->n_ff, D, o->n_expert);
+    add_matrices(k, block_name(name, layer, "ffn_down_exps", "weight"), D, o->n_ff, o->n_expert);
 }
 
 /* As llama.cpp's converter orders them; rope_freqs from 1 to 8, as in Llama 3.1. */

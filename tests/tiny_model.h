@@ -21,6 +21,7 @@ typedef struct tiny_model {
     bool biases;                /* on every linear of the blocks */
     bool qk_norms;
     bool rope_freqs;
+    int64_t n_expert;           /* a mixture, two of them used; [0: dense] */
     const lq_format *fmt;       /* of the matrices [F32]; F16 for rows its blocks do not divide */
     bool no_tokenizer;          /* else SPM: control tokens, bytes, letters, words, unused */
     const char *chat_template;  /* NULL: none */

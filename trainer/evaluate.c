@@ -4,6 +4,7 @@
 #include "dataset.h"
 #include "json_text.h"
 #include "perplexity.h"
+#include "runtime.h"
 #include "scorer.h"
 
 #include <math.h>
@@ -200,9 +201,14 @@ loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *op
     lq_status status = LQ_OK;
     lq_str text = LQ_STR_INIT;
     json_t *out = json_object();
+    const lq_runtime before = m->model->runtime;
+    lq_runtime runtime;
     *out_text = NULL;
     LQ_GOTO(status, out ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, check_options(m, options));
+    LQ_GOTO(status, lq_runtime_from_names(&runtime, m->model, options->activation_dtype,
+                                          options->cache_type_k, options->cache_type_v));
+    lq_session_set_runtime(m, &runtime);
     if (options->perplexity || options->kl_divergence_base)
         LQ_GOTO(status, evaluate_text(m, options, out));
     if (options->data) LQ_GOTO(status, evaluate_data(m, options, out));
@@ -215,6 +221,7 @@ loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *op
     *out_text = lq_str_take(&text);
     if (!*out_text) status = LQ_EMEM;
 done:
+    lq_session_set_runtime(m, &before);
     lq_str_clear(&text);
     json_decref(out);
     return (loquat_status)status;

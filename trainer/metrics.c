@@ -2,6 +2,7 @@
  * that the checkpoint did not know are cut off, so the file reads as if the run had never
  * stopped. */
 #include "atomic_file.h"
+#include "expert_load.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -55,6 +56,7 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
     lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens,
                   (long long)t->at.skipped);
     put_number(&line, "tokens_per_second", tokens_per_second);
+    lq_expert_load_print(&line, t->expert_load, t->model);
     lq_str_puts(&line, "}\n");
     return put_line(t, &line);
 }

@@ -18,10 +18,13 @@ lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patc
     lq_scorer *s = lq_alloc(sizeof *s);
     if (!s) return LQ_EMEM;
     s->data = d;
-    int64_t capacity = rows;
+    int64_t longest = 1;
     for (int64_t i = 0; i < d->n; i++)
-        if (d->example[i].n > capacity) capacity = d->example[i].n;
-    const lq_net_options options = {.build = {.patch = patch, .loss = true}, .capacity = capacity};
+        if (d->example[i].n > longest) longest = d->example[i].n;
+    const int64_t capacity = longest > rows ? longest : rows;
+    const lq_net_options options = {
+        .build = {.patch = patch, .loss = true, .n_ctx = m->n_ctx ? m->n_ctx : longest},
+        .capacity = capacity};
     s->order = lq_alloc_array(d->n, sizeof *s->order);
     LQ_GOTO(status, s->order ? LQ_OK : LQ_EMEM);
     for (int64_t i = 0; i < d->n; i++) s->order[i] = i;

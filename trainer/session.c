@@ -136,6 +136,13 @@ void loquat_model_close(loquat_model *s) {
 
 const lq_patch *lq_session_patch(const loquat_model *s) { return s->lora ? s->lora->patch : NULL; }
 
+void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime) {
+    lq_generator_free(s->generator);
+    s->generator = NULL;
+    lq_net_close(&s->logits);
+    s->model->runtime = *runtime;
+}
+
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
     const int64_t V = s->model->hp.n_vocab;
     if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
@@ -144,7 +151,8 @@ lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, floa
             return lq_fail(LQ_EVALUE, "token id %d at position %lld: the vocabulary has %lld",
                            ids[t], (long long)t, (long long)V);
     if (!s->logits.tape || s->logits.capacity < n) {
-        const lq_net_options options = {.build = {.patch = lq_session_patch(s)}, .capacity = n};
+        const lq_net_options options = {.build = {.patch = lq_session_patch(s), .n_ctx = n},
+                                        .capacity = n};
         lq_net_close(&s->logits);
         LQ_TRY(lq_net_open(&s->logits, s->model, &options));
     }

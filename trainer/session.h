@@ -18,6 +18,9 @@ struct loquat_model {
 
 const lq_patch *lq_session_patch(const loquat_model *s);   /* NULL without adapters */
 
+/* What the session rounds from now on. */
+void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime);
+
 /* logits (n,V) of one sequence. */
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out);
 /* The session's generator, with room for n_ctx tokens. */

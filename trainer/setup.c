@@ -2,6 +2,7 @@
 #include "trainer.h"
 
 #include "atomic_file.h"
+#include "expert_load.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -309,7 +310,9 @@ static lq_status open_all(lq_trainer *t) {
     if (c->sequence_len > t->model->hp.n_ctx_train)
         lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld",
                (long long)c->sequence_len, (long long)t->model->hp.n_ctx_train);
+    t->model->n_ctx = c->sequence_len;
     lq_base_hash_start(&t->base_hash, t->model);
+    LQ_TRY(lq_expert_load_new(&t->expert_load, t->model));
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));
     LQ_TRY(open_adapter(t));
@@ -356,6 +359,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_free(t->ema);
     lq_free(t->best);
     lq_free(t->kept);
+    lq_free(t->expert_load);
     lq_free(t->searched);
     lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);

@@ -1,4 +1,5 @@
 /* One optimizer step: accumulate, divide by the true token count, clip, update, rebuild. */
+#include "expert_load.h"
 #include "random.h"
 #include "trainer.h"
 
@@ -20,6 +21,7 @@ static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
     const uint64_t key =
         lq_random_key((uint64_t)t->config->seed, 0x7261696eu /* a stream of its own */);
     const int64_t n = batches_of_step(t);
+    lq_expert_load_reset(t->expert_load, t->model);
     memset(t->adapter->grad, 0, (size_t)t->adapter->n_params * sizeof(float));
     for (int64_t i = 0; i < n; i++) {
         if (lq_trainer_stop_asked(t)) return lq_fail(LQ_EINTERRUPTED, "stopped on request");
@@ -27,6 +29,7 @@ static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
         lq_net_load(&t->net, &t->batch);
         LQ_TRY(lq_tape_forward(t->net.tape, lq_random_key(key, (uint64_t)(t->at.batches + i)), 0));
         lq_net_add_loss(&t->net, &t->batch, loss);
+        lq_expert_load_add(t->expert_load, t->model, &t->net);
         LQ_TRY(lq_tape_backward(t->net.tape));
         *tokens += t->batch.n_tokens;
     }

@@ -67,6 +67,7 @@ typedef struct lq_trainer {
     const loquat_callbacks *callbacks;
     double started, tokens_started;    /* clock and tokens of this process: tokens/s, time left */
     double grad_norm, learning_rate;   /* of the last step, for reports */
+    int64_t *expert_load;              /* of the last step; NULL: the model has no experts */
 } lq_trainer;
 
 /* Takes ownership of `config`. Resumes when resume_from_checkpoint says so. */

@@ -21,8 +21,8 @@ typedef struct lq_cpu {
     float (*max)(const float *x, int64_t n);                                 /* -inf when n is 0 */
     double (*sum_squares)(const float *x, int64_t n);                        /* in double */
     double (*dot3)(const float *a, const float *b, const float *c, int64_t n);  /* sum a b c */
-    /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7; x - shift <= 0 is
-     * expected, -inf gives 0. y may be x. */
+    /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7, or 0 for a subnormal
+     * result; x - shift <= 0 is expected, -inf gives 0. y may be x. */
     double (*exp_sum)(float *y, const float *x, float shift, int64_t n);
     /* Attention backward: s becomes p = exp(s - shift), and dp becomes ds =
      * p (dp - correction) scale (1 - (s inverse_cap)^2). */
@@ -45,6 +45,7 @@ typedef struct lq_cpu {
      * back. y = or, with adds, y += . y may be x when !adds. */
     void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
                  bool neox, float sign, bool adds);
+    const struct lq_narrow_kernel *narrow;   /* attention with narrow heads (narrow.h); or NULL */
 } lq_cpu;
 
 extern const lq_cpu lq_cpu_ref;       /* cpu_ref.c: what all others are tested against */

@@ -1,76 +1,10 @@
 /* The row kernels with AVX-512: 16 elements at a time, the rest under a mask, so every kernel is
- * one loop.
- *
- * exp: x = k ln 2 + r with |r| <= ln(2)/2, and e^r = 1 + r + r^2 q(r), q the least-maximum fit of
- * degree 4 (relative error 3e-9, so rounding dominates). expm1 adds the same parts in an order that
- * keeps small results exact. */
+ * one loop. */
 #include "cpu_tables.h"
+#include "vector_avx512.h"
 
 #include <immintrin.h>
 #include <math.h>
-
-enum { LANES = 16 };
-
-/* The mask of the lanes that are left. */
-static __mmask16 lanes(int64_t left) {
-    return left >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1);
-}
-
-static __m512 load(__mmask16 m, const float *p) { return _mm512_maskz_loadu_ps(m, p); }
-static void store(float *p, __mmask16 m, __m512 v) { _mm512_mask_storeu_ps(p, m, v); }
-
-static __m512d low(__m512 v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
-static __m512d high(__m512 v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
-
-/* ---- functions of a vector ------------------------------------------------------------------ */
-
-typedef struct exp_parts { __m512 k, tail; } exp_parts;   /* e^x = 2^k (1 + tail) */
-
-/* Below -105 e^x is 0 in float, above 89 infinite; the clamp keeps NaN. */
-static inline exp_parts split_exp(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-105.0f), _mm512_min_ps(_mm512_set1_ps(89.0f), x));
-    const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)),
-                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = _mm512_fnmadd_ps(k, _mm512_set1_ps(0.693359375f), x);
-    r = _mm512_fnmadd_ps(k, _mm512_set1_ps(-2.12194440e-4f), r);
-    __m512 q = _mm512_set1_ps(0.001381459879f);
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.008368716576f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.041668388993f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.166665211320f));
-    q = _mm512_fmadd_ps(q, r, _mm512_set1_ps(0.499999940395f));
-    return (exp_parts){k, _mm512_fmadd_ps(_mm512_mul_ps(r, r), q, r)};
-}
-
-static inline __m512 vexp(__m512 x) {
-    const exp_parts e = split_exp(x);
-    return _mm512_scalef_ps(_mm512_add_ps(_mm512_set1_ps(1), e.tail), e.k);
-}
-
-/* e^x - 1 for x <= 0 */
-static inline __m512 vexpm1(__m512 x) {
-    const exp_parts e = split_exp(x);
-    const __m512 one = _mm512_set1_ps(1), power = _mm512_scalef_ps(one, e.k);
-    return _mm512_fmadd_ps(power, e.tail, _mm512_sub_ps(power, one));
-}
-
-typedef struct sigmoids { __m512 s, t; } sigmoids;   /* s = sigmoid(z), t = 1 - s = sigmoid(-z) */
-
-static inline sigmoids vsigmoid(__m512 z) {
-    const __m512 one = _mm512_set1_ps(1);
-    const __m512 e = vexp(_mm512_or_ps(z, _mm512_set1_ps(-0.0f)));   /* e^-|z| */
-    const __m512 large = _mm512_div_ps(one, _mm512_add_ps(one, e)), small = _mm512_mul_ps(e, large);
-    const __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(z));
-    return (sigmoids){_mm512_mask_blend_ps(negative, large, small),
-                      _mm512_mask_blend_ps(negative, small, large)};
-}
-
-static inline __m512 vtanh(__m512 x) {
-    const __m512 sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f));
-    const __m512 e = vexpm1(_mm512_mul_ps(_mm512_set1_ps(-2), _mm512_abs_ps(x)));
-    const __m512 t = _mm512_div_ps(_mm512_sub_ps(_mm512_setzero_ps(), e),
-                                   _mm512_add_ps(_mm512_set1_ps(2), e));
-    return _mm512_or_ps(t, sign);
-}
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
@@ -320,4 +254,5 @@ const lq_cpu lq_cpu_avx512 = {
     .gelu_mul_bwd = gelu_mul_bwd,
     .tanh_cap = tanh_cap,
     .rope = rope,
+    .narrow = &lq_narrow_avx512,
 };

@@ -4,8 +4,10 @@
  *   out_t = sum_j p_tj v_j;  dv_j = sum_t p_tj dout_t
  *   ds_tj = p_tj (dout_t.v_j - dout_t.out_t) scale (1 - (s_tj/cap)^2)
  *   dq_t = sum_j ds_tj k_j;  dk_j = sum_t ds_tj q_t
- * Blocks without a visible pair are skipped. Forward shares out (head, query block) pairs,
- * backward query heads: each has its own dk and dv, added up per key head at the end. */
+ * ALiBi adds slope (j - t) to s_tj, which changes no derivative. Blocks without a visible pair are
+ * skipped. Forward shares out (head, query block) pairs, backward query heads: each has its own dk
+ * and dv, added up per key head at the end. */
+#include "attention_parts.h"
 #include "blas.h"
 #include "cpu.h"
 #include "ops.h"
@@ -15,11 +17,9 @@
 #include <string.h>
 
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE, N_IN };
-enum { BQ = 64, BK = 256 }; /* a block of scores is 64 KiB, on the stack */
+/* A block of scores is 64 KiB, on the stack. */
+enum { BQ = LQ_ATTENTION_QUERIES, BK = LQ_ATTENTION_KEYS };
 enum { PARALLEL_PRODUCTS = 1 << 18 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static lq_status check_rows(const lq_tensor *t, const char *name, int64_t cols) {
     if (t->fmt == &lq_f32 && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
@@ -34,6 +34,8 @@ static lq_status shape(lq_node *node) {
         return lq_fail(LQ_ESHAPE,
                        "attention: %d query heads for %d key heads of size %d; wanted a multiple",
                        attr->n_head, attr->n_head_kv, attr->head_dim);
+    if (attr->alibi > 0 && attr->softcap > 0)
+        return lq_fail(LQ_EUNSUPPORTED, "attention: ALiBi together with a soft cap");
     const int64_t cols = (int64_t)attr->n_head * attr->head_dim;
     const int64_t kv_cols = (int64_t)attr->n_head_kv * attr->head_dim;
     LQ_TRY(check_rows(node->in[Q], "q", cols));
@@ -60,19 +62,10 @@ static unsigned bwd_reads(const lq_node *node) {
     return LQ_IN(Q) | LQ_IN(K) | LQ_IN(V) | LQ_IN(STARTS) | LQ_OUT;
 }
 
-/* What all blocks of a run share. */
-typedef struct job {
-    const lq_attention_attr *attr;
-    const float *q, *k, *v;  /* q (N, H*d); k and v (rows, K*d), caches or this run's */
-    const int32_t *starts;   /* (N) */
-    int64_t n, past;         /* rows of q; the key row of q's row 0 */
-    int64_t q_ld, kv_ld;
-} job;
-
-static job make_job(const lq_node *node, const lq_run *run) {
+static lq_attention_job make_job(const lq_node *node, const lq_run *run) {
     const lq_attention_attr *attr = node->attr;
     const bool cached = node->in[K_CACHE] != NULL;
-    job j = {.attr = attr, .q = lq_data_f32(node->in[Q]), .starts = lq_data_i32(node->in[STARTS]),
+    lq_attention_job j = {.attr = attr, .q = lq_data_f32(node->in[Q]), .starts = lq_data_i32(node->in[STARTS]),
              .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
              .q_ld = (int64_t)attr->n_head * attr->head_dim,
              .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
@@ -81,45 +74,47 @@ static job make_job(const lq_node *node, const lq_run *run) {
     return j;
 }
 
-/* First and one past the last key row that query row t sees. */
-static int64_t key_begin(const job *j, int64_t t) {
-    const int64_t window_begin = j->attr->window > 0 ? j->past + t - j->attr->window + 1 : 0;
-    return max64(j->starts[t], window_begin);
-}
-
-static int64_t key_end(const job *j, int64_t t) { return j->past + t + 1; }
-
-/* Query head h's key head. */
-static int64_t kv_head(const job *j, int64_t h) {
-    return h / (j->attr->n_head / j->attr->n_head_kv);
+/* ALiBi (arXiv 2108.12409): powers of 2^(-alibi/P) for the first P heads, P the power of 2 up to H,
+ * and for the rest the odd powers of its root. */
+static float alibi_slope(const lq_attention_attr *attr, int64_t h) {
+    int64_t power = 1;
+    if (!(attr->alibi > 0)) return 0;
+    while (2 * power <= attr->n_head) power *= 2;
+    const double by = h < power ? (double)(h + 1) : (double)(2 * (h - power) + 1) / 2;
+    return (float)exp2(-(double)attr->alibi * by / (double)power);
 }
 
 /* A block of scores: queries [t, t + n) of head h against keys [key, key + m). */
 typedef struct block {
     const float *q, *k, *v;  /* at head h, rows t and key */
     int64_t t, n, key, m;
+    float slope;             /* ALiBi's; 0: none */
 } block;
 
-static block make_block(const job *j, int64_t h, int64_t t, int64_t key, int64_t key_stop) {
+static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key, int64_t key_stop) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
     return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
-                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key)};
+                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key),
+                   .slope = alibi_slope(j->attr, h)};
 }
 
-/* s (n,m) = cap(scale q k^T) */
-static void make_scores(const job *j, const block *b, float *s) {
+/* s += slope (key - query) */
+static void add_alibi(const lq_attention_job *j, const block *b, float *s) {
+    for (int64_t i = 0; i < b->n; i++) {
+        const float first = (float)(b->key - (j->past + b->t + i));
+        for (int64_t k = 0; k < b->m; k++) s[i * BK + k] += b->slope * (first + (float)k);
+    }
+}
+
+/* s (n,m) = cap(scale q k^T), plus ALiBi */
+static void make_scores(const lq_attention_job *j, const block *b, float *s) {
     const float cap = j->attr->softcap;
     lq_gemm_serial(s, BK, 0, j->attr->scale, (lq_mat){b->q, j->q_ld, false},
                    (lq_mat){b->k, j->kv_ld, true}, b->n, b->m, j->attr->head_dim);
+    if (b->slope > 0) add_alibi(j, b, s);
     if (cap <= 0) return;
     for (int64_t i = 0; i < b->n; i++)
         lq_cpu_kernels()->tanh_cap(s + i * BK, s + i * BK, cap, b->m);
-}
-
-/* The columns of block row i that its query sees: [*begin, *end), possibly none. */
-static void visible(const job *j, const block *b, int64_t i, int64_t *begin, int64_t *end) {
-    *begin = min64(b->m, max64(0, key_begin(j, b->t + i) - b->key));
-    *end = max64(*begin, min64(b->m, key_end(j, b->t + i) - b->key));
 }
 
 /* p = exp(s - shift) where visible, else 0. Returns the sum. */
@@ -139,12 +134,12 @@ typedef struct softmax {
 } softmax;
 
 /* Adds a key block: s becomes p relative to the new maximum, out and the sum are rescaled to it. */
-static void online_softmax(const job *j, const block *b, float *s, softmax *state, float *out) {
+static void online_softmax(const lq_attention_job *j, const block *b, float *s, softmax *state, float *out) {
     const lq_cpu *cpu = lq_cpu_kernels();
     for (int64_t i = 0; i < b->n; i++) {
         float *const row = s + i * BK;
         int64_t begin, end;
-        visible(j, b, i, &begin, &end);
+        visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
         const float old = state->max[i], most = fmaxf(old, cpu->max(row + begin, end - begin));
         if (begin < end && most > old) {
             const float shrink = expf(old - most); /* the first time 0 */
@@ -157,7 +152,7 @@ static void online_softmax(const job *j, const block *b, float *s, softmax *stat
 }
 
 /* out rows [t, t + BQ) of head h, and their L. */
-static void forward_block(const job *j, int64_t h, int64_t t, float *out_all, float *lse) {
+static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float *out_all, float *lse) {
     const int64_t d = j->attr->head_dim, n = min64(BQ, j->n - t);
     float s[BQ * BK];
     softmax state;
@@ -193,32 +188,28 @@ static void forward(const lq_node *node, const lq_run *run) {
         store_cache(node->in[K_CACHE], node->in[K], run->n_past);
         store_cache(node->in[V_CACHE], node->in[V], run->n_past);
     }
-    const job j = make_job(node, run);
+    const lq_attention_job j = make_job(node, run);
+    const bool narrow = lq_attention_is_narrow(j.attr);
+    void (*const run_block)(const lq_attention_job *, int64_t, int64_t, float *, float *) =
+        narrow ? lq_attention_narrow_forward : forward_block;
     const int64_t blocks = (j.n + BQ - 1) / BQ, tasks = blocks * j.attr->n_head;
     const int64_t products = j.n * (j.past + j.n) * j.q_ld; /* at most; of a token, often few */
 #pragma omp parallel for schedule(dynamic, 1) if (products >= PARALLEL_PRODUCTS)
     for (int64_t task = 0; task < tasks; task++) /* the longest first */
-        forward_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
-                      lq_data_f32(node->out), lq_data_f32(node->saved));
+        run_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
+                  lq_data_f32(node->out), lq_data_f32(node->saved));
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* One query head's gradients. dk and dv are its key head's own or a partial (N,d). */
-typedef struct head_grad {
-    const float *out, *dout, *lse;  /* at head h; rows apart by q_ld, q_ld, n_head */
-    float *dq, *dk, *dv;            /* NULL: not wanted */
-    int64_t kv_ld;                  /* of dk and dv */
-} head_grad;
-
 /* s becomes p; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
-static void score_gradient(const job *j, const block *b, const float *lse, const float *correction,
+static void score_gradient(const lq_attention_job *j, const block *b, const float *lse, const float *correction,
                            float *s, float *dp) {
     const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
     for (int64_t i = 0; i < b->n; i++) {
         float *const rows[] = {s + i * BK, dp + i * BK};
         int64_t begin, end;
-        visible(j, b, i, &begin, &end);
+        visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
         lq_cpu_kernels()->score_bwd(rows[0] + begin, rows[1] + begin,
                                     lse[(b->t + i) * j->attr->n_head], correction[i],
                                     j->attr->scale, inverse_cap, end - begin);
@@ -229,7 +220,7 @@ static void score_gradient(const job *j, const block *b, const float *lse, const
     }
 }
 
-static void backward_block(const job *j, const block *b, const head_grad *g,
+static void backward_block(const lq_attention_job *j, const block *b, const lq_attention_grad *g,
                            const float *correction) {
     const int64_t d = j->attr->head_dim;
     float p[BQ * BK], ds[BQ * BK];
@@ -248,7 +239,7 @@ static void backward_block(const job *j, const block *b, const head_grad *g,
                        (lq_mat){b->k, j->kv_ld, false}, b->n, d, b->m);
 }
 
-static void backward_head(const job *j, int64_t h, const head_grad *g) {
+static void backward_head(const lq_attention_job *j, int64_t h, const lq_attention_grad *g) {
     for (int64_t t = 0; t < j->n; t += BQ) {
         const int64_t n = min64(BQ, j->n - t), stop = key_end(j, t + n - 1);
         float correction[BQ];
@@ -272,7 +263,7 @@ static size_t scratch(const lq_node *node, bool backward) {
 }
 
 /* dst (N,K*d) += the partial sums (H,N,d) of its query heads, in the heads' order. */
-static void add_partials(const job *j, const float *partial, float *dst) {
+static void add_partials(const lq_attention_job *j, const float *partial, float *dst) {
     const int64_t d = j->attr->head_dim;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < j->n; t++)
@@ -281,11 +272,11 @@ static void add_partials(const job *j, const float *partial, float *dst) {
                                    partial + (h * j->n + t) * d, d);
 }
 
-static head_grad make_head_grad(const lq_node *node, const job *j, int64_t h, float *partial) {
+static lq_attention_grad make_head_grad(const lq_node *node, const lq_attention_job *j, int64_t h, float *partial) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d, size = j->n * d;
     float *const dq = lq_grad_f32(node->in[Q]), *const dk = lq_grad_f32(node->in[K]);
     float *const dv = lq_grad_f32(node->in[V]);
-    head_grad g = {.out = lq_data_f32(node->out) + h * d, .dout = lq_grad_f32(node->out) + h * d,
+    lq_attention_grad g = {.out = lq_data_f32(node->out) + h * d, .dout = lq_grad_f32(node->out) + h * d,
                    .lse = lq_data_f32(node->saved) + h, .dq = dq ? dq + h * d : NULL};
     if (!is_grouped(j->attr)) {
         g.kv_ld = j->kv_ld;
@@ -303,12 +294,14 @@ static head_grad make_head_grad(const lq_node *node, const job *j, int64_t h, fl
 
 static void backward(const lq_node *node, const lq_run *run) {
     assert(!node->in[K_CACHE]);
-    const job j = make_job(node, run);
+    const lq_attention_job j = make_job(node, run);
+    const bool narrow = lq_attention_is_narrow(j.attr);
     float *const partial = run->scratch;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t h = 0; h < j.attr->n_head; h++) {
-        const head_grad g = make_head_grad(node, &j, h, partial);
-        backward_head(&j, h, &g);
+        const lq_attention_grad g = make_head_grad(node, &j, h, partial);
+        if (narrow) lq_attention_narrow_backward(&j, h, &g);
+        else backward_head(&j, h, &g);
     }
     if (!is_grouped(j.attr)) return;
     if (node->in[K]->grad) add_partials(&j, partial, lq_grad_f32(node->in[K]));

@@ -1,18 +1,24 @@
 /* lora_linear: a linear with a low-rank adapter. With P = drop(x) A^T (N,R) and Q = dy B (N,R):
  *   out = x W^T + bias (+ s P B^T, unless merged: then W holds the adapter already)
  *   dB += s dy^T P;  dA += s Q^T drop(x);  dx += dy W (+ s drop'(Q A), unless merged)
- * Nothing of W's size is formed. Forward saves P, which is small; merged, backward makes it. The
+ * where W may have its own, rounded x. Nothing of W's size is formed. Forward saves P, which is small; merged, backward makes it. The
  * dropout mask is a function of the run's key, the node and the element, so it is drawn again in
  * backward. */
 #include "blas.h"
 #include "linear_parts.h"
 #include "ops.h"
 #include "random.h"
+#include "rowwise.h"
 #include "wtile.h"
 
-#include <string.h>
+#include <assert.h>
 
-enum { X, W, BIAS, A, B, N_IN };
+enum { X, W, BIAS, A, B, ROUNDED, N_IN };
+
+/* What W is multiplied with. */
+static const lq_tensor *input_of_w(const lq_node *node) {
+    return node->in[ROUNDED] ? node->in[ROUNDED] : node->in[X];
+}
 
 static lq_status shape(lq_node *node) {
     const lq_tensor *w = node->in[W], *a = node->in[A], *b = node->in[B];
@@ -30,7 +36,11 @@ static lq_status shape(lq_node *node) {
         return lq_fail(LQ_EVALUE,
                        "lora_linear '%s': dropout is %g, wanted 0 to below 1, and 0 when merged",
                        w->name ? w->name : "?", (double)attr->dropout);
-    if (attr->merged) return LQ_OK;
+    if (node->in[ROUNDED]) LQ_TRY(lq_check_same(node->in[X], "x", node->in[ROUNDED], "rounded x"));
+    if (attr->merged) {
+        assert(!node->in[ROUNDED]);
+        return LQ_OK;
+    }
     lq_tensor *saved = node->saved; /* P */
     saved->fmt = &lq_f32;
     saved->ndim = 2;
@@ -95,7 +105,7 @@ static void forward(const lq_node *node, const lq_run *run) {
     const lq_lora_attr *attr = node->attr;
     const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0], R = a->dim[0];
     float *const y = lq_data_f32(node->out);
-    lq_wtile_forward(w, lq_data_f32(x), y, N, run->scratch);
+    lq_wtile_forward(w, lq_data_f32(input_of_w(node)), y, N, run->scratch);
     lq_linear_bias(node->in[BIAS], y, N);
     if (attr->merged) return;
     const layout l = scratch_layout(node, N);
@@ -130,7 +140,8 @@ static void backward(const lq_node *node, const lq_run *run) {
     float *const made_p = (float *)(base + l.p), *const q = (float *)(base + l.q);
     float *const dropped = (float *)(base + l.dropped);
     const float *const dy = lq_grad_f32(node->out); /* (N,O) */
-    if (x->grad) lq_wtile_backward(w, dy, lq_grad_f32(x), N, run->scratch);
+    float *const dx_of_w = lq_grad_f32(input_of_w(node));
+    if (dx_of_w) lq_wtile_backward(w, dy, dx_of_w, N, run->scratch);
     lq_linear_bias_backward(node->in[BIAS], dy, N);
 
     lq_gemm(q, R, 0, 1, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R, O);
@@ -150,8 +161,8 @@ const lq_op lq_op_lora_linear = {
     .shape = shape, .scratch = scratch, .kernel = {[LQ_CPU] = {forward, backward}},
 };
 
-lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias, lq_tensor *a,
-                          lq_tensor *b, lq_lora_attr attr) {
-    lq_tensor *const in[N_IN] = {x, w, bias, a, b};
+lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
+                          lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr) {
+    lq_tensor *const in[N_IN] = {x, w, bias, a, b, rounded};
     return lq_tape_record(tape, &lq_op_lora_linear, &attr, N_IN, in);
 }

@@ -78,6 +78,12 @@ end_to_end() {
         ${LLAMA_SOURCE:+--llama-source "$LLAMA_SOURCE"}
 }
 
+# The committed models are what the script makes today, and larger ones run in llama.cpp.
+same_families() {
+    "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
+    for file in "$work"/families/*.gguf; do cmp "$file" "$here/../reference/${file##*/}" || return 1; done
+}
+
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
 step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
@@ -88,6 +94,10 @@ step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLA
 step mixes '[ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'LLAMA_BIN is missing' same_mix_reference
 step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
+step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
+step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLAMA_BIN:-}/llama-perplexity" ]' \
+    'torch, transformers, xllamacpp or LLAMA_BIN is missing' \
+    "$python" "$here/check_families.py" "$loquat" "$make_tiny" "${LLAMA_BIN:-}"
 step stories 'has numpy && [ -d "${LOQUAT_SHARED_DATA:-}/models" ]' 'numpy or LOQUAT_SHARED_DATA is missing' \
     "$python" "$here/stories.py" "$loquat" "${LOQUAT_SHARED_DATA:-}"
 

@@ -56,9 +56,11 @@ int verb_evaluate(const arg_verb *verb, int argc, char **argv) {
         {"predictions", ARG_TEXT, (void *)&o.predictions,
          "write what --exact-match generated, as JSONL"},
         {"reference", ARG_LATER, NULL, NULL},
-        {"activation-dtype", ARG_LATER, NULL, NULL},
-        {"cache-type-k", ARG_LATER, NULL, NULL},
-        {"cache-type-v", ARG_LATER, NULL, NULL},
+        {"activation-dtype", ARG_TEXT, (void *)&o.activation_dtype,
+         "runtime: round activations as llama.cpp does (off)"},
+        {"cache-type-k", ARG_TEXT, (void *)&o.cache_type_k,
+         "round keys as llama.cpp's cache of this type, which is f16 by default (f32)"},
+        {"cache-type-v", ARG_TEXT, (void *)&o.cache_type_v, "the same for values (f32)"},
         {0},
     };
     arg_result args;

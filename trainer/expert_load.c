@@ -1,0 +1,39 @@
+/* See expert_load.h. An expert has a token where its share of it is not 0. */
+#include "expert_load.h"
+
+#include <string.h>
+
+static int64_t size_of(const lq_model *m) { return m->hp.n_layer * m->hp.n_expert; }
+
+lq_status lq_expert_load_new(int64_t **out, const lq_model *m) {
+    *out = NULL;
+    if (!m->hp.n_expert) return LQ_OK;
+    *out = lq_alloc_array(size_of(m), sizeof **out);
+    if (!*out) return LQ_EMEM;
+    lq_expert_load_reset(*out, m);
+    return LQ_OK;
+}
+
+void lq_expert_load_reset(int64_t *load, const lq_model *m) {
+    if (load) memset(load, 0, (size_t)size_of(m) * sizeof *load);
+}
+
+void lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net) {
+    const int64_t E = m->hp.n_expert;
+    if (!load) return;
+    for (int64_t layer = 0; layer < m->hp.n_layer; layer++) {
+        const lq_tensor *shares = net->io.shares[layer]; /* (N,E) */
+        for (int64_t i = 0; i < shares->dim[0] * E; i++)
+            load[layer * E + i % E] += lq_data_f32(shares)[i] != 0;
+    }
+}
+
+void lq_expert_load_print(lq_str *out, const int64_t *load, const lq_model *m) {
+    const int64_t E = m->hp.n_expert;
+    if (!load) return;
+    for (int64_t i = 0; i < size_of(m); i++)
+        lq_str_printf(out, "%s%lld%s",
+                      i == 0 ? ", \"expert_load\": [[" : i % E == 0 ? ", [" : ", ",
+                      (long long)load[i], i % E == E - 1 ? "]" : "");
+    lq_str_puts(out, "]");
+}
