@@ -50,12 +50,21 @@ static lq_status copy_layers(const int **out, const int *layers, int n) {
     return LQ_OK;
 }
 
+/* The table's own spelling; NULL: unknown. Not given, or "true" as in PEFT: the default. */
+static const char *init_name(const char *name) {
+    static const char *const names[] = {"default", "gaussian", "loftq", "qera"};
+    if (!name || strcmp(name, "true") == 0) return names[0];
+    for (int i = 0; i < LQ_ARRAY_LEN(names); i++)
+        if (strcmp(name, names[i]) == 0) return names[i];
+    return NULL;
+}
+
 static lq_status copy_options(lq_adapter_options *copy, const lq_adapter_options *o) {
     *copy = *o;
     copy->targets = copy->exclude = NULL;
     copy->layers = NULL;
     copy->rank_pattern = copy->alpha_pattern = NULL;
-    copy->init = o->init && strcmp(o->init, "gaussian") == 0 ? "gaussian" : "default";
+    copy->init = init_name(o->init);
     LQ_TRY(copy_names(&copy->targets, o->targets));
     LQ_TRY(copy_names(&copy->exclude, o->exclude));
     LQ_TRY(copy_layers(&copy->layers, o->layers, o->n_layers));
@@ -86,8 +95,23 @@ static lq_status check_qat(const lq_adapter_options *o) {
     return LQ_OK;
 }
 
+static lq_status check_init(const lq_adapter_options *o) {
+    const char *name = init_name(o->init);
+    if (!name)
+        return lq_fail(LQ_ECONFIG,
+                       "init_lora_weights is '%s', wanted default, gaussian, loftq or qera",
+                       o->init);
+    const bool qera = strcmp(name, "qera") == 0;
+    if ((qera || strcmp(name, "loftq") == 0) && o->mode != LQ_QAT_SEPARATE)
+        return lq_fail(LQ_ECONFIG, "init_lora_weights: %s corrects a quantized base: it needs "
+                       "qat.mode separate", name);
+    if (qera && !o->types->imatrix)
+        return lq_fail(LQ_ECONFIG, "init_lora_weights: qera weighs columns by their activations: "
+                       "it needs qat.imatrix");
+    return LQ_OK;
+}
+
 static lq_status check_options(const lq_adapter_options *o) {
-    const char *init = o->init ? o->init : "default";
     LQ_TRY(check_qat(o));
     if (o->full) return LQ_OK;
     if (o->r < 1) return lq_fail(LQ_ECONFIG, "lora_r is %d, wanted at least 1", o->r);
@@ -95,9 +119,7 @@ static lq_status check_options(const lq_adapter_options *o) {
         return lq_fail(LQ_ECONFIG, "lora_alpha is %g, wanted a positive number", o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return lq_fail(LQ_ECONFIG, "lora_dropout is %g, wanted 0 <= p < 1", (double)o->dropout);
-    if (strcmp(init, "default") != 0 && strcmp(init, "true") != 0 && strcmp(init, "gaussian") != 0)
-        return lq_fail(LQ_ECONFIG, "init_lora_weights is '%s', wanted default or gaussian", init);
-    return LQ_OK;
+    return check_init(o);
 }
 
 /* ---- items and span -------------------------------------------------------------------------- */
@@ -222,6 +244,7 @@ void lq_adapter_free(lq_adapter *a) {
     lq_free(a->param);
     lq_free(a->grad);
     lq_free(a->packed);
+    lq_free(a->clipped);
     lq_free(a);
 }
 

@@ -20,7 +20,8 @@ typedef struct lq_adapter_options {
     double alpha;
     float dropout;
     bool use_rslora;                     /* scale alpha / sqrt(r) */
-    const char *init;                    /* "default" (A Kaiming-uniform, B 0) or "gaussian" */
+    const char *init;                    /* "default" (A Kaiming-uniform, B 0), "gaussian"; "loftq",
+                                            "qera": see init_error.c */
     /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets
      * NULL or {"all-linear"}: every linear of the blocks. A name that matches nothing is an
      * error. */
@@ -31,6 +32,7 @@ typedef struct lq_adapter_options {
     const lq_pattern *alpha_pattern; int n_alpha_pattern;
     uint64_t seed;                       /* of the initialisation */
     lq_qat_mode mode;
+    bool clipped;                        /* merged: clipped values pass no gradient */
     const struct lq_mix_request *types;  /* of the file that QAT trains for; borrowed for the
                                             adapter's life, its imatrix too */
 } lq_adapter_options;
@@ -52,6 +54,7 @@ typedef struct lq_adapter {
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
+    uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
     struct lq_merge *merge;              /* merged: what lq_adapter_rebuild runs; else NULL */
 } lq_adapter;
 

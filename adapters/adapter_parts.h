@@ -14,6 +14,8 @@ lq_status lq_adapter_lay_out(lq_adapter *a);
 void lq_adapter_initialise(lq_adapter *a);
 /* Formats of the effective weights, their memory (not when plan_only), their first values. */
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only);
+/* loftq and qera: A and B start as the correction of the quantization's error. */
+lq_status lq_adapter_correct(lq_adapter *a, const lq_planned *plan);
 /* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */
 lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
                             const lq_planned *planned, void *out);

@@ -3,6 +3,7 @@
 
 #include "blas.h"
 #include "reround.h"
+#include "saturation.h"
 
 #include <assert.h>
 #include <float.h>
@@ -44,18 +45,16 @@ void lq_merge_free(lq_merge *merge) {
     lq_free(merge);
 }
 
+static int64_t mat_rows(const lq_merge_job *job) { return job->rows / job->n_mats; }
+
 /* No tile reaches into the next matrix of a stack. */
 static int64_t tile_rows(const lq_merge_job *job) {
     const int64_t rows = job->cols < TILE_FLOATS ? TILE_FLOATS / job->cols : 1;
-    const int64_t mat = job->rows / job->n_mats;
+    const int64_t mat = mat_rows(job);
     if (job->n_mats == 1) return rows;
     int64_t height = rows < mat ? rows : mat;
     while (mat % height) height--;
     return height;
-}
-
-static int64_t matrix_of(const lq_merge_job *job, int64_t row) {
-    return row / (job->rows / job->n_mats);
 }
 
 void lq_merge_add(lq_merge *merge, lq_merge_job job) {
@@ -106,9 +105,9 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
         job->out_fmt->quant(tile, out, count, NULL);
         return;
     }
-    const float *importance = job->importance + matrix_of(job, row) * job->cols;
     for (int64_t i = 0; i < n; i++, out += bytes, tile += count)
-        job->out_fmt->quant(tile, out, count, importance);
+        job->out_fmt->quant(tile, out, count,
+                            job->importance + (row + i) / mat_rows(job) * job->cols);
 }
 
 /* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
@@ -117,12 +116,16 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
     if (job->rank > 0) {
-        const lq_mat a = {job->a + matrix_of(job, row) * job->rank * job->cols, job->cols, false};
+        const int64_t mat = row / mat_rows(job);
+        const lq_mat a = {job->a + mat * job->rank * job->cols, job->cols, false};
         const lq_mat b = {job->b + row * job->rank, job->rank, false};
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }
     if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
     quantize(job, row, n, tile, keep_scales);
+    if (job->clipped)
+        lq_saturation(job->out_fmt, tile, (char *)job->out + lq_format_bytes(job->out_fmt, at),
+                      count, job->clipped + at / LQ_CLIP_BITS);
     return true;
 }
 

@@ -10,13 +10,14 @@ typedef struct lq_merge_job {
     const lq_format *fmt;    /* of `data` */
     const void *data;        /* W (rows, cols) */
     int64_t rows, cols;
-    int64_t n_mats;          /* matrices stacked along the rows, each with an A and B of its own */
+    int64_t n_mats;          /* matrices stacked along the rows, each with its own A and B */
     int rank;                /* 0: out is Q(W) */
     float scale;
     const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank) */
     const lq_format *out_fmt;
     void *out;               /* (rows, cols) */
     const float *importance; /* (n_mats, cols): the quantizer's weights; NULL: none */
+    uint32_t *clipped;       /* (rows, cols / 32): receives what out_fmt clips; NULL: not asked */
 } lq_merge_job;
 
 typedef struct lq_merge lq_merge;

@@ -2,6 +2,7 @@
  * memory for them all, and their bytes. A weight that stays as it is in the base file gets no
  * patch. */
 #include "adapter_parts.h"
+#include "saturation.h"
 #include "type_plan.h"
 
 lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
@@ -60,6 +61,44 @@ static lq_status place(lq_adapter *a, bool plan_only) {
     return LQ_OK;
 }
 
+static bool can_clip(const lq_patch *patch) {
+    return patch->merged && lq_can_saturate(patch->fmt);
+}
+
+static lq_status check_clipping(const lq_adapter *a) {
+    for (int i = 0; i < a->model->n_weights; i++) {
+        const lq_patch *patch = &a->patch[i];
+        if (can_clip(patch) && lq_weight_is_experts(&a->model->weight[i]))
+            return lq_fail(LQ_EUNSUPPORTED, "qat.ste: clipped is not possible for the experts of %s",
+                           a->model->weight[i].name);
+        if (patch->merged && !lq_knows_saturation(patch->fmt))
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "qat.ste: clipped is not possible for %s in %s; wanted Q4_0, Q8_0 or "
+                           "the identity",
+                           a->model->weight[i].name, patch->fmt->label);
+    }
+    return LQ_OK;
+}
+
+/* One bit per element of every merged weight whose format clips. */
+static lq_status place_masks(lq_adapter *a) {
+    int64_t words = 0;
+    if (!a->options.clipped) return LQ_OK;
+    LQ_TRY(check_clipping(a));
+    for (int i = 0; i < a->model->n_weights; i++)
+        if (can_clip(&a->patch[i]))
+            words += a->model->weight[i].rows * a->model->weight[i].cols / LQ_CLIP_BITS;
+    a->clipped = lq_alloc_array(words, sizeof *a->clipped);
+    if (!a->clipped) return LQ_EMEM;
+    uint32_t *at = a->clipped;
+    for (int i = 0; i < a->model->n_weights; i++) {
+        if (!can_clip(&a->patch[i])) continue;
+        a->patch[i].clipped = at;
+        at += a->model->weight[i].rows * a->model->weight[i].cols / LQ_CLIP_BITS;
+    }
+    return LQ_OK;
+}
+
 /* The jobs of all patches that are rebuilt every step (merged) or made once. */
 static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planned *plan,
                             bool merged, int n) {
@@ -69,6 +108,7 @@ static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planne
         if (!patch->fmt || patch->merged != merged) continue;
         lq_merge_job job = lq_adapter_job(a, i, patch->fmt, &plan[i], (void *)patch->data);
         if (!merged) job.rank = 0;
+        job.clipped = (uint32_t *)patch->clipped;
         lq_merge_add(*out, job);
     }
     return lq_merge_prepare(*out);
@@ -89,8 +129,10 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     LQ_TRY(lq_type_plan_log(plan, a->model->n_weights,
                             merged ? "QAT, merged" : "QAT, separate"));
     LQ_TRY(place(a, plan_only));
+    LQ_TRY(place_masks(a));
     if (plan_only) return LQ_OK;
     LQ_TRY(quantize_frozen(a, plan, n));
+    LQ_TRY(lq_adapter_correct(a, plan));
     if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, n));
     return lq_adapter_rebuild(a);
 }

@@ -42,6 +42,9 @@ typedef struct lq_lora_attr {
     float scale;
     float dropout;   /* probability of zeroing an element of x on the A path; 0 when merged */
     bool merged;
+    /* Bit j % 32 of clipped[o * D/32 + j/32]: W[o][j] is clipped by its quantizer; it then adds nothing to
+     * dA and dB (the clipped estimator). NULL: none. Only merged; read in backward. */
+    const uint32_t *clipped;
 } lq_lora_attr;
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
@@ -124,6 +127,22 @@ lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
  * softcap > 0: logits are capped first (Gemma 2). The gradient is that of sum over rows of column 0. */
 typedef struct lq_ce_head_attr { float softcap; } lq_ce_head_attr;
 lq_tensor *lq_ce_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels, lq_ce_head_attr attr);
+
+/* The same mixed with distillation (arXiv 1503.02531), out (N,4): the loss
+ *   (1 - alpha) nll + alpha T^2 KL,   KL of softmax(teacher / T) and softmax(logits / T),
+ * whether the label was the top token, nll, KL. reverse: KL(model | teacher), else KL(teacher | model).
+ * teacher and teacher_w: with top_k 0 its final hidden states (N,Dt) and its head (V,Dt), whose logits are
+ * recomputed; else the ids (N,K) i32 of its most likely tokens and their log-probabilities at T (N,K+1), the
+ * last that of all other tokens, which are one bucket. They get no gradient. */
+enum { LQ_KD_COLS = 4 };
+typedef struct lq_kd_head_attr {
+    float softcap, teacher_softcap;
+    float alpha, temperature;
+    bool reverse;
+    int64_t top_k;
+} lq_kd_head_attr;
+lq_tensor *lq_kd_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels, lq_tensor *teacher,
+                      lq_tensor *teacher_w, lq_kd_head_attr attr);
 
 #ifdef __cplusplus
 }

@@ -162,7 +162,12 @@ lq_status lq_config_load(lq_config **out, const char *path, const lq_override *o
     return status;
 }
 
-lq_status lq_config_parse(lq_config **out, const char *yaml, const char *name) {
+lq_status lq_config_read(lq_config **out, const char *yaml, const char *name,
+                         const lq_override *overrides, int n_overrides) {
     *out = NULL;
-    return load(out, name, yaml, strlen(yaml), NULL, 0);
+    return load(out, name, yaml, strlen(yaml), overrides, n_overrides);
+}
+
+lq_status lq_config_parse(lq_config **out, const char *yaml, const char *name) {
+    return lq_config_read(out, yaml, name, NULL, 0);
 }

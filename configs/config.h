@@ -11,6 +11,8 @@
 typedef struct lq_strings { char **s; int n; } lq_strings;          /* s[n] is NULL */
 typedef struct lq_map_entry { char *key; double value; } lq_map_entry;
 typedef struct lq_map { lq_map_entry *e; int n; } lq_map;
+typedef struct lq_setting_entry { char *key, *value; } lq_setting_entry;
+typedef struct lq_settings { lq_setting_entry *e; int n; } lq_settings;
 typedef struct lq_ints { int64_t *v; int n; } lq_ints;
 typedef struct lq_dataset_entry { char *path, *type, *split; double weight; } lq_dataset_entry;
 typedef struct lq_dataset_entries { lq_dataset_entry *e; int n; } lq_dataset_entries;
@@ -41,6 +43,8 @@ typedef struct lq_config {
     int64_t save_total_limit; bool load_best_model_at_end; char *metric_for_best_model;
     int64_t early_stopping_patience; char *resume_from_checkpoint, *report_to, *run_name;
     double loss_watchdog_threshold; int64_t loss_watchdog_patience;
+    /* recipe: phases in this order, each with keys of its own */
+    lq_strings recipe; lq_settings lora, qad;
     /* qat: present when the section is given */
     bool has_qat;
     struct {
@@ -49,7 +53,7 @@ typedef struct lq_config {
         double fake_quant_after_n_steps; int64_t requantize_every; char *ste;
     } qat;
     bool has_kd;
-    struct { double alpha, temperature; char *teacher; int64_t top_k; } kd;
+    struct { double alpha, temperature; char *teacher; int64_t top_k; char *divergence; } kd;
     struct {
         char *output_dir; lq_strings quantize; bool lora; char *outtype;
         bool peft, merged_safetensors;
@@ -69,6 +73,13 @@ lq_status lq_config_load(lq_config **out, const char *path, const lq_override *o
 /* The same from YAML text, without overrides; `name` stands for the file in messages. */
 lq_status lq_config_parse(lq_config **out, const char *yaml, const char *name);
 void lq_config_free(lq_config *c);
+
+/* What a phase of a recipe starts from and where it writes; "null" for the default. */
+typedef struct lq_phase_paths { const char *output_dir, *export_dir, *adapter; } lq_phase_paths;
+/* The configuration of one phase of c->recipe: "lora", without quantization and teacher, or "qad",
+ * quantized and with a teacher, starting from paths->adapter. */
+lq_status lq_config_phase(lq_config **out, const lq_config *c, const char *phase,
+                          const lq_phase_paths *paths);
 
 /* The resolved config as YAML: parsing it again gives the same config. */
 lq_status lq_config_dump(const lq_config *c, lq_str *out);

@@ -69,12 +69,40 @@ static void check_qat(lq_reader *r) {
     if (strcmp(c->qat.mode, "merged") != 0)
         refuse_if_set(r, "qat.requantize_every",
                       "has no meaning with qat.mode separate: the base is quantized once");
-    if (strcmp(c->qat.mode, "merged") != 0) return;
-    refuse_if_set(r, "lora_dropout",
-                  "not possible with qat.mode merged: the adapter is part of the weight");
+    if (strcmp(c->qat.mode, "merged") != 0) {
+        refuse_if_set(r, "qat.ste",
+                      "has no meaning with qat.mode separate: no gradient passes the rounding");
+        return;
+    }
+    if (!c->recipe.n) /* its first phase may */
+        refuse_if_set(r, "lora_dropout",
+                      "not possible with qat.mode merged: the adapter is part of the weight");
     refuse_if_set(r, "export.lora",
                   "qat.mode merged exports one model; its adapter alone is not what was validated");
     refuse_if_set(r, "export.outtype", "qat.mode merged exports no adapter");
+}
+
+static void check_recipe(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (!c->recipe.n) {
+        refuse_if_set(r, "lora", "has no meaning without recipe: [lora, qad]");
+        refuse_if_set(r, "qad", "has no meaning without recipe: [lora, qad]");
+        return;
+    }
+    if (c->recipe.n != 2 || strcmp(c->recipe.s[0], "lora") != 0 ||
+        strcmp(c->recipe.s[1], "qad") != 0)
+        refuse(r, key_index("recipe"), "wanted [lora, qad]");
+    if (!c->has_qat)
+        refuse(r, key_index("recipe"), "its second phase quantizes: a qat section is wanted");
+    if (strcmp(c->init_lora_weights, "loftq") == 0 || strcmp(c->init_lora_weights, "qera") == 0)
+        refuse(r, key_index("init_lora_weights"),
+               "not possible with a recipe: its second phase starts from the first one's adapter");
+    if (strcmp(c->adapter, "full") == 0)
+        refuse(r, key_index("recipe"), "not possible with adapter: full");
+    for (int i = 0; i < c->lora.n; i++)
+        if (strchr(c->lora.e[i].key, '.'))
+            refuse(r, key_index("lora"), "its keys are those of training and data; the first phase "
+                                         "neither quantizes nor has a teacher");
 }
 
 static void check_schedule(lq_reader *r) {
@@ -104,6 +132,7 @@ void lq_config_check(lq_reader *r) {
     check_pairs(r);
     check_full(r);
     check_qat(r);
+    check_recipe(r);
     check_schedule(r);
     check_template(r);
     check_validation(r);

@@ -154,8 +154,6 @@ lq_status lq_config_help(lq_str *out) {
     const char *group = "";
     for (int i = 0; i < lq_n_keys; i++) {
         const lq_key *k = &lq_keys[i];
-        const int section = lq_section_of(k->name);
-        if (section >= 0 && lq_sections[section].not_yet) continue;
         if (strcmp(group, k->group) != 0)
             lq_str_printf(out, "%s%s\n", *group ? "\n" : "", k->group);
         group = k->group;

@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls `one` for every part of text between commas, without the spaces around it. */
-static lq_status split(lq_slot *s, const char *text, lq_status (*one)(lq_slot *, const char *)) {
+lq_status lq_text_split(lq_slot *s, const char *text, lq_status (*one)(lq_slot *, const char *)) {
     while (true) {
         text += strspn(text, " \t");
         const char *end = text + strcspn(text, ",");
@@ -53,7 +52,9 @@ static lq_status texts_add(lq_slot *s, const char *text) {
     return status;
 }
 
-static lq_status texts_from_text(lq_slot *s, const char *text) { return split(s, text, texts_add); }
+static lq_status texts_from_text(lq_slot *s, const char *text) {
+    return lq_text_split(s, text, texts_add);
+}
 
 static void texts_write(const void *field, lq_str *out) {
     const lq_strings *l = field;
@@ -94,7 +95,9 @@ static lq_status ints_add(lq_slot *s, const char *text) {
     return LQ_OK;
 }
 
-static lq_status ints_from_text(lq_slot *s, const char *text) { return split(s, text, ints_add); }
+static lq_status ints_from_text(lq_slot *s, const char *text) {
+    return lq_text_split(s, text, ints_add);
+}
 
 static void ints_write(const void *field, lq_str *out) {
     const lq_ints *l = field;
@@ -146,7 +149,9 @@ static lq_status map_add(lq_slot *s, const char *text) {
     return status;
 }
 
-static lq_status map_from_text(lq_slot *s, const char *text) { return split(s, text, map_add); }
+static lq_status map_from_text(lq_slot *s, const char *text) {
+    return lq_text_split(s, text, map_add);
+}
 
 static void map_write(const void *field, lq_str *out) {
     const lq_map *m = field;

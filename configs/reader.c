@@ -85,8 +85,6 @@ lq_status lq_slot_default(lq_slot *s) {
 
 void lq_section_give(lq_reader *r, int section, bool on, int line) {
     const lq_section *s = &lq_sections[section];
-    if (on && s->not_yet && r->section_line[section] == LQ_LINE_NONE)
-        lq_mistake(r, line, "%s: not supported by this version yet", s->name);
     r->section_line[section] = on ? line : LQ_LINE_NONE;
     if (s->has >= 0) *((bool *)((char *)r->config + s->has)) = on;
 }

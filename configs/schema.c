@@ -22,6 +22,7 @@
 #define TEXTS &lq_kind_texts
 #define INTS &lq_kind_ints
 #define MAP &lq_kind_map
+#define SETTINGS &lq_kind_settings
 #define DATASETS &lq_kind_datasets
 
 #define GGUF_TYPES                                                                                 \
@@ -34,9 +35,9 @@
 #define READ_ONLY " iq3_s iq3_xxs iq3_xs iq3_m iq2_s iq2_xs iq2_xxs iq2_m iq1_s iq1_m"
 
 const lq_section lq_sections[LQ_N_SECTIONS] = {
-    {"qat", AT(has_qat), false},
-    {"kd", AT(has_kd), true},
-    {"export", -1, false},
+    {"qat", AT(has_qat)},
+    {"kd", AT(has_kd)},
+    {"export", -1},
 };
 
 /* group, name, aliases, kind, field, default, bounds, choices, supported now, flags, help */
@@ -45,7 +46,7 @@ const lq_key lq_keys[] = {
      AT(base_model), NULL, ANY, NULL, NULL, KEEPS, "the frozen base: a GGUF file"},
     {"model", "adapter", "", TEXT, AT(adapter), "lora", ANY, "lora full", NULL, 0,
      "what is trained: low-rank matrices beside the base, or every weight"},
-    {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL, 0,
+    {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL, KEEPS,
      "an adapter to start from instead of a fresh one"},
     {"model", "device", "", TEXT, AT(device), "auto", ANY, "auto cpu cuda", "auto cpu", KEEPS,
      "where to compute"},
@@ -63,7 +64,8 @@ const lq_key lq_keys[] = {
     {"adapter", "lora_dropout", "", REAL, AT(lora_dropout), "0", 0, 0.95, NULL, NULL, 0,
      "dropout on the adapter's input; not with qat.mode merged"},
     {"adapter", "lora_target_modules", "target_modules", TEXTS, AT(lora_target_modules),
-     "all-linear", ANY, NULL, NULL, 0, "module names (q_proj, attn_q), globs, or all-linear"},
+     "all-linear", ANY, NULL, NULL, 0,
+     "module names (q_proj, attn_q), globs, or all-linear (without experts)"},
     {"adapter", "lora_exclude_modules", "exclude_modules", TEXTS, AT(lora_exclude_modules), NULL,
      ANY, NULL, NULL, 0, "module names or globs to leave out"},
     {"adapter", "lora_layers_to_transform", "layers_to_transform", INTS,
@@ -78,8 +80,10 @@ const lq_key lq_keys[] = {
     {"adapter", "use_dora", "peft_use_dora", BOOL, AT(use_dora), "false", ANY, NULL, NULL, NOT_YET,
      "decompose into magnitude and direction"},
     {"adapter", "init_lora_weights", "peft_init_lora_weights", TEXT, AT(init_lora_weights),
-     "default", ANY, "default=true gaussian false pissa olora loftq eva corda orthogonal",
-     "default gaussian", 0, "how A starts; B starts at zero"},
+     "default", ANY, "default=true gaussian loftq qera false pissa olora eva corda orthogonal",
+     "default gaussian loftq qera", 0,
+     "how the adapter starts: adding nothing, or (qat.mode separate) as the correction of the "
+     "quantization, weighted by qat.imatrix with qera"},
     {"adapter", "loraplus_lr_ratio", "", REAL, AT(loraplus_lr_ratio), "1", 0, 1000, NULL, NULL,
      ABOVE, "learning rate of B relative to A (LoRA+)"},
 
@@ -198,24 +202,34 @@ const lq_key lq_keys[] = {
     {"qat", "qat.tensor_type", "", TEXTS, AT(qat.tensor_type), NULL, ANY, NULL, NULL, 0,
      "types of single tensors, pattern=type"},
     {"qat", "qat.activation_dtype", "", TEXT, AT(qat.activation_dtype), "off", ANY,
-     "off=false=no=none runtime", "off", 0, "also round activations as the runtime does"},
+     "off=false=no=none runtime", NULL, 0, "runtime: also round activations as llama.cpp does"},
     {"qat", "qat.imatrix", "", TEXT, AT(qat.imatrix), NULL, ANY, NULL, NULL, 0,
      "importance matrix for the quantizer: a file, or auto: collected from the training data"},
     {"qat", "qat.fake_quant_after_n_steps", "", REAL, AT(qat.fake_quant_after_n_steps), "0", 0,
      1e12, NULL, NULL, SHARE, "quantize only after so many updates, or that share of the run"},
     {"qat", "qat.requantize_every", "", INT, AT(qat.requantize_every), "1", 1, 1e6, NULL, NULL,
      0, "updates between searches for the scales of K-quants; between, only codes are rounded"},
-    {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", "identity", 0,
-     "gradient of the rounding"},
+    {"qat", "qat.ste", "", TEXT, AT(qat.ste), "identity", ANY, "identity clipped", NULL, 0,
+     "gradient of the rounding: passed on everywhere, or not where a value is beyond the last code"},
+
+    {"recipe", "recipe", "", TEXTS, AT(recipe), NULL, ANY, NULL, NULL, 0,
+     "[lora, qad]: fine-tune in floating point, then train the quantized model after that one"},
+    {"recipe", "lora", "", SETTINGS, AT(lora), NULL, ANY, NULL, NULL, 0,
+     "values of the first phase, {num_epochs: 3}"},
+    {"recipe", "qad", "", SETTINGS, AT(qad), NULL, ANY, NULL, NULL, 0,
+     "values of the second phase, {learning_rate: 1.0e-4}"},
 
     {"kd", "kd.alpha", "", REAL, AT(kd.alpha), "0.5", 0, 1, NULL, NULL, 0,
-     "weight of the distillation term"},
+     "weight of learning from the teacher; the labels have the rest"},
     {"kd", "kd.temperature", "", REAL, AT(kd.temperature), "1", 0, 100, NULL, NULL, ABOVE,
      "softens both distributions"},
-    {"kd", "kd.teacher", "", TEXT, AT(kd.teacher), "self", ANY, NULL, NULL, 0,
-     "self: the unquantized base; or a model"},
+    {"kd", "kd.teacher", "", TEXT, AT(kd.teacher), "self", ANY, NULL, NULL, KEEPS,
+     "self: the unquantized base with the adapter of lora_model_dir; or a GGUF with the same "
+     "vocabulary"},
     {"kd", "kd.top_k", "", INT, AT(kd.top_k), "0", 0, 1e7, NULL, NULL, 0,
-     "tokens of the teacher compared; 0: all"},
+     "so many of the teacher's most likely tokens, computed once and stored; 0: all, each time"},
+    {"kd", "kd.divergence", "", TEXT, AT(kd.divergence), "forward_kl", ANY,
+     "forward_kl reverse_kl", NULL, 0, "from the teacher to the model, or the other way round"},
 
     {"export", "export.output_dir", "", TEXT, AT(exports.output_dir), NULL, ANY, NULL, NULL, KEEPS,
      "where exported files go; without it output_dir"},

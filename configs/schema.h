@@ -28,7 +28,8 @@ typedef struct lq_kind {
 } lq_kind;
 
 extern const lq_kind lq_kind_bool, lq_kind_int, lq_kind_real, lq_kind_text;
-extern const lq_kind lq_kind_texts, lq_kind_ints, lq_kind_map, lq_kind_datasets;
+extern const lq_kind lq_kind_texts, lq_kind_ints, lq_kind_map, lq_kind_settings;
+extern const lq_kind lq_kind_datasets;
 
 enum {
     LQ_KEY_KEEPS_RESULT = 1, /* does not change a run's numbers, or a fingerprint covers how */
@@ -58,7 +59,6 @@ enum { LQ_MAX_KEYS = 128, LQ_NAME_BYTES = 96, LQ_MAX_MISTAKES = 40 };
 typedef struct lq_section {
     const char *name;
     ptrdiff_t has;           /* offset of the bool that says it was given; -1: none */
-    bool not_yet;
 } lq_section;
 extern const lq_section lq_sections[];
 enum { LQ_N_SECTIONS = 3 };
@@ -112,6 +112,9 @@ lq_status lq_slot_default(lq_slot *s);
 /* Marks a section as given (or, with `on` false, as not). */
 void lq_section_give(lq_reader *r, int section, bool on, int line);
 
+/* lq_config_load of a text: `name` stands for the file in messages. */
+lq_status lq_config_read(lq_config **out, const char *yaml, const char *name,
+                         const lq_override *overrides, int n_overrides);
 lq_status lq_yaml_read(lq_reader *r, const char *text, size_t n);
 /* A YAML value for one key: what an override in brackets is. */
 lq_status lq_yaml_read_value(lq_slot *s, const char *text);
@@ -119,6 +122,8 @@ void lq_config_check(lq_reader *r);
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+/* Calls `one` for every part of text between commas, without the spaces around it. */
+lq_status lq_text_split(lq_slot *s, const char *text, lq_status (*one)(lq_slot *, const char *));
 bool lq_text_is_null(const char *text);
 bool lq_text_to_bool(const char *text, bool *out);
 bool lq_text_to_real(const char *text, double *out);

@@ -13,6 +13,8 @@ typedef struct lq_batch {
     int32_t *labels;     /* (capacity) the example's next token if it is trained, else -1 */
     int32_t *pos;        /* (capacity) position within the example */
     int32_t *starts;     /* (capacity) row where the example starts */
+    int64_t *token;      /* (capacity) index of the row's token in the dataset's ids */
+    const lq_dataset *data;  /* the dataset of the rows; borrowed */
     int64_t capacity;
 } lq_batch;
 
@@ -20,6 +22,8 @@ lq_status lq_batch_init(lq_batch *b, int64_t capacity);
 void lq_batch_clear(lq_batch *b);
 /* Fills b with the n examples listed (in that order); capacity must suffice. */
 void lq_batch_fill(lq_batch *b, const lq_dataset *d, const int64_t *example, int64_t n);
+/* Fills b with the examples from `first` on, as many as fit (at least one must); returns the next. */
+int64_t lq_batch_fill_from(lq_batch *b, const lq_dataset *d, int64_t first);
 
 typedef enum lq_order { LQ_ORDER_SHUFFLE, LQ_ORDER_SEQUENTIAL, LQ_ORDER_BUCKETED } lq_order;
 

@@ -50,7 +50,7 @@ struct lq_arch {
     int local_period;          /* all but every n-th layer are local; 0: windows are ignored */
     int window;                /* of local layers where the file has none */
     bool local_scales_rope;    /* linear RoPE scaling also on local layers */
-    float local_freq_base;     /* of local layers' RoPE where the file has none; 0: as the others' */
+    float local_freq_base;     /* of local layers where the file has none; 0: the others' */
     float attn_softcap, final_softcap;   /* where the file has none */
     bool reads_final_softcap;
     bool granite_scales;       /* of embeddings, residuals, q.k and logits, by their keys */

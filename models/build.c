@@ -85,7 +85,7 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
     lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
     return lq_lora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up,
-                          (lq_lora_attr){p->scale, p->dropout, p->merged});
+                          (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
 }
 
 /* NULL if there is no such weight. */
@@ -151,6 +151,10 @@ static lq_expert_part expert_part(const builder *b, lq_role role, int layer) {
     const lq_weight *w = &b->m->weight[i];
     const lq_patch *p = patch_of(b, i);
     lq_expert_part part = {.w = weight_tensor(b, i)};
+    if (runtime_of(b)->activations && lq_activation_rounding(part.w->fmt))
+        lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
+                     "rounding activations as the runtime does is not supported on experts (%s); "
+                     "leave it off", w->name);
     if (!p || !p->rank) return part;
     if (p->dropout > 0)
         lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
@@ -249,11 +253,35 @@ static lq_tensor *embed(const builder *b, lq_tensor *w) {
                                      attr.noise_alpha > 0 ? b->io->starts : NULL, attr));
 }
 
+/* What the head's weight is multiplied with, so that products are logits. */
+static lq_tensor *into_head(const builder *b, lq_tensor *x) {
+    const float divisor = b->m->hp.logit_scale;
+    return divisor != 1 ? lq_scale_rows(b->tape, x, (lq_scale_attr){1 / divisor}) : x;
+}
+
+/* The head of an unquantized model, as it is in its file. */
+static lq_tensor *teacher_head(const builder *b, const lq_model *teacher) {
+    const lq_weight *w = &teacher->weight[lq_model_head(teacher)];
+    const int64_t dim[2] = {w->rows, w->cols};
+    return lq_tape_weight(b->tape, w->name, w->fmt, 2, dim, w->data);
+}
+
+static lq_tensor *distilling_head(const builder *b, lq_tensor *x, lq_tensor *w) {
+    const lq_distil *d = b->o->distil;
+    const lq_kd_head_attr attr = {
+        .softcap = b->m->hp.final_softcap,
+        .teacher_softcap = d->teacher ? d->teacher->hp.final_softcap : 0,
+        .alpha = d->alpha, .temperature = d->temperature, .reverse = d->reverse,
+        .top_k = d->top_k};
+    lq_tensor *with = d->top_k ? b->io->teacher_log_p : teacher_head(b, d->teacher);
+    return lq_kd_head(b->tape, x, w, b->io->labels, b->io->teacher, with, attr);
+}
+
 /* The cross-entropy head computes no product of its own with an adapter: one that is not part of
  * the weight's data already, or that is to be trained, cannot sit on it. */
 static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
-    const float softcap = b->m->hp.final_softcap, divisor = b->m->hp.logit_scale;
-    const int i = lq_model_find(b->m, b->m->tied ? LQ_ROLE_TOKEN_EMBD : LQ_ROLE_OUTPUT, -1, false);
+    const float softcap = b->m->hp.final_softcap;
+    const int i = lq_model_head(b->m);
     lq_tensor *w = b->m->tied ? embd : weight_tensor(b, i);
     const lq_patch *p = patch_of(b, i);
     if (b->o->loss && p && p->rank && !(p->merged && !p->da))
@@ -261,16 +289,29 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
                             "an adapter on %s cannot be trained yet; take the head out of "
                             "lora_target_modules",
                             b->m->weight[i].name);
-    if (divisor != 1) x = lq_scale_rows(b->tape, x, (lq_scale_attr){1 / divisor});
+    if (b->o->distil) return distilling_head(b, entering(b, x, w), w);
     if (b->o->loss)
         return lq_ce_head(b->tape, entering(b, x, w), w, b->io->labels, (lq_ce_head_attr){softcap});
     lq_tensor *logits = project(b, x, i, w);
     return softcap > 0 ? lq_softcap(b->tape, logits, (lq_softcap_attr){softcap}) : logits;
 }
 
+static void add_teacher_inputs(const builder *b) {
+    const lq_distil *d = b->o->distil;
+    if (!d) return;
+    if (d->top_k) {
+        b->io->teacher = lq_tape_input(b->tape, "teacher_ids", &lq_i32, d->top_k);
+        b->io->teacher_log_p = lq_tape_input(b->tape, "teacher_log_p", &lq_f32, d->top_k + 1);
+    } else {
+        b->io->teacher = lq_tape_input(b->tape, "teacher", &lq_f32, d->teacher->hp.n_embd);
+    }
+}
+
 static lq_tensor *rope_factors(const builder *b) {
     const lq_role role = context(b) > b->m->hp.n_ctx_orig ? LQ_ROLE_ROPE_LONG : LQ_ROLE_ROPE_SHORT;
     lq_tensor *only = find_tensor(b, LQ_ROLE_ROPE_FREQS, -1);
+    const int64_t pairs = b->m->hp.n_rot / 2;
+    if (b->m->yarn) return lq_tape_weight(b->tape, "yarn", &lq_f32, 1, &pairs, b->m->yarn);
     return only ? only : find_tensor(b, role, -1);
 }
 
@@ -281,6 +322,7 @@ static void add_inputs(const builder *b) {
         .starts = lq_tape_input(b->tape, "starts", &lq_i32, 0),
         .labels = b->o->loss ? lq_tape_input(b->tape, "labels", &lq_i32, 0) : NULL,
     };
+    add_teacher_inputs(b);
 }
 
 lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_tape *tape,
@@ -288,6 +330,7 @@ lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_
     shared_rounding last = {0};
     builder b = {.m = m, .o = options, .tape = tape, .io = io, .last = &last};
     assert(!options->k_cache == !options->v_cache && !(options->loss && options->k_cache));
+    assert(!options->distil || (options->loss && !options->hidden));
     add_inputs(&b);
     b.rope_factors = rope_factors(&b);
     lq_tensor *embd = find_tensor(&b, LQ_ROLE_TOKEN_EMBD, -1);
@@ -297,7 +340,8 @@ lq_status lq_model_build(const lq_model *m, const lq_build_options *options, lq_
         x = block(&b, x, layer);
     }
     lq_tape_segment(tape, -1);
-    io->out = head(&b, norm(&b, x, LQ_ROLE_OUTPUT_NORM, -1), embd);
+    x = into_head(&b, norm(&b, x, LQ_ROLE_OUTPUT_NORM, -1));
+    io->out = options->hidden ? x : head(&b, x, embd);
     lq_tape_output(tape, io->out);
     return LQ_OK;
 }

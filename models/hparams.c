@@ -65,8 +65,8 @@ static lq_status read_sizes(lq_hparams *hp, const reader *r) {
                         field));
     }
     if (hp->n_layer > LQ_MAX_LAYERS)
-        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d", r->arch->name,
-                       (long long)hp->n_layer, LQ_MAX_LAYERS);
+        return lq_fail(LQ_EFORMAT, "key %s.block_count is %lld, must be from 1 to %d",
+                       r->arch->name, (long long)hp->n_layer, LQ_MAX_LAYERS);
     hp->n_head_kv = hp->n_head;
     LQ_TRY(get_size(r, "attention.head_count_kv", false, hp->n_layer, &hp->n_head_kv));
     if (hp->n_head % hp->n_head_kv)
@@ -86,7 +86,8 @@ static lq_status read_head_sizes(lq_hparams *hp, const reader *r) {
         return lq_fail(LQ_EUNSUPPORTED,
                        "attention.key_length is %lld and value_length %lld: they must be equal",
                        (long long)hp->head_dim, (long long)value);
-    const bool fits = r->arch->partial_rotary ? hp->n_rot <= hp->head_dim : hp->n_rot == hp->head_dim;
+    const bool fits = hp->n_rot == hp->head_dim ||
+                      (r->arch->partial_rotary && hp->n_rot < hp->head_dim);
     if (!r->arch->no_rope && (!fits || hp->n_rot % 2))
         return lq_fail(LQ_EUNSUPPORTED,
                        "rope.dimension_count is %lld, must be %sthe head size %lld, an even number",
@@ -99,6 +100,30 @@ static bool has_role(const lq_arch *arch, lq_role role) {
     for (int i = 0; i < arch->n_slots; i++)
         if (arch->slot[i].role == role) return true;
     return false;
+}
+
+/* The length of queries and keys grows with the factor. llama.cpp's other knobs are refused. */
+static lq_status read_yarn(lq_hparams *hp, const reader *r, float factor) {
+    char key[KEY_BYTES];
+    float extrapolate = 1, log_multiplier = 0;
+    hp->yarn_beta_fast = 32;
+    hp->yarn_beta_slow = 1;
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_beta_fast", false, &hp->yarn_beta_fast));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_beta_slow", false, &hp->yarn_beta_slow));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_log_multiplier", false, &log_multiplier));
+    LQ_TRY(get_f32(r, "rope.scaling.yarn_ext_factor", false, &extrapolate));
+    if (extrapolate != 1 || log_multiplier != 0 || r->arch->local_period ||
+        has_role(r->arch, LQ_ROLE_ROPE_LONG))
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "key %s is 'yarn', with its extra factors or in %s not supported yet",
+                       key_of(key, r, "rope.scaling.type"), r->arch->name);
+    if (!(factor >= 1 && hp->yarn_beta_fast > 0 && hp->yarn_beta_slow > 0 &&
+          hp->rope_freq_base > 1))
+        return lq_fail(LQ_EFORMAT, "YaRN's factor is %g (1 or more), its betas are %g and %g (> 0)",
+                       (double)factor, (double)hp->yarn_beta_fast, (double)hp->yarn_beta_slow);
+    hp->yarn_factor = factor;
+    hp->rope_attn_factor *= 1 + 0.1F * logf(factor);
+    return LQ_OK;
 }
 
 /* linear: positions are divided by the factor, 0 meaning none. The scalings of llama3 and longrope
@@ -116,11 +141,15 @@ static lq_status read_rope(lq_hparams *hp, const reader *r) {
     LQ_TRY(lq_gguf_get_string(r->file, key_of(key, r, "rope.scaling.type"), false, &type));
     lq_status status = LQ_OK;
     const bool linear = !type || strcmp(type, "linear") == 0;
-    const bool tensors = type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
-    if (!linear && !tensors && strcmp(type, "none") != 0)
+    const bool tensors =
+        type && strcmp(type, "longrope") == 0 && has_role(r->arch, LQ_ROLE_ROPE_LONG);
+    const bool yarn = type && strcmp(type, "yarn") == 0;
+    if (yarn)
+        status = read_yarn(hp, r, factor);
+    else if (!linear && !tensors && strcmp(type, "none") != 0)
         status = lq_fail(LQ_EUNSUPPORTED,
-                         "key %s is '%s', which is not supported yet; supported: none, linear, and "
-                         "llama3's rope_freqs.weight",
+                         "key %s is '%s', which is not supported yet; supported: none, linear, "
+                         "yarn, and llama3's rope_freqs.weight",
                          key, type);
     hp->rope_freq_scale = linear && factor > 0 ? 1 / factor : 1;
     lq_free(type);
@@ -179,7 +208,8 @@ static lq_status read_granite_scales(lq_hparams *hp, const reader *r) {
     bool rotary = true;
     LQ_TRY(lq_gguf_get_bool(r->file, key_of(key, r, "rope.scaling.finetuned"), false, &rotary));
     if (!rotary)
-        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet", key);
+        return lq_fail(LQ_EUNSUPPORTED, "key %s is false: no RoPE, which is not supported yet",
+                       key);
     LQ_TRY(get_f32(r, "embedding_scale", false, &hp->embed_scale));
     LQ_TRY(get_f32(r, "residual_scale", false, &hp->residual_scale));
     LQ_TRY(get_f32(r, "attention.scale", false, &hp->attn_scale));

@@ -54,6 +54,7 @@ static lq_status load(lq_model *m, bool check_finite) {
     LQ_TRY(refuse_other_files(m->file));
     LQ_TRY(find_arch(m));
     LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch));
+    LQ_TRY(lq_yarn_factors(&m->yarn, &m->hp));
     LQ_TRY(open_tokenizer(m));
     LQ_TRY(lq_weights_bind(m));
     m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
@@ -82,6 +83,7 @@ void lq_model_close(lq_model *m) {
         lq_free((char *)m->weight[i].module);
     }
     lq_free(m->weight);
+    lq_free(m->yarn);
     lq_tokenizer_close(m->tokenizer);
     lq_gguf_close(m->file);
     lq_free(m);
@@ -99,6 +101,10 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name) {
     for (int i = 0; i < m->n_weights; i++)
         if (strcmp(m->weight[i].name, gguf_name) == 0) return i;
     return -1;
+}
+
+int lq_model_head(const lq_model *m) {
+    return lq_model_find(m, m->tied ? LQ_ROLE_TOKEN_EMBD : LQ_ROLE_OUTPUT, -1, false);
 }
 
 bool lq_weight_is_linear(const lq_weight *w) {

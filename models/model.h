@@ -11,9 +11,11 @@
 typedef enum lq_role {
     LQ_ROLE_TOKEN_EMBD, LQ_ROLE_POSITION_EMBD, LQ_ROLE_OUTPUT, LQ_ROLE_OUTPUT_NORM,
     LQ_ROLE_ROPE_FREQS, LQ_ROLE_ROPE_LONG, LQ_ROLE_ROPE_SHORT,   /* constants, never trained */
-    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2, LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
+    LQ_ROLE_ATTN_NORM, LQ_ROLE_ATTN_NORM_2,
+    LQ_ROLE_ATTN_QKV, LQ_ROLE_ATTN_Q, LQ_ROLE_ATTN_K, LQ_ROLE_ATTN_V, LQ_ROLE_ATTN_OUTPUT,
     LQ_ROLE_ATTN_Q_NORM, LQ_ROLE_ATTN_K_NORM, LQ_ROLE_ATTN_POST_NORM,
-    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN, LQ_ROLE_FFN_POST_NORM,
+    LQ_ROLE_FFN_NORM, LQ_ROLE_FFN_GATE_UP, LQ_ROLE_FFN_GATE, LQ_ROLE_FFN_UP, LQ_ROLE_FFN_DOWN,
+    LQ_ROLE_FFN_POST_NORM,
     LQ_ROLE_ROUTER, LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP, LQ_ROLE_EXPERTS_DOWN,
     LQ_ROLE_SHARED_ROUTER, LQ_ROLE_SHARED_GATE, LQ_ROLE_SHARED_UP, LQ_ROLE_SHARED_DOWN,
     LQ_N_ROLES
@@ -27,6 +29,7 @@ typedef struct lq_hparams {
     int64_t n_ff_expert, n_ff_shared;
     int64_t n_ctx_orig;                         /* up to which RoPE needs no scaling */
     float norm_eps, rope_freq_base, rope_freq_scale, rope_attn_factor;
+    float yarn_factor, yarn_beta_fast, yarn_beta_slow;   /* yarn_factor 0: no YaRN */
     float attn_softcap, final_softcap;
     float embed_scale, attn_scale;              /* of embeddings; of q.k */
     float residual_scale, logit_scale;          /* of what a block adds; logits are divided */
@@ -44,7 +47,7 @@ typedef struct lq_weight {
     const char *module;      /* Hugging Face path "model.layers.3.self_attn.q_proj"; the model's */
     const lq_format *fmt;
     int64_t rows, cols;      /* (rows, cols); a vector has rows 1 */
-    int64_t n_mats;          /* experts stacked along the rows (the file's third dimension); else 1 */
+    int64_t n_mats;          /* experts stacked along the rows (the file's 3rd dimension); else 1 */
     const void *data;
 } lq_weight;
 
@@ -65,6 +68,7 @@ typedef struct lq_model {
     int n_weights;
     bool tied;                /* the head is the token embedding */
     lq_runtime runtime;       /* of all builds from now on; whoever opened the model sets it */
+    float *yarn;              /* owned (n_rot / 2): what YaRN divides frequencies by; NULL: none */
     int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 
@@ -76,6 +80,7 @@ void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
 int lq_model_find_name(const lq_model *m, const char *gguf_name);
+int lq_model_head(const lq_model *m);    /* index of the weight that makes the logits */
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
 /* True for those of them that are stacks of experts' matrices: targets only by name. */
@@ -92,14 +97,25 @@ typedef struct lq_patch {
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
+    const uint32_t *clipped; /* merged: mask of the weights that pass no gradient; NULL: all pass */
     bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;
 
+/* How the head learns from a teacher besides the labels (kd_head in ops.h). */
+typedef struct lq_distil {
+    const lq_model *teacher;       /* whose head turns its hidden states into logits; top_k: NULL */
+    int64_t top_k;                 /* > 0: the teacher comes as its most likely tokens */
+    float alpha, temperature;
+    bool reverse;
+} lq_distil;
+
 typedef struct lq_build_options {
     const lq_patch *patch;   /* n_weights of them, or NULL */
-    bool loss;               /* end in ce_head; else in logits (N,V) */
-    bool exact;              /* the model's runtime rounds nothing here: a teacher */
+    bool loss;               /* end in ce_head, or kd_head with distil; else in logits (N,V) */
+    bool hidden;             /* end in what the head is multiplied with (N,D): a teacher's */
+    const lq_distil *distil; /* NULL: labels only */
+    bool exact;              /* the model's runtime rounds nothing here: before quantization, a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
     /* Longest sequence, and rows of the caches. Beyond the original context RoPE takes a model's
@@ -109,7 +125,9 @@ typedef struct lq_build_options {
 
 typedef struct lq_model_io {
     lq_tensor *ids, *pos, *starts, *labels;   /* inputs (N) i32; labels NULL without loss */
-    lq_tensor *out;                           /* (N,2) of ce_head, or logits (N,V) */
+    lq_tensor *teacher, *teacher_log_p;       /* inputs with distil, else NULL: hidden states (N,Dt)
+                                                 and no other; top_k: ids (N,K), (N,K+1) */
+    lq_tensor *out;                           /* (N,2) of ce_head, (N,4) of kd_head, logits (N,V) */
     lq_tensor *shares[LQ_MAX_LAYERS];         /* (N,E) of each layer's experts; NULL: it has none */
 } lq_model_io;
 

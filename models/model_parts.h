@@ -8,6 +8,9 @@
  * refused by key. */
 lq_status lq_hparams_read(lq_hparams *out, const lq_gguf *file, const lq_arch *arch);
 
+/* (n_rot / 2) numbers, the caller's; *out is NULL without YaRN. */
+lq_status lq_yarn_factors(float **out, const lq_hparams *hp);
+
 /* What an architecture that has no row would need, in words; NULL where that is not known. */
 const char *lq_arch_needs(const char *name);
 /* Adds to the message of lq_arch_find's failure which tensors of the file no row has. */

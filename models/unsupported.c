@@ -1,5 +1,5 @@
-/* What an architecture without a row in arch.c would need: by its name where it is known, and by the
- * tensors of the file that no row has. Only the file's header is read. */
+/* What an architecture without a row in arch.c would need: by its name where it is known, and by
+ * the tensors of the file that no row has. Only the file's header is read. */
 #include "model_parts.h"
 
 #include "str.h"

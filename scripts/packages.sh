@@ -13,5 +13,5 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
-build_packages="gcc g++ libc6-dev cmake ninja-build pkg-config libopenblas-openmp-dev libhdf5-dev libjansson-dev
+build_packages="gcc g++ libc6-dev cmake ninja-build pkg-config libopenblas-openmp-dev liblapacke-dev libhdf5-dev libjansson-dev
 libpcre2-dev libyaml-dev nettle-dev"

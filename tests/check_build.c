@@ -49,7 +49,7 @@ static double loss_of(const run *r, int64_t n) {
 /* ---- against transformers ---- */
 
 static const char *const cases[] = {
-    "llama_tied", "llama_untied", "llama_freqs", "llama_biases", "qwen2", "qwen3",
+    "llama_tied", "llama_untied", "llama_freqs", "llama_biases", "qwen2", "qwen2_yarn", "qwen3",
     "gemma", "gemma2", "gemma3", "phi3_short", "phi3_long", "smollm3",
     "mixtral", "qwen2moe", "qwen3moe", "olmo2", "granite", "stablelm", "stablelm_parallel",
     "falcon", "falcon_grouped", "mpt", "gpt2",

@@ -324,6 +324,40 @@ START_TEST(verbs) {
 }
 END_TEST
 
+/* What a runtime rounds changes the loss a little; a type that cannot be is refused by name. */
+static const struct { const char *options; int exit_status; const char *says; } roundings[] = {
+    {"", 0, NULL},
+    {"--activation-dtype off --cache-type-k f32 --cache-type-v F32", 0, NULL},
+    {"--activation-dtype runtime", 0, NULL},
+    {"--cache-type-k f16", 0, NULL},
+    {"--cache-type-k f16 --cache-type-v f16", 0, NULL},
+    {"--cache-type-v bf16", 0, NULL},
+    {"--activation-dtype q8_0", 2, "--activation-dtype: found 'q8_0', wanted off or runtime"},
+    {"--cache-type-k q9_0", 2, "--cache-type-k: found 'q9_0', wanted f32, f16"},
+    {"--cache-type-v q8_0", 2, "blocks of 32 do not divide this model's heads of 16"},
+};
+
+START_TEST(evaluate_rounds_as_asked) {
+    fixture_run f;
+    char first[2000] = "", last[2000] = "";
+    fixture_make(&f, "roundings", 1, "");
+    ck_assert_int_eq(
+        fixture_loquat("quantize %s %s/q.gguf Q8_0", f.model, f.dir).exit_status, 0);
+    for (int i = 0; i < LQ_ARRAY_LEN(roundings); i++) {
+        const fixture_result r =
+            fixture_loquat("evaluate %s/q.gguf --data %s --json %s", f.dir, f.data,
+                           roundings[i].options);
+        ck_assert_int_eq(r.exit_status, roundings[i].exit_status);
+        if (roundings[i].says)
+            ck_assert_msg(test_contains(r.err, roundings[i].says), "%s", r.err);
+        else if (i < 2) ck_assert_msg(i == 0 || strcmp(r.out, first) == 0, "%s%s", first, r.out);
+        else ck_assert_msg(strcmp(r.out, last) != 0, "%s: %s", roundings[i].options, r.out);
+        if (i == 0) snprintf(first, sizeof first, "%s", r.out);
+        snprintf(last, sizeof last, "%s", r.out);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cli");
     TCase *tc = tcase_create("cli");
@@ -339,6 +373,7 @@ int main(void) {
     tcase_add_test(tc, unwritable_output);
     tcase_add_test(tc, full_disk);
     tcase_add_test(tc, verbs);
+    tcase_add_test(tc, evaluate_rounds_as_asked);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

@@ -182,7 +182,8 @@ static const struct { const char *yaml, *message; } wrong[] = {
     {BASE "---\nlora_r: 8\n", "run.yaml:4: a second document begins"},
     {"- base_model\n", "run.yaml:1: wanted keys and values"},
     {"text\n", "run.yaml:1: wanted keys and values"},
-    {BASE "kd: {alpha: 0.3}\n", "run.yaml:3: kd: not supported by this version yet"},
+    {BASE "kd: {alpha: 1.3}\n", "run.yaml:3: kd.alpha: "},
+    {BASE "kd: {divergence: jsd}\n", "run.yaml:3: kd.divergence: "},
 };
 
 START_TEST(a_mistake_has_file_line_and_advice) {

@@ -35,6 +35,20 @@ static const struct { const char *yaml, *message; } broken[] = {
      "run.yaml:4: lora_model_dir: has no meaning with adapter: full"},
     {BASE "adapter: full\nexport: {lora: true}\n",
      "run.yaml:4: export.lora: adapter: full has no adapter to export"},
+    {BASE "qat: {mode: separate, ste: clipped}\n",
+     "run.yaml:3: qat.ste: has no meaning with qat.mode separate"},
+    {BASE "recipe: [lora, qad]\n", "run.yaml:3: recipe: its second phase quantizes"},
+    {BASE "qat: {}\nrecipe: [qad, lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},
+    {BASE "qat: {}\nrecipe: [lora, qad]\ninit_lora_weights: loftq\n",
+     "run.yaml:5: init_lora_weights: not possible with a recipe"},
+    {BASE "qat: {}\nrecipe: [lora]\n", "run.yaml:4: recipe: wanted [lora, qad]"},
+    {BASE "qad: {max_steps: 3}\n", "run.yaml:3: qad: has no meaning without recipe"},
+    {BASE "qat: {}\nrecipe: [lora, qad]\nqad: {max_stepz: 3}\n",
+     "run.yaml:5: qad: max_stepz: unknown key"},
+    {BASE "qat: {}\nrecipe: [lora, qad]\nqad: {lora_r: 3}\n",
+     "run.yaml:5: qad: lora_r: is the same in all phases"},
+    {BASE "qat: {}\nrecipe: [lora, qad]\nlora: {kd.alpha: 1}\n",
+     "run.yaml:5: lora: its keys are those of training and data"},
 };
 
 START_TEST(a_broken_rule_is_named) {
@@ -57,6 +71,8 @@ static const char *const kept[] = {
     BASE "qat: {mode: separate}\nlora_dropout: 0.1\nexport: {outtype: f16, lora: true}\n",
     BASE "lora_dropout: 0.1\nexport: {quantize: [F16, Q4_0], lora: true}\n",
     BASE "adapter: full\nlora_r: 16\nexport: {quantize: [F16]}\n",
+    BASE "recipe: [lora, qad]\nqat: {mode: merged}\nlora_dropout: 0.1\n"
+         "lora: {num_epochs: 2}\nqad: {kd.alpha: 0.9, learning-rate: 1e-4, qat.ste: identity}\n",
 };
 
 START_TEST(what_keeps_the_rules_is_fine) {
@@ -66,11 +82,54 @@ START_TEST(what_keeps_the_rules_is_fine) {
 }
 END_TEST
 
+/* ---- phases ---------------------------------------------------------------------------------- */
+
+static const char two_phases[] =
+    BASE "recipe: [lora, qad]\nqat: {weight_dtype: q8_0}\nlora_dropout: 0.1\nlearning_rate: 0.01\n"
+         "lora: {num_epochs: 2}\nqad: {kd.alpha: 0.9, learning-rate: 1e-4}\n";
+
+START_TEST(phases_have_their_own_values) {
+    lq_config *c = NULL, *lora = NULL, *qad = NULL;
+    ck_ok(lq_config_parse(&c, two_phases, "run.yaml"));
+    ck_ok(lq_config_phase(&lora, c, "lora", &(lq_phase_paths){"out/lora", "null", "null"}));
+    ck_ok(lq_config_phase(&qad, c, "qad", &(lq_phase_paths){"out/qad", "out", "a.gguf"}));
+    ck_assert(!lora->recipe.n && !qad->recipe.n && !lora->qad.n && !qad->qad.n);
+    ck_assert(!lora->has_qat && !lora->has_kd && qad->has_qat && qad->has_kd);
+    ck_assert_str_eq(lora->output_dir, "out/lora");
+    ck_assert_str_eq(qad->output_dir, "out/qad");
+    ck_assert_str_eq(qad->exports.output_dir, "out");
+    ck_assert_str_eq(qad->lora_model_dir, "a.gguf");
+    ck_assert_str_eq(qad->qat.weight_dtype, "q8_0");
+    ck_assert(!lora->lora_model_dir && !lora->exports.output_dir);
+    ck_assert_double_eq(lora->learning_rate, 0.01);
+    ck_assert_double_eq(qad->learning_rate, 1e-4);
+    ck_assert_double_eq(lora->num_epochs, 2);
+    ck_assert_double_eq(qad->num_epochs, 3);
+    ck_assert_double_eq(lora->lora_dropout, 0.1);
+    ck_assert_double_eq(qad->lora_dropout, 0);
+    ck_assert_double_eq(qad->kd.alpha, 0.9);
+    lq_config_free(c);
+    lq_config_free(lora);
+    lq_config_free(qad);
+}
+END_TEST
+
+START_TEST(mistake_in_a_phase_is_named) {
+    lq_config *c = NULL, *qad = NULL;
+    ck_ok(lq_config_parse(&c, BASE "recipe: [lora, qad]\nqat: {}\nqad: {num_epochs: few}\n", "y"));
+    ck_fails(lq_config_phase(&qad, c, "qad", &(lq_phase_paths){"out/qad", "out", "a.gguf"}),
+             LQ_ECONFIG, "qad: --num-epochs: found 'few'");
+    lq_config_free(c);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("config_check");
     TCase *tc = tcase_create("config_check");
     tcase_add_loop_test(tc, a_broken_rule_is_named, 0, LQ_ARRAY_LEN(broken));
     tcase_add_loop_test(tc, what_keeps_the_rules_is_fine, 0, LQ_ARRAY_LEN(kept));
+    tcase_add_test(tc, phases_have_their_own_values);
+    tcase_add_test(tc, mistake_in_a_phase_is_named);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

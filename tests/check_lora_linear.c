@@ -10,6 +10,20 @@
 enum { X, W, BIAS, A, B };
 enum { N = 70, D = 64, O = 33, R = 5 };
 
+/* A tenth of W, all of one row, nothing of another. */
+static uint32_t some_clipped[O * D / 32];
+
+static void make_clipped(void) {
+    memset(some_clipped, 0, sizeof some_clipped);
+    for (int i = 0; i < O * D; i++)
+        if (i / D == 4 || (i % 10 == 3 && i / D != 7))
+            some_clipped[i / 32] |= UINT32_C(1) << i % 32;
+}
+
+static bool passes(const lq_lora_attr *lora, int o, int j) {
+    return !lora->clipped || !(lora->clipped[(o * D + j) / 32] >> (o * D + j) % 32 & 1);
+}
+
 typedef struct setting {
     const lq_format *fmt;
     bool bias, train_w, adapter;
@@ -24,6 +38,7 @@ static const setting settings[] = {
     {&lq_q8_0, true, false, true, {.scale = 0.5f}},
     {&lq_q4_0, true, false, true, {.scale = 2, .merged = true}},
     {&lq_f32, false, false, true, {.scale = 1.5f, .dropout = 0.3f}},
+    {&lq_q4_0, false, false, true, {.scale = 2, .merged = true, .clipped = some_clipped}},
 };
 
 /* Plain double matrices of the reference. */
@@ -128,18 +143,29 @@ static void check_weight_gradients(const values *v, const test_node *t, const se
     if (s->bias) test_close("dbias", lq_grad_f32(t->node.in[BIAS]), dbias, O, 2e-5, 1e-5);
 }
 
+/* scale * dy^T drop(x) where it passes. */
+static double g_of(const values *v, const setting *s, int o, int j) {
+    double g = 0;
+    if (!passes(&s->lora, o, j)) return 0;
+    for (int i = 0; i < N; i++) g += v->dy[i][o] * v->x[i][j] * v->drop[i][j];
+    return g * (double)s->lora.scale;
+}
+
 static void check_adapter_gradients(const values *v, const test_node *t, const setting *s) {
+    static double g[O][D];
     float da[R * D], db[O * R];
+    for (int o = 0; o < O; o++)
+        for (int j = 0; j < D; j++) g[o][j] = g_of(v, s, o, j);
     for (int r = 0; r < R; r++) {
         for (int j = 0; j < D; j++) {
-            double g = 0;
-            for (int i = 0; i < N; i++) g += q_of(v, i, r) * v->x[i][j] * v->drop[i][j];
-            da[r * D + j] = (float)(g * (double)s->lora.scale);
+            double sum = 0;
+            for (int o = 0; o < O; o++) sum += v->b[o][r] * g[o][j];
+            da[r * D + j] = (float)sum;
         }
         for (int o = 0; o < O; o++) {
-            double g = 0;
-            for (int i = 0; i < N; i++) g += v->dy[i][o] * p_of(v, i, r);
-            db[o * R + r] = (float)(g * (double)s->lora.scale);
+            double sum = 0;
+            for (int j = 0; j < D; j++) sum += g[o][j] * v->a[r][j];
+            db[o * R + r] = (float)sum;
         }
     }
     test_close("da", lq_grad_f32(t->node.in[A]), da, R * D, 1e-4, 1e-5);
@@ -289,6 +315,7 @@ START_TEST(wrong_shapes_are_refused) {
 END_TEST
 
 int main(void) {
+    make_clipped();
     Suite *suite = suite_create("lora_linear");
     TCase *tc = tcase_create("lora_linear");
     tcase_add_loop_test(tc, matches_naive, 0, LQ_ARRAY_LEN(settings));

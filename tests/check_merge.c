@@ -43,7 +43,8 @@ static void setup_init(setup *s, const lq_format *in, const lq_format *out, int 
     fill_exact(s->b, rank * rows, 3);
     in->quant(s->w, s->data, n, NULL);
     in->dequant(s->data, s->w, n);
-    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data, .n_mats = 1, .rows = rows,
+    s->job = (lq_merge_job){.name = "blk.0.attn_q.weight", .fmt = in, .data = s->data,
+                            .n_mats = 1, .rows = rows,
                             .cols = cols, .rank = (int)rank, .scale = 0.5f, .a = s->a, .b = s->b,
                             .out_fmt = out, .out = s->out};
 }
@@ -129,8 +130,8 @@ START_TEST(importance_goes_with_the_matrix) {
     test_fill(s.data, j->rows * j->cols, 5);
     j->rank = 0;
     j->importance = weights;
-    j->n_mats = 2;
     j->rows -= j->rows % 2;
+    j->n_mats = 2;
     ck_ok(run_job(j));
     for (int64_t r = 0; r < j->rows; r++)
         lq_q4_0.quant((const float *)s.data + r * j->cols,

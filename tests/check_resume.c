@@ -61,33 +61,48 @@ static void same_results(const fixture_run *a, const fixture_run *b, const char 
 
 /* Modes with what they export. Dropout, packing, EMA and shuffling are on somewhere: all of it must
  * resume. */
-static const struct { const char *name, *extra, *files[3]; int64_t width;
+static const struct {
+    const char *name, *extra, *files[3];
+    bool wide;
 } modes[] = {
-    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}, 64},
+    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}, false},
     {"separate",
      "qat: {weight_dtype: q8_0, mode: separate}\nlora_dropout: 0.1\nsample_packing: true\n",
-     {"model-base-Q8_0.gguf", "model-F32-LoRA.gguf"}, 64},
+     {"model-base-Q8_0.gguf", "model-F32-LoRA.gguf"}, false},
     {"plain",
      "gradient_checkpointing: true\nneftune_noise_alpha: 5\nlora_dropout: 0.05\nexport: {outtype: "
      "f32}\n",
-     {"model-F32-LoRA.gguf"}, 64},
+     {"model-F32-LoRA.gguf"}, false},
     {"late",
      "qat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 0.5, imatrix: auto}\n"
      "optimizer: sgd\n",
-     {"model-Q4_0.gguf"}, 64},
+     {"model-Q4_0.gguf"}, false},
     {"scales", "qat: {weight_dtype: Q4_K_M, imatrix: auto, requantize_every: 5}\n",
-     {"model-Q4_K_M.gguf"}, 256},
+     {"model-Q4_K_M.gguf"}, true},
+    {"distilled",
+     "qat: {weight_dtype: q4_0, mode: merged}\nkd: {alpha: 0.75}\ngradient_checkpointing: true\n",
+     {"model-Q4_0.gguf"}, false},
+    {"clipped", "qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", {"model-Q4_0.gguf"},
+     false},
+    {"recipe",
+     "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"
+     "lora: {max_steps: 6}\nqad: {max_steps: 8, kd.alpha: 0.9}\n",
+     {"lora/model-F32-LoRA.gguf", "model-Q4_0.gguf"}, false},
+    {"top", "kd: {top_k: 5, temperature: 2, divergence: reverse_kl}\n",
+     {"model-F32-LoRA.gguf"}, false},
 };
 
 START_TEST(killed_and_resumed_ends_the_same) {
     fixture_run whole, killed;
     char name[64];
-    const int64_t width = modes[_i].width; /* K-quants need wide rows */
-    const tiny_model model = {.n_embd = width, .n_ff = width, .n_layer = 1, .tied = true};
     snprintf(name, sizeof name, "whole-%s", modes[_i].name);
-    fixture_make_of(&whole, name, 12, modes[_i].extra, &model);
+    fixture_make(&whole, name, 12, modes[_i].extra);
     snprintf(name, sizeof name, "killed-%s", modes[_i].name);
-    fixture_make_of(&killed, name, 12, modes[_i].extra, &model);
+    fixture_make(&killed, name, 12, modes[_i].extra);
+    if (modes[_i].wide) {
+        fixture_widen(&whole);
+        fixture_widen(&killed);
+    }
     ck_assert_int_eq(run_whole(&whole), 0);
     int kills = 0, status;
     for (uint64_t attempt = 0; kills < KILLS / 2 && attempt < 400; attempt++) {

@@ -63,6 +63,12 @@ static bool sample(const lq_key *k, int i, char *out, size_t bytes) {
                                              "[{path: a.jsonl, type: text, weight: 0.1}]"};
         return i < LQ_ARRAY_LEN(values) && snprintf(out, bytes, "%s", values[i]) > 0;
     }
+    if (strcmp(k->name, "recipe") == 0) return i < 1 && snprintf(out, bytes, "lora, qad") > 0;
+    if (k->kind == &lq_kind_settings) {
+        static const char *const values[] = {"{learning_rate: 1e-3, data_order: bucketed}",
+                                             "max_steps=7"};
+        return i < LQ_ARRAY_LEN(values) && snprintf(out, bytes, "%s", values[i]) > 0;
+    }
     if (words) {
         for (; i > 0 && *words; i--) words += strcspn(words, " "), words += strspn(words, " ");
         return snprintf(out, bytes, "%.*s", (int)strcspn(words, " ="), words) > 0;
@@ -102,8 +108,10 @@ static lq_status load_with(lq_config **out, const lq_key *k, const char *value) 
     const lq_override all[] = {{k->name, value}, {"base_model", "m.gguf"}, {"datasets", "d.jsonl"}};
     const bool is_base = strcmp(k->name, "base_model") == 0;
     const bool is_data = strcmp(k->name, "data") == 0 || strcmp(k->name, "datasets") == 0;
-    lq_override o[3] = {all[0]};
+    lq_override o[5] = {all[0]};
     int n = 1;
+    if (strcmp(k->group, "recipe") == 0) o[n++] = (lq_override){"qat", "true"};
+    if (k->kind == &lq_kind_settings) o[n++] = (lq_override){"recipe", "lora,qad"};
     if (!is_base) o[n++] = all[1];
     if (!is_data) o[n++] = all[2];
     return lq_config_load(out, NULL, o, n);
@@ -113,7 +121,7 @@ START_TEST(every_key_survives_dump_and_parse) {
     char value[512];
     for (int i = 0; i < lq_n_keys; i++) {
         const lq_key *k = &lq_keys[i];
-        if ((k->flags & LQ_KEY_NOT_YET) || strncmp(k->name, "kd.", 3) == 0) continue;
+        if ((k->flags & LQ_KEY_NOT_YET)) continue;
         bool changed = false;
         lq_config *unset = NULL;
         ck_ok(load_with(&unset, &lq_keys[0], "m.gguf"));
@@ -154,16 +162,12 @@ START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
         {"use_dora", "true"},
         {"base_quant", "q4_0"},
-        {"qat.activation_dtype", "runtime"},
-        {"qat.ste", "clipped"},
         {"init_lora_weights", "pissa"},
         {"export.peft", "true"},
         {"export.merged_safetensors", "yes"},
         {"report_to", "tensorboard"},
         {"bf16", "true"},
         {"device", "cuda"},
-        {"kd.alpha", "0.5"},
-        {"kd.top_k", "5"},
     };
     for (int i = 0; i < LQ_ARRAY_LEN(options); i++) {
         bool inverted;
@@ -204,7 +208,6 @@ START_TEST(the_help_has_every_key) {
     char option[LQ_NAME_BYTES];
     ck_ok(lq_config_help(&help));
     for (int i = 0; i < lq_n_keys; i++) {
-        if (strncmp(lq_keys[i].name, "kd.", 3) == 0) continue;
         snprintf(option, sizeof option, "--%s ", lq_keys[i].name);
         for (char *p = option; *p; p++)
             if (*p == '_') *p = '-';

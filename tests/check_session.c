@@ -47,7 +47,7 @@ static const struct { const char *args; int exit_status; const char *says; } ref
     {"logits model.gguf --ids 4294967297 --output x.npy", 2, "4294967297"},
     {"tokenize model.gguf --detokenize abc", 2, "wanted token ids"},
     {"tokenize model.gguf a --file data.jsonl", 2, "usage"},
-    {"imatrix model.gguf", 2, "imatrix is not supported by this version yet"},
+    {"imatrix model.gguf", 2, "usage: loquat imatrix"},
 };
 
 START_TEST(refused_by_name) {

@@ -15,30 +15,37 @@ static double number_after(const char *json, const char *key) {
     return at ? strtod(at + strlen(quoted), NULL) : (double)NAN;
 }
 
-static double evaluate(const char *model, const char *data) {
+static double evaluate(const char *model, const char *data, bool rounds) {
     const fixture_result r =
-        fixture_loquat("evaluate %s --data %s --json --threads 1", model, data);
+        fixture_loquat("evaluate %s --data %s --json --threads 1 --activation-dtype %s", model,
+                       data, rounds ? "runtime" : "off");
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     return number_after(r.out, "loss");
 }
 
 #define EXPERTS "lora_target_modules: [q_proj, gate_proj, up_proj, down_proj]\n"
 
-/* K-quants need wide rows. */
-static const struct { int64_t n_expert, width; const char *extra; } modes[] = {
-    {0, 64, ""},
-    {0, 64, "export: {quantize: [Q4_0]}\n"},
-    {0, 64, "qat: {weight_dtype: q4_0, mode: merged}\n"},
-    {0, 64, "qat: {weight_dtype: q8_0, mode: merged}\nuse_rslora: true\n"},
-    {0, 64, "qat: {weight_dtype: q4_0, mode: separate}\n"},
-    {0, 64, "adapter: full\n"},
-    {5, 64, EXPERTS},
-    {5, 64, EXPERTS "gradient_checkpointing: true\nqat: {weight_dtype: q4_0, mode: merged}\n"},
-    {5, 64, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\n"},
-    {5, 64, "adapter: full\n"},
-    {0, 64, "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n"},
-    {0, 64, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
+static const struct { int64_t n_expert; const char *extra; } modes[] = {
+    {0, ""},
+    {0, "export: {quantize: [Q4_0]}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: merged}\n"},
+    {0, "qat: {weight_dtype: q8_0, mode: merged}\nuse_rslora: true\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate}\n"},
+    {0, "adapter: full\n"},
+    {5, EXPERTS},
+    {5, EXPERTS "gradient_checkpointing: true\nqat: {weight_dtype: q4_0, mode: merged}\n"},
+    {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\n"},
+    {5, "adapter: full\n"},
+    {0, "qat: {weight_dtype: IQ4_NL, imatrix: auto}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto, output_tensor_type: q4_0,\n"
         "      tensor_type: ['attn_v=q8_0', 'blk.1.ffn_(up|down)=f16']}\n"},
+    {0, "qat: {weight_dtype: Q4_K_M, requantize_every: 4}\nema_decay: 0.5\n"},
+    {0, "qat: {weight_dtype: q3_k, mode: separate, imatrix: auto}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n"},
+    {0, "qat: {weight_dtype: q8_0, mode: separate, activation_dtype: runtime}\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto}\ninit_lora_weights: qera\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported
@@ -47,21 +54,21 @@ START_TEST(validated_is_shipped) {
     fixture_run f;
     char name[32], command[3000];
     snprintf(name, sizeof name, "shipped-%d", _i);
-    const int64_t width = modes[_i].width;
-    const tiny_model model = {.n_embd = width, .n_ff = width, .tied = true,
-                              .n_expert = modes[_i].n_expert};
+    const tiny_model model = {.n_ff = 64, .tied = true, .n_expert = modes[_i].n_expert};
     fixture_make_of(&f, name, 30, modes[_i].extra, &model);
+    if (strstr(modes[_i].extra, "_K_M") || strstr(modes[_i].extra, "q3_k")) fixture_widen(&f);
     snprintf(command, sizeof command,
              "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);
-    const double before = evaluate(f.model, f.data);
+    const bool rounds = strstr(modes[_i].extra, "runtime");
+    const double before = evaluate(f.model, f.data, rounds);
     const fixture_result r = fixture_loquat("train %s --json", f.config);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     const double best = number_after(r.out, "best_eval_loss");
     ck_assert_msg(best < before - 0.5, "loss %g before, %g after", before, best);
     if (strstr(modes[_i].extra, "quantize") || strstr(modes[_i].extra, "full"))
         return; /* exported in another precision than validated */
-    ck_assert_double_eq_tol(evaluate(f.out, f.data), best, 1e-8);
+    ck_assert_double_eq_tol(evaluate(f.out, f.data, rounds), best, 1e-8);
 }
 END_TEST
 
@@ -141,6 +148,38 @@ START_TEST(experts_are_asked_for) {
 }
 END_TEST
 
+/* Only where a format clips does the clipped estimator differ. */
+START_TEST(clipped_estimator) {
+    static const struct { const char *type, *file; bool differs; } formats[] = {
+        {"q4_0", "model-Q4_0.gguf", true},
+        {"q8_0", "model-Q8_0.gguf", false},
+    };
+    for (int i = 0; i < LQ_ARRAY_LEN(formats); i++) {
+        fixture_run identity, clipped;
+        char extra[100], a[400], b[400];
+        snprintf(extra, sizeof extra, "qat: {weight_dtype: %s, mode: merged}\n", formats[i].type);
+        fixture_make(&identity, "identity", 6, extra);
+        fixture_make(&clipped, "clipped", 6, extra);
+        ck_assert_int_eq(fixture_loquat("train %s", identity.config).exit_status, 0);
+        const fixture_result r = fixture_loquat("train %s --qat.ste clipped", clipped.config);
+        ck_assert_msg(r.exit_status == 0, "%s", r.err);
+        snprintf(a, sizeof a, "%s/%s", identity.out, formats[i].file);
+        snprintf(b, sizeof b, "%s/%s", clipped.out, formats[i].file);
+        ck_assert_int_eq(fixture_same_file(a, b), !formats[i].differs);
+    }
+}
+END_TEST
+
+START_TEST(clipped_estimator_refused) {
+    fixture_run f;
+    fixture_make(&f, "no-clip", 2, "qat: {weight_dtype: iq4_nl, ste: clipped}\n");
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status != 0 &&
+                      test_contains(r.err, "qat.ste: clipped is not possible for blk.0.attn_q") &&
+                      test_contains(r.err, "IQ4_NL"), "%s", r.err);
+}
+END_TEST
+
 START_TEST(exploding_run_stops) {
     fixture_run f;
     fixture_make(
@@ -163,6 +202,8 @@ int main(void) {
     tcase_add_test(tc, continues_from_an_adapter);
     tcase_add_test(tc, load_of_experts_is_logged);
     tcase_add_test(tc, experts_are_asked_for);
+    tcase_add_test(tc, clipped_estimator);
+    tcase_add_test(tc, clipped_estimator_refused);
     tcase_add_test(tc, exploding_run_stops);
     suite_add_tcase(suite, tc);
     return test_run(suite);

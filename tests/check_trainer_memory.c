@@ -239,6 +239,8 @@ static const struct { const char *name, *extra, *files[3];
      "{quantize: [q8_0]}\n",
      {"model-Q8_0.gguf"}},
     {"full", "adapter: full\n", {"model-F16.gguf"}},
+    {"distilled", "qat: {weight_dtype: q4_0, mode: merged}\nkd: {}\n", {"model-Q4_0.gguf"}},
+    {"top", "kd: {top_k: 3}\n", {"model-F32-LoRA.gguf"}},
 };
 
 START_TEST(run_of_every_mode) {

@@ -146,6 +146,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("wtile");
     TCase *tc = tcase_create("wtile");
+    tcase_set_timeout(tc, 60); /* every format in one test, threads on a busy machine */
     tcase_add_loop_test(tc, products_match_naive, 0, LQ_ARRAY_LEN(products));
     tcase_add_test(tc, rows_are_the_weights);
     tcase_add_test(tc, bits_repeat);

@@ -201,4 +201,45 @@ static const struct format_hashes {
      {0}},
 };
 
+static const struct rounding_hashes {
+    const char *name;
+    uint64_t rounded[FORMAT_KINDS];
+} rounding_hashes[] = {
+    {"q8_0",
+     {0x79d442fd7d7e1dbdu, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x899eaaced08f6325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x0dcf6468821e92a5u, 0x0dcf6468821e92a5u,
+      0xb4139a811f2401eeu, 0x8b24d8cfd90d25d0u, 0x21bdb8915dca9125u, 0xb0b02e678d696dbfu,
+      0x46e2d6ee14043517u}},
+    {"q8_K",
+     {0xa96a6c175098babdu, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x1a2607dfce580325u,
+      0xb9f42bdf7f4f39f8u, 0x9c1bda7f8c872325u, 0x0eb523e0e544d1edu, 0xad0949c8f73f440du,
+      0xfa5b7a6a56f85976u, 0xe22d284641f40413u, 0xcb693a16dc62b725u, 0x554f3bc1a58481b8u,
+      0x2494486e857e49fbu}},
+    {"q4_0",
+     {0x68ee7b824ec2a54fu, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x57ef41c802060325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x1274e76373a36aa5u, 0x1274e76373a36aa5u,
+      0x4b1f83a868003c1du, 0x44a661dcb25ab998u, 0xcb693a16dc62b725u, 0x5e2203795c7395c9u,
+      0x1003f5452623c5e6u}},
+    {"q4_1",
+     {0xcdd70a9d2aabcba3u, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x57ef41c802060325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x8d2ea6d55b74a325u, 0x8d2ea6d55b74a325u,
+      0xb680275f1093f5ebu, 0xd267aafee242571au, 0xb9c1e45e65457326u, 0x75f1178b84f20ab8u,
+      0x4396b80c2732e8c9u}},
+    {"q5_0",
+     {0x24f0a8aaf6bf2bf2u, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x57ef41c802060325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0xb7e17dda6bae88e5u, 0xb7e17dda6bae88e5u,
+      0x36f14a4e0f9e2b91u, 0x487776640e12dff8u, 0xcb693a16dc62b725u, 0xd0c1c19f5b533839u,
+      0x1003f5452623c5e6u}},
+    {"q5_1",
+     {0xb8718c0b0d384470u, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x57ef41c802060325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x8d2ea6d55b74a325u, 0x8d2ea6d55b74a325u,
+      0x56ba8ee8c86bd288u, 0x251d2cd2eb7b476fu, 0xb9c1e45e65457326u, 0xd543cc3c8060d256u,
+      0xaec24288a51b60efu}},
+    {"iq4_nl",
+     {0x02b6fbbc70b67ea7u, 0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x899eaaced08f6325u,
+      0x9c1bda7f8c872325u, 0x9c1bda7f8c872325u, 0x9f935d7f16de6ba5u, 0x8d2ea6d55b74a325u,
+      0x322e777fddf96c79u, 0xffffa7fa195bc48du, 0x6f19947657004425u, 0xe9162760774965d0u,
+      0x5940778a0c0a1a3fu}},
+};
+
 #endif

@@ -1,4 +1,5 @@
 lq_check(build models tiny_model)
+lq_check(build_limits models tiny_model)
 lq_check(hparams models)
 lq_check(inspect models tiny_model)
 lq_check(model models tiny_model)

@@ -297,6 +297,40 @@ static lq_tensor *head_capped(op_bench *b) { return head_of(b, true, 3); }
 static void head_ref(const op_bench *b, double *out) { head_of_ref(b, out, 0); }
 static void head_capped_ref(const op_bench *b, double *out) { head_of_ref(b, out, 3); }
 
+/* ---- kd_head: items h, W, labels, the teacher's rows and head -------------------------------- */
+
+enum { TEACHER_D = 20 };
+
+static const lq_kd_head_attr kd_forward = {.alpha = 0.75f, .temperature = 1};
+static const lq_kd_head_attr kd_hot = {.softcap = 3, .teacher_softcap = 4, .alpha = 0.5f,
+                                       .temperature = 2.5f};
+static const lq_kd_head_attr kd_reverse = {.alpha = 1, .temperature = 1.5f, .reverse = true};
+
+static lq_tensor *kd_of(op_bench *b, bool trained, lq_kd_head_attr attr) {
+    lq_tensor *const h = bench_rows(b, HEAD_D);
+    lq_tensor *const w =
+        trained ? bench_param(b, HEAD_V, HEAD_D) : bench_weight(b, &lq_q8_0, HEAD_V, HEAD_D);
+    lq_tensor *const labels = bench_ints(b, some_masked);
+    lq_tensor *const teacher =
+        lq_embed(b->tape, b->ids, bench_weight(b, &lq_f32, BENCH_CAPACITY, TEACHER_D), NULL,
+                 (lq_embed_attr){.scale = 1});
+    return lq_kd_head(b->tape, h, w, labels, teacher, bench_weight(b, &lq_f32, HEAD_V, TEACHER_D),
+                      attr);
+}
+
+static void kd_of_ref(const op_bench *b, double *out, lq_kd_head_attr attr) {
+    ref_kd_head(out, b->item[0].v, b->item[1].v, b->item[2].ints, b->item[3].v, b->item[4].v, attr,
+                b->rows, HEAD_D, TEACHER_D, HEAD_V);
+}
+
+static lq_tensor *kd_frozen(op_bench *b) { return kd_of(b, false, kd_forward); }
+static lq_tensor *kd_trained(op_bench *b) { return kd_of(b, true, kd_forward); }
+static lq_tensor *kd_capped(op_bench *b) { return kd_of(b, true, kd_hot); }
+static lq_tensor *kd_reversed(op_bench *b) { return kd_of(b, false, kd_reverse); }
+static void kd_forward_ref(const op_bench *b, double *out) { kd_of_ref(b, out, kd_forward); }
+static void kd_hot_ref(const op_bench *b, double *out) { kd_of_ref(b, out, kd_hot); }
+static void kd_reverse_ref(const op_bench *b, double *out) { kd_of_ref(b, out, kd_reverse); }
+
 const op_case op_cases[] = {
     {.op = "embed", "trained", embed_trained, embed_trained_ref},
     {.op = "embed", "f16", embed_f16, embed_frozen_ref},
@@ -345,5 +379,9 @@ const op_case op_cases[] = {
     {.op = "ce_head", "frozen", head_frozen, head_ref, .is_loss = true},
     {.op = "ce_head", "trained", head_trained, head_ref, .is_loss = true},
     {.op = "ce_head", "capped", head_capped, head_capped_ref, .is_loss = true},
+    {.op = "kd_head", "frozen", kd_frozen, kd_forward_ref, .is_loss = true},
+    {.op = "kd_head", "trained", kd_trained, kd_forward_ref, .is_loss = true},
+    {.op = "kd_head", "capped", kd_capped, kd_hot_ref, .is_loss = true},
+    {.op = "kd_head", "reverse", kd_reversed, kd_reverse_ref, .is_loss = true},
     {.op = NULL},
 };

@@ -132,3 +132,92 @@ void ref_ce_head(double *out, const double *h, const double *w, const int32_t *l
         out[2 * t + 1] = above == 0;
     }
 }
+
+/* ---- kd_head --------------------------------------------------------------------------------- */
+
+enum { REF_MAX_VOCAB = 640 };
+
+static void ref_softmax(double *p, const double *logits, double temperature, int64_t vocab) {
+    double sum = 0;
+    for (int64_t v = 0; v < vocab; v++) sum += p[v] = exp(logits[v] / temperature);
+    for (int64_t v = 0; v < vocab; v++) p[v] /= sum;
+}
+
+static void ref_logits(double *z, const double *h, const double *w, double cap, int64_t d,
+                       int64_t vocab) {
+    for (int64_t v = 0; v < vocab; v++) z[v] = ref_cap(ref_dot(h, w + v * d, d), cap);
+}
+
+static double ref_kl(const double *p, const double *q, bool reverse, int64_t n) {
+    double kl = 0;
+    for (int64_t v = 0; v < n; v++)
+        kl += reverse ? q[v] * log(q[v] / p[v]) : p[v] * log(p[v] / q[v]);
+    return kl;
+}
+
+static void ref_kd_row(double *out, const double *z, int32_t label, double kl,
+                       const lq_kd_head_attr *attr, int64_t vocab) {
+    double q[REF_MAX_VOCAB];
+    const double alpha = (double)attr->alpha, t = (double)attr->temperature;
+    int above = 0;
+    ref_softmax(q, z, 1, vocab);
+    for (int64_t v = 0; v < vocab; v++) above += z[v] > z[label];
+    out[2] = -log(q[label]);
+    out[3] = kl;
+    out[0] = (1 - alpha) * out[2] + alpha * t * t * kl;
+    out[1] = above == 0;
+}
+
+void ref_kd_head(double *out, const double *h, const double *w, const int32_t *labels,
+                 const double *th, const double *tw, lq_kd_head_attr attr, int64_t n, int64_t d,
+                 int64_t dt, int64_t vocab) {
+    for (int64_t t = 0; t < n; t++, out += LQ_KD_COLS) {
+        double z[REF_MAX_VOCAB], y[REF_MAX_VOCAB], q[REF_MAX_VOCAB], p[REF_MAX_VOCAB];
+        out[0] = out[1] = out[2] = out[3] = 0;
+        if (labels[t] < 0) continue;
+        ref_logits(z, h + t * d, w, (double)attr.softcap, d, vocab);
+        ref_logits(y, th + t * dt, tw, (double)attr.teacher_softcap, dt, vocab);
+        ref_softmax(q, z, (double)attr.temperature, vocab);
+        ref_softmax(p, y, (double)attr.temperature, vocab);
+        ref_kd_row(out, z, labels[t], ref_kl(p, q, attr.reverse, vocab), &attr, vocab);
+    }
+}
+
+void ref_top_buckets(const double *logits, double temperature, int64_t vocab, int64_t K,
+                     int32_t *id, double *p) {
+    double all[REF_MAX_VOCAB];
+    ref_softmax(all, logits, temperature, vocab);
+    p[K] = 1;
+    for (int64_t k = 0; k < K; k++) {
+        int32_t best = -1;
+        for (int32_t v = 0; v < vocab; v++)
+            if (all[v] >= 0 && (best < 0 || all[v] > all[best])) best = v;
+        id[k] = best;
+        p[k] = all[best];
+        all[best] = -1;
+    }
+    p[K] = 0;
+    for (int64_t v = 0; v < vocab; v++) p[K] += all[v] < 0 ? 0 : all[v];
+}
+
+void ref_kd_head_top(double *out, const double *h, const double *w, const int32_t *labels,
+                     const int32_t *id, const double *log_p, lq_kd_head_attr attr, int64_t n,
+                     int64_t d, int64_t vocab) {
+    const int64_t K = attr.top_k;
+    for (int64_t t = 0; t < n; t++, out += LQ_KD_COLS, id += K, log_p += K + 1) {
+        double z[REF_MAX_VOCAB], all[REF_MAX_VOCAB], q[REF_MAX_VOCAB], p[REF_MAX_VOCAB];
+        out[0] = out[1] = out[2] = out[3] = 0;
+        if (labels[t] < 0) continue;
+        ref_logits(z, h + t * d, w, (double)attr.softcap, d, vocab);
+        ref_softmax(all, z, (double)attr.temperature, vocab);
+        for (int64_t k = 0; k < K; k++) {
+            q[k] = all[id[k]];
+            p[k] = exp(log_p[k]);
+            all[id[k]] = 0;
+        }
+        q[K] = 0;
+        p[K] = exp(log_p[K]);
+        for (int64_t v = 0; v < vocab; v++) q[K] += all[v];
+        ref_kd_row(out, z, labels[t], ref_kl(p, q, attr.reverse, K + 1), &attr, vocab);
+    }
+}

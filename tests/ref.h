@@ -29,5 +29,17 @@ void ref_softcap(double *out, const double *x, double cap, int64_t n);
 /* out (N,2), h (N,D), w (V,D) */
 void ref_ce_head(double *out, const double *h, const double *w, const int32_t *labels,
                  double softcap, int64_t n, int64_t d, int64_t vocab);
+/* out (N,4) with a teacher of hidden states th (N,dt) and head tw (V,dt). */
+void ref_kd_head(double *out, const double *h, const double *w, const int32_t *labels,
+                 const double *th, const double *tw, lq_kd_head_attr attr, int64_t n, int64_t d,
+                 int64_t dt, int64_t vocab);
+/* The buckets of a teacher's row: sums the shares of all tokens beyond its K most likely into the
+ * last; id (K), p (K+1). */
+void ref_top_buckets(const double *logits, double temperature, int64_t vocab, int64_t K,
+                     int32_t *id, double *p);
+/* The same out with such buckets: id (N,K), log_p (N,K+1). */
+void ref_kd_head_top(double *out, const double *h, const double *w, const int32_t *labels,
+                     const int32_t *id, const double *log_p, lq_kd_head_attr attr, int64_t n,
+                     int64_t d, int64_t vocab);
 
 #endif

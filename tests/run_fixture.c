@@ -59,6 +59,11 @@ void fixture_make_of(fixture_run *f, const char *name, int steps, const char *ex
     lq_str_clear(&yaml);
 }
 
+void fixture_widen(const fixture_run *f) {
+    const tiny_model model = {.n_embd = 256, .n_ff = 256, .n_layer = 1, .tied = true};
+    ck_ok(tiny_model_write(f->model, &model));
+}
+
 static char *slurp(const char *path) {
     FILE *f = fopen(path, "rb");
     ck_assert_msg(f != NULL, "%s cannot be read", path);

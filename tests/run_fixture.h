@@ -16,6 +16,8 @@ void fixture_make(fixture_run *f, const char *name, int steps, const char *extra
 /* The same with another model than the usual. */
 void fixture_make_of(fixture_run *f, const char *name, int steps, const char *extra,
                      const tiny_model *model);
+/* Another model.gguf, whose rows blocks of 256 divide. */
+void fixture_widen(const fixture_run *f);
 void fixture_write(const char *path, const char *text);
 bool fixture_same_file(const char *a, const char *b);
 

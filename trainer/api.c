@@ -4,6 +4,7 @@
 #include "export.h"
 #include "json_text.h"
 #include "loquat.h"
+#include "recipe.h"
 #include "session.h"
 #include "trainer.h"
 
@@ -39,7 +40,13 @@ loquat_status loquat_train(const char *config_path, const loquat_setting *settin
     if (out_record) *out_record = NULL;
     lq_status status =
         lq_config_load(&config, config_path, (const lq_override *)settings, (int)n_settings);
-    if (status == LQ_OK) status = lq_trainer_open(&t, config, callbacks);
+    if (status != LQ_OK) return (loquat_status)status;
+    if (config->recipe.n) {
+        status = lq_recipe_run(config, callbacks, out_record);
+        lq_config_free(config);
+        return (loquat_status)status;
+    }
+    status = lq_trainer_open(&t, config, callbacks);
     if (status == LQ_OK) status = lq_trainer_run(t, out_record);
     lq_trainer_close(t);
     return (loquat_status)status;
@@ -70,6 +77,23 @@ static lq_status artifacts_text(const lq_artifacts *l, char **out) {
     return status == LQ_OK && !*out ? LQ_EMEM : status;
 }
 
+static lq_status load_config_of(lq_config **out, const char *dir) {
+    char *path = lq_path_join(dir, "config.yaml");
+    const lq_status status = path ? lq_config_load(out, path, NULL, 0) : LQ_EMEM;
+    lq_free(path);
+    return status;
+}
+
+/* The configuration and the directory of a run, or of a recipe's last phase. */
+static lq_status open_run_config(lq_config **out, char **dir, const char *run_dir) {
+    lq_config *config = NULL;
+    LQ_TRY(load_config_of(&config, run_dir));
+    lq_status status = lq_recipe_last_dir(dir, config, run_dir);
+    if (status == LQ_OK) status = load_config_of(out, *dir);
+    lq_config_free(config);
+    return status;
+}
+
 loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
                             char **out_text) {
     lq_config *config = NULL;
@@ -79,15 +103,15 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     lq_types run_types = {0};
     int64_t step;
     lq_status status = LQ_OK;
-    char *config_path = lq_path_join(run_dir, "config.yaml"),
-         *dir = lq_path_join(run_dir, "checkpoints");
+    char *last_dir = NULL, *checkpoints = NULL;
     *out_text = NULL;
-    LQ_GOTO(status, config_path && dir ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_config_load(&config, config_path, NULL, 0));
+    LQ_GOTO(status, open_run_config(&config, &last_dir, run_dir));
+    checkpoints = lq_path_join(last_dir, "checkpoints");
+    LQ_GOTO(status, checkpoints ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_model_open(&model, config->base_model, true));
-    LQ_GOTO(status, lq_types_from_config(&run_types, config, run_dir));
+    LQ_GOTO(status, lq_types_from_config(&run_types, config, last_dir));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
-    LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
+    LQ_GOTO(status, lq_checkpoint_best(adapter, checkpoints, &step));
     LQ_GOTO(status, lq_adapter_rebuild(adapter));
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
     LQ_GOTO(status, lq_export_run(adapter, config, run_dir, n_types ? types : NULL, (int)n_types,
@@ -99,8 +123,8 @@ done:
     lq_types_clear(&run_types);
     lq_model_close(model);
     lq_config_free(config);
-    lq_free(config_path);
-    lq_free(dir);
+    lq_free(last_dir);
+    lq_free(checkpoints);
     return (loquat_status)status;
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
 /* ---- the directory ------------------------------------------------------------------------------- */
 
@@ -90,6 +90,8 @@ static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     LQ_TRY(lq_h5_write(h, "position", LQ_H5_U8, &t->at, sizeof t->at));
     LQ_TRY(lq_h5_write_string(h, "base", lq_base_hash_hex(&t->base_hash)));
     LQ_TRY(lq_h5_write_string(h, "data", t->data.key));
+    LQ_TRY(lq_h5_write_string(h, "start", t->start_key));
+    LQ_TRY(lq_h5_write_string(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none"));
     LQ_TRY(lq_h5_write_string(h, "config", config));
     LQ_TRY(lq_h5_write(h, "param", LQ_H5_F32, t->adapter->param, n));
     LQ_TRY(lq_h5_write(h, "state", LQ_H5_F32, t->state, n_state));
@@ -190,6 +192,9 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(same_text(h, "base", lq_base_hash_hex(&t->base_hash), "another base model"));
     LQ_TRY(same_config(h, t->config));
     LQ_TRY(same_text(h, "data", t->data.key, "other training data"));
+    LQ_TRY(same_text(h, "start", t->start_key, "another lora_model_dir"));
+    LQ_TRY(same_text(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none",
+                     "another teacher"));
     LQ_TRY(read_position(h, &at));
     LQ_TRY(read_span(h, "param", t->adapter->param, n));
     LQ_TRY(read_span(h, "state", t->state, n * t->rule->n_state));

@@ -152,7 +152,7 @@ static lq_status evaluate_data(loquat_model *s, const loquat_evaluate_options *o
     lq_loss loss;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_dataset_load(&d, &source, 1, s->model->tokenizer, &options));
-    LQ_GOTO(status, lq_scorer_new(&scorer, s->model, lq_session_patch(s), &d, 512));
+    LQ_GOTO(status, lq_scorer_new(&scorer, s->model, lq_session_patch(s), &d, 512, NULL));
     LQ_GOTO(status, lq_scorer_run(scorer, &loss));
     set_real(out, "loss", loss.nll / (double)loss.labels);
     set_real(out, "accuracy", (double)loss.correct / (double)loss.labels);

@@ -20,7 +20,7 @@ static void report(const lq_trainer *t, double eval_loss, bool logged) {
         .total_steps = t->total_steps,
         .epoch = (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader),
         .loss = logged || !t->at.logged_labels ? t->at.last_loss
-                                               : t->at.logged_nll / (double)t->at.logged_labels,
+                                               : t->at.logged_loss / (double)t->at.logged_labels,
         .eval_loss = eval_loss,
         .learning_rate = t->learning_rate,
         .grad_norm = t->grad_norm,
@@ -83,7 +83,9 @@ static lq_status choose_net(lq_trainer *t) {
     if (t->net.tape && quantized == t->net_is_quantized) return LQ_OK;
     const lq_net_options options = {
         .build = {.patch = quantized ? t->adapter->patch : t->plain_patch, .loss = true,
-                  .noise_alpha = (float)t->config->neftune_noise_alpha},
+                  .exact = !quantized,
+                  .noise_alpha = (float)t->config->neftune_noise_alpha,
+                  .distil = lq_teacher_distil(t->teacher)},
         .training = true,
         .checkpoint = t->config->gradient_checkpointing,
         .capacity = t->batch.capacity,
@@ -97,10 +99,13 @@ static lq_status choose_net(lq_trainer *t) {
 }
 
 static lq_status log_step(lq_trainer *t) {
-    if (t->at.logged_labels) t->at.last_loss = t->at.logged_nll / (double)t->at.logged_labels;
+    if (t->at.logged_labels) {
+        t->at.last_loss = t->at.logged_loss / (double)t->at.logged_labels;
+        t->at.last_kl = t->at.logged_kl / (double)t->at.logged_labels;
+    }
     LQ_TRY(lq_metrics_step(t, tokens_per_second(t)));
     report(t, NAN, true);
-    t->at.logged_nll = 0;
+    t->at.logged_loss = t->at.logged_kl = 0;
     t->at.logged_labels = t->at.logged_tokens = 0;
     return LQ_OK;
 }
@@ -123,6 +128,7 @@ static lq_status train(lq_trainer *t) {
         lq_loss loss;
         LQ_TRY(score(t, &loss));
         LQ_TRY(lq_metrics_eval(t, &loss));
+        t->at.start_loss = loss.nll / (double)loss.labels;
         report(t, loss.nll / (double)loss.labels, true);
     }
     while (t->at.step < t->total_steps && !out_of_patience(t)) {

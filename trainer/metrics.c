@@ -51,6 +51,7 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
     put_number(&line, "epoch",
                (double)t->at.batches / (double)lq_loader_batches_per_epoch(t->loader));
     put_number(&line, "loss", t->at.last_loss);
+    if (t->teacher) put_number(&line, "kl", t->at.last_kl);
     put_number(&line, "learning_rate", t->learning_rate);
     put_number(&line, "grad_norm", t->grad_norm);
     lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens,
@@ -65,6 +66,7 @@ lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss) {
     lq_str line = LQ_STR_INIT;
     lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
     put_number(&line, "eval_loss", loss->nll / (double)loss->labels);
+    if (t->teacher) put_number(&line, "eval_kl", loss->kl / (double)loss->labels);
     put_number(&line, "eval_accuracy", (double)loss->correct / (double)loss->labels);
     lq_str_printf(&line, ", \"eval_tokens\": %lld", (long long)loss->labels);
     put_number(&line, "best_loss", t->at.best_loss);

@@ -48,11 +48,15 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) 
 }
 
 void lq_net_add_loss(const lq_net *net, const lq_batch *b, lq_loss *sum) {
-    const float *row = lq_data_f32(net->io.out); /* (N,2) */
-    for (int64_t t = 0; t < b->n_tokens; t++) {
+    const int64_t cols = lq_cols(net->io.out);
+    const bool distils = cols == LQ_KD_COLS;
+    const float *row = lq_data_f32(net->io.out); /* (N,2), or (N,4) of kd_head */
+    for (int64_t t = 0; t < b->n_tokens; t++, row += cols) {
         if (b->labels[t] < 0) continue;
-        sum->nll += (double)row[2 * t];
-        sum->correct += row[2 * t + 1] > 0.5f;
+        sum->objective += (double)row[0];
+        sum->nll += (double)row[distils ? 2 : 0];
+        sum->kl += distils ? (double)row[3] : 0;
+        sum->correct += row[1] > 0.5f;
         sum->labels++;
     }
 }

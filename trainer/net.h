@@ -25,8 +25,9 @@ void lq_net_load(lq_net *net, const lq_batch *b);
 /* The same for one plain sequence at positions first.., one segment from row 0 of the cache. */
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 
-/* Sums over the rows of a loss net's output after a forward. */
-typedef struct lq_loss { double nll; int64_t labels, correct; } lq_loss;
+/* Sums over the rows of a loss net's output after a forward. objective: what is minimised, nll
+ * unless there is a teacher; kl: the divergence from it. */
+typedef struct lq_loss { double objective, nll, kl; int64_t labels, correct; } lq_loss;
 void lq_net_add_loss(const lq_net *net, const lq_batch *b, lq_loss *sum);
 
 #endif

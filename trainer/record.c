@@ -80,13 +80,14 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
                      const char *config) {
     const bool has_best = t->at.best_step >= 0;
     return json_pack(
-        "{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:I, s:I, s:f}, s:o, s:o, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:o}",
+        "{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:I, s:I, s:f}, s:o, s:o, s:o, s:I, s:I, s:I, "
+        "s:I, s:I, s:I, s:o}",
         "version", loquat_version(), "config", config, "base", "path", t->config->base_model,
         "sha256", lq_base_hash_hex(&t->base_hash), "data", data_files(t->config), "train",
         counts(&t->data.train), "validation", counts(&t->data.val), "split", "train",
         (json_int_t)t->data.train.n, "validation", (json_int_t)t->data.val.n, "val_set_size",
-        t->config->val_set_size, "final_eval_loss", number(final_loss), "best_eval_loss",
+        t->config->val_set_size, "start_eval_loss", number(t->at.start_loss),
+        "final_eval_loss", number(final_loss), "best_eval_loss",
         number(has_best ? t->at.best_loss : NAN), "best_step", (json_int_t)t->at.best_step, "steps",
         (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
         (json_int_t)t->at.tokens, "skipped_steps", (json_int_t)t->at.skipped, "trained_parameters",

@@ -23,6 +23,11 @@ static const lq_rounding *query_rounding(const lq_runtime *r) {
     return lq_activation_rounding(r->keys->fmt);
 }
 
+lq_runtime lq_runtime_from_config(const lq_config *c) {
+    return (lq_runtime){.activations =
+                            c->has_qat && strcmp(c->qat.activation_dtype, "runtime") == 0};
+}
+
 lq_status lq_runtime_from_names(lq_runtime *out, const lq_model *m, const char *activations,
                                 const char *cache_k, const char *cache_v) {
     *out = (lq_runtime){.activations = activations && strcmp(activations, "runtime") == 0};

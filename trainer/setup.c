@@ -3,6 +3,7 @@
 
 #include "atomic_file.h"
 #include "expert_load.h"
+#include "runtime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,19 +15,28 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { VALIDATION_ROWS = 512 };
+
 /* ---- output directory --------------------------------------------------------------------------- */
 
-static lq_status lock_output(lq_trainer *t) {
-    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
-    char *path = lq_path_join(t->output_dir, ".lock");
+lq_status lq_lock_output(int *lock, const char *dir) {
+    char *path = lq_path_join(dir, ".lock");
     if (!path) return LQ_EMEM;
     lq_status status = LQ_OK;
-    t->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (t->lock < 0) status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
-    else if (flock(t->lock, LOCK_EX | LOCK_NB) != 0)
-        status = lq_fail(LQ_EBUSY, "%s: another run writes into this output_dir", t->output_dir);
+    *lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (*lock < 0) status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    else if (flock(*lock, LOCK_EX | LOCK_NB) != 0)
+        status = lq_fail(LQ_EBUSY, "%s: another run writes into this output_dir", dir);
     lq_free(path);
     return status;
+}
+
+lq_status lq_output_taken(const char *dir) {
+    return lq_fail(LQ_ECONFIG,
+                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
+                   "auto, replace it with --overwrite-output-dir true, or choose another "
+                   "output_dir",
+                   dir);
 }
 
 /* A finished or stopped run is never overwritten by accident. */
@@ -37,12 +47,7 @@ static lq_status refuse_overwrite(const lq_trainer *t) {
     if (!path) return LQ_EMEM;
     const bool exists = lq_file_exists(path);
     lq_free(path);
-    if (!exists) return LQ_OK;
-    return lq_fail(LQ_ECONFIG,
-                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
-                   "auto, replace "
-                   "it with --overwrite-output-dir true, or choose another output_dir",
-                   t->output_dir);
+    return exists ? lq_output_taken(t->output_dir) : LQ_OK;
 }
 
 static lq_status write_config(const lq_trainer *t) {
@@ -136,6 +141,7 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         .mode = !c->has_qat                          ? LQ_QAT_NONE
                 : strcmp(c->qat.mode, "merged") == 0 ? LQ_QAT_MERGED
                                                      : LQ_QAT_SEPARATE,
+        .clipped = c->has_qat && strcmp(c->qat.ste, "clipped") == 0,
         .types = c->has_qat ? &types->request : NULL,
     };
     LQ_GOTO(status, lq_adapter_new(out, m, &o, plan_only));
@@ -239,6 +245,7 @@ static lq_status make_plain_patch(lq_trainer *t) {
         t->plain_patch[i].fmt = NULL;
         t->plain_patch[i].data = NULL;
         t->plain_patch[i].merged = false;
+        t->plain_patch[i].clipped = NULL;
     }
     return LQ_OK;
 }
@@ -261,18 +268,34 @@ static lq_status open_data(lq_trainer *t) {
     return LQ_OK;
 }
 
+/* The teacher runs on the batches of training and of validation. */
+static lq_status open_teacher(lq_trainer *t) {
+    const lq_config *c = t->config;
+    const int64_t of_validation = lq_scorer_capacity(&t->data.val, VALIDATION_ROWS);
+    const int64_t rows = t->batch.capacity > of_validation ? t->batch.capacity : of_validation;
+    const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
+    if (!c->has_kd) return LQ_OK;
+    LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
+    return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
+                              cached ? c->dataset_prepared_path : t->output_dir, rows);
+}
+
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
     LQ_TRY(lq_run_imatrix(t));
     LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
-    if (c->lora_model_dir && *c->lora_model_dir)
+    t->model->runtime = lq_runtime_from_config(c); /* not before the statistics are collected */
+    if (c->lora_model_dir && *c->lora_model_dir) {
         LQ_TRY(lq_adapter_init_from(t->adapter, c->lora_model_dir));
+        lq_sha256(t->start_key, t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+    }
     LQ_TRY(lq_adapter_train(t->adapter));
     LQ_TRY(make_plain_patch(t));
     LQ_TRY(lq_adapter_rebuild(t->adapter));
     if (t->data.val.n > 0)
-        LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val, 512));
+        LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val,
+                             VALIDATION_ROWS, t->teacher));
     else lq_log(LQ_LOG_WARN, "no validation data: the last step is exported, not the best one");
     return LQ_OK;
 }
@@ -281,7 +304,7 @@ static lq_status resume_or_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     bool resumed = false;
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.last_loss = NAN;
+    t->at.best_loss = t->at.start_loss = t->at.last_loss = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
@@ -302,7 +325,8 @@ static lq_status open_all(lq_trainer *t) {
     t->output_dir = lq_strdup(c->output_dir);
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
-    LQ_TRY(lock_output(t));
+    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
+    LQ_TRY(lq_lock_output(&t->lock, t->output_dir));
     LQ_TRY(refuse_overwrite(t));
     LQ_TRY(lq_model_open(&t->model, c->base_model, true));
     if (!t->model->tokenizer)
@@ -315,6 +339,7 @@ static lq_status open_all(lq_trainer *t) {
     LQ_TRY(lq_expert_load_new(&t->expert_load, t->model));
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));
+    LQ_TRY(open_teacher(t));
     LQ_TRY(open_adapter(t));
     LQ_TRY(open_optimizer(t));
     LQ_TRY(resume_or_start(t));
@@ -347,6 +372,7 @@ void lq_trainer_close(lq_trainer *t) {
     if (t->metrics) fclose(t->metrics);
     lq_net_close(&t->net);
     lq_scorer_free(t->scorer);
+    lq_teacher_free(t->teacher);
     lq_loader_free(t->loader);
     lq_batch_clear(&t->batch);
     lq_adapter_free(t->adapter);

@@ -27,6 +27,7 @@ static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
         if (lq_trainer_stop_asked(t)) return lq_fail(LQ_EINTERRUPTED, "stopped on request");
         LQ_TRY(lq_loader_next(t->loader, &t->batch));
         lq_net_load(&t->net, &t->batch);
+        if (t->teacher) LQ_TRY(lq_teacher_load(t->teacher, &t->batch, &t->net));
         LQ_TRY(lq_tape_forward(t->net.tape, lq_random_key(key, (uint64_t)(t->at.batches + i)), 0));
         lq_net_add_loss(&t->net, &t->batch, loss);
         lq_expert_load_add(t->expert_load, t->model, &t->net);
@@ -86,14 +87,15 @@ lq_status lq_train_step(lq_trainer *t) {
         lq_learning_rate(t->schedule, t->config->learning_rate, t->config->cosine_min_lr_ratio,
                          t->at.step, t->warmup_steps, t->total_steps);
     lq_status outcome = LQ_OK;
-    if (!isfinite(loss.nll) || !isfinite(t->grad_norm)) {
-        outcome = skip(t, loss.nll / (double)loss.labels);
+    if (!isfinite(loss.objective) || !isfinite(t->grad_norm)) {
+        outcome = skip(t, loss.objective / (double)loss.labels);
     } else if (loss.labels > 0) {
         t->at.skipped_in_a_row = 0;
         LQ_TRY(update(t, loss.labels));
-        t->at.logged_nll += loss.nll;
+        t->at.logged_loss += loss.objective;
+        t->at.logged_kl += loss.kl;
         t->at.logged_labels += loss.labels;
-        outcome = watch(t, loss.nll / (double)loss.labels);
+        outcome = watch(t, loss.objective / (double)loss.labels);
     }
     t->at.logged_tokens += tokens;
     t->at.tokens += tokens;

@@ -12,6 +12,7 @@
 #include "optim.h"
 #include "prepare.h"
 #include "scorer.h"
+#include "teacher.h"
 #include "types.h"
 
 #include <jansson.h>
@@ -27,8 +28,10 @@ typedef struct lq_position {
     int64_t evals_without_gain;
     int64_t best_step;         /* -1: no evaluation yet */
     double best_loss;
-    double last_loss;          /* of the last logged step */
-    double logged_nll; int64_t logged_labels, logged_tokens;   /* since the last log line */
+    double start_loss;         /* validated before the first step; NaN: no validation data */
+    double last_loss, last_kl; /* of the last logged step */
+    /* since the last log line */
+    double logged_loss, logged_kl; int64_t logged_labels, logged_tokens;
     int64_t metrics_bytes;     /* length of metrics.jsonl */
     int64_t optim_step;        /* updates applied: the optimizer's own t */
 } lq_position;
@@ -43,12 +46,14 @@ typedef struct lq_trainer {
     lq_prepared data;
     lq_types types;                    /* of the file that QAT trains for; the adapter borrows it */
     lq_adapter *adapter;
+    char start_key[LQ_SHA256_HEX];     /* of the parameters taken from lora_model_dir; "": none */
     lq_patch *plain_patch;             /* the adapter's patches without quantization: before
                                           fake_quant_after_n_steps; NULL when not needed */
     lq_loader *loader;
     lq_batch batch;
     lq_net net;
     bool net_is_quantized;             /* which of the patch lists the net was built with */
+    lq_teacher *teacher;               /* NULL: labels only */
     lq_scorer *scorer;                 /* NULL: no validation data */
     const lq_optim *rule;
     lq_optim_options optim;
@@ -81,6 +86,10 @@ lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 
+/* The output directory's lock, held until the descriptor is closed. */
+lq_status lq_lock_output(int *lock, const char *dir);
+/* The error for a directory with an earlier run in it. */
+lq_status lq_output_taken(const char *dir);
 bool lq_trainer_stop_asked(const lq_trainer *t);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);

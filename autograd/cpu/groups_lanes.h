@@ -1,6 +1,6 @@
 /* The group kernels over vectors: the text of both groups_avx2.c and groups_avx512.c, which include
- * their lanes_*.h first. One lane is one group, so each lane adds up in the order of groups_ref.c and
- * gets its bits; where that file goes on to the next case, a mask keeps the lane as it was. */
+ * their lanes_*.h first. One lane is one group, so each lane adds up in the order of groups_ref.c
+ * and gets its bits; where that file goes on to the next case, a mask keeps the lane as it was. */
 #include "groups.h"
 
 #include <string.h>
@@ -237,7 +237,9 @@ static void expand(const uint8_t *codes, int groups, int size, int offset, const
                    const float *m, float *out) {
     for (int g = 0; g < groups; g++) {
         const lanes scale = all(d[g]), min = all(m[g]);
-        for (int i = g * size; i < (g + 1) * size; i += LANES)
-            store(out + i, scale * to_float(minus_int(load_bytes(codes + i), all_int(offset))) - min);
+        for (int i = g * size; i < (g + 1) * size; i += LANES) {
+            const ints code = minus_int(load_bytes(codes + i), all_int(offset));
+            store(out + i, scale * to_float(code) - min);
+        }
     }
 }

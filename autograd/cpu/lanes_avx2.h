@@ -42,7 +42,8 @@ static inline ints load_bytes(const uint8_t *p) {
 
 /* Numbers 0..255. */
 static inline void store_bytes(uint8_t *p, ints v) {
-    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    const __m128i low = _mm256_castsi256_si128(v), high = _mm256_extracti128_si256(v, 1);
+    const __m128i words = _mm_packs_epi32(low, high);
     _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(words, words));
 }
 

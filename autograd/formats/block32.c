@@ -8,6 +8,10 @@
 
 enum { HALF = LQ_B32 / 2 };
 
+int lq_b32_count(int64_t n) {
+    return n < LQ_GROUPS * LQ_B32 ? (int)(n / LQ_B32) : LQ_GROUPS;
+}
+
 void lq_b32_pack(const uint8_t codes[LQ_B32], uint8_t nibbles[HALF]) {
     for (int i = 0; i < HALF; i++)
         nibbles[i] = (uint8_t)((codes[i] & 15) | (codes[i + HALF] & 15) << 4);
@@ -29,10 +33,21 @@ void lq_b32_pack5(const uint8_t codes[LQ_B32], uint8_t high[4], uint8_t nibbles[
     }
 }
 
+/* Eight bits as eight bytes of 0 or 16: bit j is isolated in byte j, then carried to bit 7. */
+static uint64_t sixteens(uint8_t bits) {
+    const uint64_t isolated = bits * 0x0101010101010101u & 0x8040201008040201u;
+    return ((isolated + 0x7f7f7f7f7f7f7f7fu) & 0x8080808080808080u) >> 3;
+}
+
 void lq_b32_unpack5(const uint8_t high[4], const uint8_t nibbles[HALF], uint8_t codes[LQ_B32]) {
     lq_b32_unpack(nibbles, codes);
-    for (int k = 0; k < 4; k++)
-        for (int i = 0; i < 8; i++) codes[8 * k + i] |= (uint8_t)((high[k] >> i & 1) << 4);
+    for (int k = 0; k < 4; k++) {
+        const uint64_t fifth = sixteens(high[k]);
+        uint64_t eight;
+        memcpy(&eight, codes + 8 * k, sizeof eight);
+        eight |= fifth;
+        memcpy(codes + 8 * k, &eight, sizeof eight);
+    }
 }
 
 /* Zeros are equal, but the sign of the first one is what the file gets. */
@@ -62,7 +77,7 @@ float lq_b32_signed(const float x[LQ_B32], int half, uint8_t codes[LQ_B32]) {
 static void fill(const float *x, const float *imatrix, int64_t n, float mean_square,
                  lq_b32_batch *batch, lq_columns *c) {
     float w[LQ_GROUPS * LQ_B32];
-    batch->blocks = n < LQ_GROUPS * LQ_B32 ? (int)(n / LQ_B32) : LQ_GROUPS;
+    batch->blocks = lq_b32_count(n);
     lq_importance(x, imatrix, batch->blocks * LQ_B32, mean_square, w);
     lq_columns_fill(c, x, w, batch->blocks, LQ_B32);
 }

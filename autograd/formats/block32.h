@@ -1,11 +1,15 @@
 /* What the formats with blocks of 32 share: their packing, and the searches that importance weights
- * call for, sixteen blocks at a time. In a byte element j is the low nibble, j + 16 the high one. */
+ * call for, sixteen blocks at a time. In a byte element j is the low nibble, j + 16 the high
+ * one. */
 #ifndef LOQUAT_BLOCK32_H
 #define LOQUAT_BLOCK32_H
 
 #include "group_parts.h"
 
 enum { LQ_B32 = 32 };
+
+/* How many blocks of n numbers the next step takes: at most LQ_GROUPS. */
+int lq_b32_count(int64_t n);
 
 void lq_b32_pack(const uint8_t codes[LQ_B32], uint8_t nibbles[LQ_B32 / 2]);
 void lq_b32_unpack(const uint8_t nibbles[LQ_B32 / 2], uint8_t codes[LQ_B32]);

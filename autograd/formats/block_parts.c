@@ -27,7 +27,7 @@ int lq_nearest_int(float v) {
 
 float lq_inverse(float d) { return d != 0 ? 1 / d : 0; }
 
-int lq_trit(float x, float inverse) {
-    const float v = x * inverse;
-    return isfinite(v) ? (int)roundf(v) + 1 : 1;
+float lq_finite_inverse(float d) {
+    const float inverse = lq_inverse(d);
+    return isfinite(inverse) ? inverse : 0;
 }

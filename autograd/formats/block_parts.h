@@ -14,8 +14,10 @@ int lq_nearest_int(float v);
 /* 1 / d, or 0 for 0. */
 float lq_inverse(float d);
 
-/* The codes 0, 1, 2 of the ternary formats: x * inverse rounded half away from zero, plus 1, for
- * |x * inverse| <= 1. Where the product is no number or infinite the code is 1. */
-int lq_trit(float x, float inverse);
+/* The codes 0, 1, 2 of the ternary formats: v rounded half away from zero, plus 1, for |v| <= 1. */
+static inline int lq_trit(float v) { return 1 + (v >= 0.5f) - (v <= -0.5f); }
+
+/* 1 / d; 0 where that is infinite: all codes are then those of 0. */
+float lq_finite_inverse(float d);
 
 #endif

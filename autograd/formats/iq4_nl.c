@@ -8,41 +8,27 @@
 
 #include <math.h>
 
-const int8_t lq_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                  1,    13,   25,  38,  53,  69,  89,  113};
-
 typedef struct block {
     uint16_t d;                           /* F16 */
     uint8_t codes[LQ_IQ4_BLOCK / 2];
 } block;
 
-/* How many of the half ways between two neighbouring values are not above x; NaN counts as above
- * all. */
-static int nearest_code(float x) {
-    int code = 0;
-    for (int i = 1; i < 16; i++)
-        code += !(2 * x < (float)(lq_iq4_values[i - 1] + lq_iq4_values[i]));
-    return code;
-}
-
-typedef struct fit {
-    float sum_wqx, sum_wqq; /* over the block: w q x and w q^2 */
-} fit;
-
-static fit fit_of(const float *x, const float *weight, float inverse) {
-    fit f = {0, 0};
-    for (int i = 0; i < LQ_IQ4_BLOCK; i++) {
-        const float q = lq_iq4_values[nearest_code(inverse * x[i])];
-        f.sum_wqx += weight[i] * q * x[i];
-        f.sum_wqq += weight[i] * q * q;
-    }
-    return f;
-}
-
 float lq_iq4_sigma2(const float *x, int n) {
     float sum = 0;
     for (int i = 0; i < n; i++) sum += x[i] * x[i];
     return sum * (2.0f / (float)n);
+}
+
+/* That of least error at its own least-squares scale; the first of equals. */
+static float best_scale(const lq_iq4_fits *f) {
+    float scale = f->wqq[0] > 0 ? f->wqx[0] / f->wqq[0] : 0;
+    float best = scale * f->wqx[0];
+    for (int t = 1; t < LQ_IQ4_TRIALS; t++) {
+        if (!(f->wqq[t] > 0 && f->wqx[t] * f->wqx[t] > best * f->wqq[t])) continue;
+        scale = f->wqx[t] / f->wqq[t];
+        best = scale * f->wqx[t];
+    }
+    return scale;
 }
 
 float lq_iq4_scale(const float *x, const float *imatrix, float sigma2) {
@@ -51,45 +37,30 @@ float lq_iq4_scale(const float *x, const float *imatrix, float sigma2) {
         weight[i] = imatrix ? imatrix[i] * sqrtf(sigma2 + x[i] * x[i]) : x[i] * x[i];
     const float max = lq_signed_max(x, LQ_IQ4_BLOCK);
     if (fabsf(max) < 1e-15f) return 0;
-    fit f = fit_of(x, weight, 1 / (-max / lq_iq4_values[0]));
-    float scale = f.sum_wqq > 0 ? f.sum_wqx / f.sum_wqq : 0;
-    float best = scale * f.sum_wqx;
-    for (int step = -7; step <= 7; step++) {
-        f = fit_of(x, weight, (float)(step + lq_iq4_values[0]) / max);
-        if (!(f.sum_wqq > 0 && f.sum_wqx * f.sum_wqx > best * f.sum_wqq)) continue;
-        scale = f.sum_wqx / f.sum_wqq;
-        best = scale * f.sum_wqx;
-    }
-    return scale;
-}
-
-void lq_iq4_pack(const float *x, float inverse, uint8_t codes[LQ_IQ4_BLOCK / 2]) {
-    for (int i = 0; i < LQ_IQ4_BLOCK / 2; i++)
-        codes[i] = (uint8_t)(nearest_code(inverse * x[i]) |
-                             nearest_code(inverse * x[i + LQ_IQ4_BLOCK / 2]) << 4);
-}
-
-void lq_iq4_unpack(const uint8_t codes[LQ_IQ4_BLOCK / 2], float d, float *out) {
-    for (int i = 0; i < LQ_IQ4_BLOCK / 2; i++) {
-        out[i] = d * lq_iq4_values[codes[i] & 15];
-        out[i + LQ_IQ4_BLOCK / 2] = d * lq_iq4_values[codes[i] >> 4];
-    }
+    lq_iq4_fits f;
+    f.inverse[0] = 1 / (-max / lq_iq4_values[0]);
+    for (int t = 1; t < LQ_IQ4_TRIALS; t++)
+        f.inverse[t] = (float)(t - LQ_IQ4_TRIALS / 2 + lq_iq4_values[0]) / max;
+    lq_nibbles_kernels()->fit_iq4(x, weight, &f);
+    return best_scale(&f);
 }
 
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
+    const lq_nibbles *const k = lq_nibbles_kernels();
     block *b = out;
     for (int64_t i = 0; i < n; i += LQ_IQ4_BLOCK, b++) {
         const float sigma2 = imatrix ? lq_iq4_sigma2(x + i, LQ_IQ4_BLOCK) : 0;
         const float d = lq_iq4_scale(x + i, imatrix ? imatrix + i : NULL, sigma2);
         b->d = lq_f16_from_f32(d);
-        lq_iq4_pack(x + i, lq_inverse(d), b->codes); /* by the scale as it was before rounding */
+        k->pack_iq4(x + i, lq_inverse(d), b->codes); /* by the scale as it was before rounding */
     }
 }
 
 static void dequant(const void *in, float *out, int64_t n) {
+    const lq_nibbles *const k = lq_nibbles_kernels();
     const block *b = in;
     for (int64_t i = 0; i < n; i += LQ_IQ4_BLOCK, b++)
-        lq_iq4_unpack(b->codes, lq_f32_from_f16(b->d), out + i);
+        k->unpack(b->codes, LQ_IQ4_BLOCK / 2, lq_iq4_values, lq_f32_from_f16(b->d), out + i);
 }
 
 const lq_format lq_iq4_nl = {

@@ -19,6 +19,7 @@ typedef struct block {
 
 static void quant_block(const float *x, const float *imatrix, block *b) {
     const float sigma2 = imatrix ? lq_iq4_sigma2(x, BLOCK) : 0;
+    const lq_nibbles *const k = lq_nibbles_kernels();
     float scale[GROUPS];
     for (int g = 0; g < GROUPS; g++)
         scale[g] = lq_iq4_scale(x + g * LQ_IQ4_BLOCK, imatrix ? imatrix + g * LQ_IQ4_BLOCK : NULL,
@@ -29,7 +30,7 @@ static void quant_block(const float *x, const float *imatrix, block *b) {
     for (int g = 0; g < GROUPS; g++) {
         const int nearest = lq_nearest_int(inverse * scale[g]);
         const int s = nearest < -32 ? -32 : nearest > 31 ? 31 : nearest;
-        lq_iq4_pack(x + g * LQ_IQ4_BLOCK, lq_inverse(d * (float)s), b->codes[g]);
+        k->pack_iq4(x + g * LQ_IQ4_BLOCK, lq_inverse(d * (float)s), b->codes[g]);
         b->low[g / 2] |= (uint8_t)(((s + 32) & 15) << 4 * (g % 2));
         b->high |= (uint16_t)((s + 32) >> 4 << 2 * g);
     }
@@ -41,12 +42,14 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
 }
 
 static void dequant(const void *in, float *out, int64_t n) {
+    const lq_nibbles *const k = lq_nibbles_kernels();
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
         const float d = lq_f32_from_f16(b->d);
         for (int g = 0; g < GROUPS; g++) {
             const int s = (b->low[g / 2] >> 4 * (g % 2) & 15) | (b->high >> 2 * g & 3) << 4;
-            lq_iq4_unpack(b->codes[g], d * (float)(s - 32), out + i + g * LQ_IQ4_BLOCK);
+            k->unpack(b->codes[g], LQ_IQ4_BLOCK / 2, lq_iq4_values, d * (float)(s - 32),
+                      out + i + g * LQ_IQ4_BLOCK);
         }
     }
 }

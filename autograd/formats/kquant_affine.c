@@ -36,9 +36,8 @@ static void plain_weights(const float *x, int groups, float *w) {
     }
 }
 
-static void weights(const float *x, int blocks, const float *imatrix, float *w) {
-    if (!imatrix) plain_weights(x, blocks * GROUPS, w);
-    for (int b = 0; imatrix && b < blocks * LQ_K_BLOCK; b += LQ_K_BLOCK)
+static void importance_weights(const float *x, int blocks, const float *imatrix, float *w) {
+    for (int b = 0; b < blocks * LQ_K_BLOCK; b += LQ_K_BLOCK)
         lq_importance(x + b, imatrix + b, LQ_K_BLOCK,
                       2 * lq_sum_squares(x + b, LQ_K_BLOCK) / LQ_K_BLOCK, w + b);
 }
@@ -93,10 +92,13 @@ static void code_block(const float *x, const lq_fit *fit, int first, int top,
 void lq_ka_quant(const float *x, int blocks, const float *imatrix, const lq_ka_kind *kind,
                  lq_ka_head *head, uint8_t codes[][LQ_K_BLOCK]) {
     const lq_affine_rule weighted = {kind->rule.top, -0.9f, 0.05f, 36, .absolute = 0};
-    float w[2 * LQ_K_BLOCK], sums[LQ_GROUPS];
+    float w[2 * LQ_K_BLOCK] = {0}, sums[LQ_GROUPS];
     lq_columns c;
     lq_fit fit;
-    weights(x, blocks, imatrix, w);
+    if (imatrix)
+        importance_weights(x, blocks, imatrix, w);
+    else
+        plain_weights(x, blocks * GROUPS, w);
     lq_columns_fill(&c, x, w, blocks * GROUPS, SIZE);
     lq_columns_weight_sums(&c, sums);
     lq_groups()->fit_affine(&c, imatrix ? &weighted : &kind->rule, &fit);

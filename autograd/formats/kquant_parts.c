@@ -4,8 +4,8 @@
 void lq_k_pack2(const uint8_t codes[LQ_K_BLOCK], uint8_t out[LQ_K_BLOCK / 4]) {
     for (int half = 0; half < 2; half++, codes += LQ_K_BLOCK / 2, out += 32)
         for (int i = 0; i < 32; i++)
-            out[i] = (uint8_t)((codes[i] & 3) | (codes[i + 32] & 3) << 2 | (codes[i + 64] & 3) << 4 |
-                               (codes[i + 96] & 3) << 6);
+            out[i] = (uint8_t)((codes[i] & 3) | (codes[i + 32] & 3) << 2 |
+                               (codes[i + 64] & 3) << 4 | (codes[i + 96] & 3) << 6);
 }
 
 void lq_k_unpack2(const uint8_t in[LQ_K_BLOCK / 4], uint8_t codes[LQ_K_BLOCK]) {

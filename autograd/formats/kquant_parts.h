@@ -6,7 +6,8 @@
 
 enum { LQ_K16_SIZE = LQ_K_BLOCK / LQ_GROUPS };
 
-/* Two bits of each code: per half of 128 elements, byte i holds those of i, i + 32, i + 64, i + 96. */
+/* The low two bits of each code: per half of 128 elements, byte i holds those of i, i + 32, i + 64
+ * and i + 96. */
 void lq_k_pack2(const uint8_t codes[LQ_K_BLOCK], uint8_t out[LQ_K_BLOCK / 4]);
 void lq_k_unpack2(const uint8_t in[LQ_K_BLOCK / 4], uint8_t codes[LQ_K_BLOCK]);
 

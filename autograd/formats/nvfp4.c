@@ -3,7 +3,7 @@
  * largest magnitude / 6. An importance matrix does not change it. */
 #include "format.h"
 #include "block_parts.h"
-#include "fp4_parts.h"
+#include "nibbles.h"
 
 #include <math.h>
 #include <string.h>
@@ -36,21 +36,24 @@ static float half_scale(uint8_t code) {
 
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     (void)imatrix;
+    const lq_nibbles *const k = lq_nibbles_kernels();
     block *b = out;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
         for (int g = 0; g < GROUPS; g++) {
             const float *const group = x + i + g * GROUP;
             b->scale[g] = scale_code(lq_absmax(group, GROUP) / 6);
-            lq_fp4_pack(group, half_scale(b->scale[g]), b->codes[g], GROUP);
+            k->pack_fp4(group, half_scale(b->scale[g]), GROUP / 2, b->codes[g]);
         }
     }
 }
 
 static void dequant(const void *in, float *out, int64_t n) {
+    const lq_nibbles *const k = lq_nibbles_kernels();
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++)
         for (int g = 0; g < GROUPS; g++)
-            lq_fp4_unpack(b->codes[g], half_scale(b->scale[g]), out + i + g * GROUP, GROUP);
+            k->unpack(b->codes[g], GROUP / 2, lq_fp4_values, half_scale(b->scale[g]),
+                      out + i + g * GROUP);
 }
 
 const lq_format lq_nvfp4 = {"nvfp4", "NVFP4", 40, 39, BLOCK, sizeof(block), quant, dequant};

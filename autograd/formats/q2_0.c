@@ -20,11 +20,9 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
         const float d = lq_absmax(x + i, BLOCK), inverse = lq_inverse(d);
         memset(b, 0, sizeof *b);
         b->d = lq_f16_from_f32(d);
-        for (int j = 0; j < BLOCK; j++) {
-            const float v = x[i + j] * inverse;
-            const int code = isfinite(v) ? (int)roundf(v) + 1 : 0; /* a scale that has no inverse */
-            b->codes[j / 4] |= (uint8_t)(code << 2 * (j % 4));
-        }
+        if (isinf(inverse)) continue; /* the codes of such a small block are 0, not those of 0 */
+        for (int j = 0; j < BLOCK; j++)
+            b->codes[j / 4] |= (uint8_t)(lq_trit(x[i + j] * inverse) << 2 * (j % 4));
     }
 }
 

@@ -43,11 +43,16 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
 
 static void dequant(const void *in, float *out, int64_t n) {
     const block *b = in;
-    for (int64_t i = 0; i < n; i += LQ_B32, b++) {
-        uint8_t codes[LQ_B32];
-        const float d = lq_f32_from_f16(b->d), m = -lq_f32_from_f16(b->min);
-        lq_b32_unpack(b->nibbles, codes);
-        lq_groups()->expand(codes, 1, LQ_B32, 0, &d, &m, out + i);
+    for (int64_t i = 0, blocks; i < n; i += blocks * LQ_B32, b += blocks) {
+        float d[LQ_GROUPS], m[LQ_GROUPS];
+        uint8_t codes[LQ_GROUPS][LQ_B32];
+        blocks = lq_b32_count(n - i);
+        for (int k = 0; k < blocks; k++) {
+            d[k] = lq_f32_from_f16(b[k].d);
+            m[k] = -lq_f32_from_f16(b[k].min);
+            lq_b32_unpack(b[k].nibbles, codes[k]);
+        }
+        lq_groups()->expand(codes[0], (int)blocks, LQ_B32, 0, d, m, out + i);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Q4_K: 256 codes of 4 bits in eight groups with a scale and a minimum each; see kquant_affine.h. */
+/* Q4_K: 256 codes of 4 bits in eight groups with a scale and a minimum each. Scales are in
+ * kquant_affine.h. */
 #include "format.h"
 #include "kquant_affine.h"
 

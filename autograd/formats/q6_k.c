@@ -68,7 +68,8 @@ static void quant_block(const float *x, const float *imatrix, block *b) {
 
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     block *b = out;
-    for (int64_t i = 0; i < n; i += LQ_K_BLOCK) quant_block(x + i, imatrix ? imatrix + i : NULL, b++);
+    for (int64_t i = 0; i < n; i += LQ_K_BLOCK)
+        quant_block(x + i, imatrix ? imatrix + i : NULL, b++);
 }
 
 static void dequant(const void *in, float *out, int64_t n) {

@@ -19,12 +19,12 @@ static const struct run { int bytes, codes; } runs[N_RUNS] = {{32, 5}, {16, 5}, 
 static uint8_t pack(const float *x, int stride, int n, float inverse) {
     int number = 0;
     for (int k = 0; k < 5; k++)
-        number = number * 3 + (k < n ? lq_trit(x[k * stride], inverse) : 0);
+        number = number * 3 + (k < n ? lq_trit(x[k * stride] * inverse) : 0);
     return (uint8_t)((number * 256 + 242) / 243);
 }
 
 static void quant_block(const float *x, block *b) {
-    const float d = lq_absmax(x, BLOCK), inverse = lq_inverse(d);
+    const float d = lq_absmax(x, BLOCK), inverse = lq_finite_inverse(d);
     b->d = lq_f16_from_f32(d);
     uint8_t *code = b->codes;
     for (int r = 0; r < N_RUNS; r++) {

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 256, HALVES = 2, STRIDE = 32, HALF = BLOCK / HALVES };
+enum { BLOCK = 256, HALVES = 2, STRIDE = 32 };
 
 typedef struct block {
     uint8_t codes[HALVES][STRIDE];
@@ -17,12 +17,14 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     (void)imatrix;
     block *b = out;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
-        const float d = lq_absmax(x + i, BLOCK), inverse = lq_inverse(d);
+        const float d = lq_absmax(x + i, BLOCK), inverse = lq_finite_inverse(d);
         memset(b, 0, sizeof *b);
         b->d = lq_f16_from_f32(d);
-        for (int j = 0; j < BLOCK; j++)
-            b->codes[j / HALF][j % STRIDE] |=
-                (uint8_t)(lq_trit(x[i + j], inverse) << 2 * (j % HALF / STRIDE));
+        const float *v = x + i;
+        for (int h = 0; h < HALVES; h++)
+            for (int k = 0; k < 4; k++, v += STRIDE)
+                for (int j = 0; j < STRIDE; j++)
+                    b->codes[h][j] |= (uint8_t)(lq_trit(v[j] * inverse) << 2 * k);
     }
 }
 
@@ -30,10 +32,10 @@ static void dequant(const void *in, float *out, int64_t n) {
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
         const float d = lq_f32_from_f16(b->d);
-        for (int j = 0; j < BLOCK; j++) {
-            const int code = b->codes[j / HALF][j % STRIDE] >> 2 * (j % HALF / STRIDE) & 3;
-            out[i + j] = (float)(code - 1) * d;
-        }
+        for (int h = 0; h < HALVES; h++)
+            for (int k = 0; k < 4; k++, out += STRIDE)
+                for (int j = 0; j < STRIDE; j++)
+                    out[j] = (float)((b->codes[h][j] >> 2 * k & 3) - 1) * d;
     }
 }
 

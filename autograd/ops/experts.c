@@ -12,7 +12,8 @@
 
 #include <string.h>
 
-enum { X, SHARES, WEIGHT, ADAPTER = WEIGHT + LQ_EXPERT_PARTS, N_IN = ADAPTER + 2 * LQ_EXPERT_PARTS };
+enum { X, SHARES, WEIGHT, ADAPTER = WEIGHT + LQ_EXPERT_PARTS };
+enum { N_IN = ADAPTER + 2 * LQ_EXPERT_PARTS };
 
 static const char *const part_name[] = {"gate", "up", "down"};
 
@@ -55,7 +56,7 @@ static unsigned bwd_reads(const lq_node *node) {
     return ~LQ_OUT;
 }
 
-/* ---- one product of one expert ---------------------------------------------------------------- */
+/* ---- one product of one expert --------------------------------------------------------------- */
 
 typedef struct part {
     lq_tensor w;            /* (O,D): the expert's rows of the packed weight */
@@ -174,7 +175,7 @@ static void part_backward_w(const part *p, const float *x, const float *dy, int6
     }
 }
 
-/* ---- one expert ------------------------------------------------------------------------------- */
+/* ---- one expert ------------------------------------------------------------------------------ */
 
 /* Lists the tokens of an expert, and returns their number. */
 static int64_t find_tokens(const lq_node *node, int64_t expert, int32_t *token) {

@@ -1,14 +1,16 @@
 /* lora_linear: a linear with a low-rank adapter. With P = drop(x) A^T (N,R) and Q = dy B (N,R):
  *   out = x W^T + bias (+ s P B^T, unless merged: then W holds the adapter already)
  *   dB += s dy^T P;  dA += s Q^T drop(x);  dx += dy W (+ s drop'(Q A), unless merged)
- * where W may have its own, rounded x. Nothing of W's size is formed. Forward saves P, which is small; merged, backward makes it. The
- * dropout mask is a function of the run's key, the node and the element, so it is drawn again in
- * backward. */
+ * where W may have its own, rounded x. Nothing of W's size is formed. Forward saves P, which is
+ * small; merged, backward makes it. The dropout mask is a function of the run's key, the node and
+ * the element, so it is drawn again in backward. */
 #include "blas.h"
+#include "clip.h"
 #include "linear_parts.h"
 #include "ops.h"
 #include "random.h"
 #include "rowwise.h"
+#include "saturation.h"
 #include "wtile.h"
 
 #include <assert.h>
@@ -39,6 +41,7 @@ static lq_status shape(lq_node *node) {
     if (node->in[ROUNDED]) LQ_TRY(lq_check_same(node->in[X], "x", node->in[ROUNDED], "rounded x"));
     if (attr->merged) {
         assert(!node->in[ROUNDED]);
+        assert(!attr->clipped || w->dim[1] % LQ_CLIP_BITS == 0);
         return LQ_OK;
     }
     lq_tensor *saved = node->saved; /* P */
@@ -54,8 +57,9 @@ static unsigned bwd_reads(const lq_node *node) {
     return LQ_IN(X) | LQ_IN(W) | LQ_IN(A) | LQ_IN(B);
 }
 
-/* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it. */
-typedef struct layout { size_t p, q, dropped, bytes; } layout;
+/* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it; what
+ * clipping takes. */
+typedef struct layout { size_t p, q, dropped, clip, bytes; } layout;
 
 static layout scratch_layout(const lq_node *node, int64_t n) {
     const lq_lora_attr *attr = node->attr;
@@ -64,8 +68,9 @@ static layout scratch_layout(const lq_node *node, int64_t n) {
     l.p = lq_align64(lq_wtile_scratch(node->in[W]));
     l.q = l.p + rank_bytes;
     l.dropped = l.q + rank_bytes;
-    l.bytes =
+    l.clip =
         l.dropped + (attr->dropout > 0 ? (size_t)(n * node->in[X]->dim[1]) * sizeof(float) : 0);
+    l.bytes = l.clip + (attr->clipped ? lq_clip_scratch(n, node->in[X]->dim[1]) : 0);
     return l;
 }
 
@@ -154,6 +159,9 @@ static void backward(const lq_node *node, const lq_run *run) {
                 R, N);
     if (a->grad) lq_gemm(lq_grad_f32(a), D, 1, attr->scale, (lq_mat){q, R, true}, xm, R, D, N);
     if (x->grad && !attr->merged) adapter_dx(node, run, q, dropped);
+    if (attr->clipped)
+        lq_clip_backward(&(lq_clip){x, node->out->grad, a, b, attr->clipped, attr->scale},
+                         base + l.clip);
 }
 
 const lq_op lq_op_lora_linear = {

@@ -123,7 +123,7 @@ def check_perplexity(args, name, model):
 def write_text(path):
     rng = np.random.default_rng(8)
     words = "the and a hello there in on sand red her".split()
-    path.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(60)) + "\n")
+    path.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(240)) + "\n")
 
 
 class Arguments:

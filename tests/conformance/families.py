@@ -1,8 +1,8 @@
-"""The families of make_tiny_families.py: configurations, GGUF metadata, and how each tensor of Hugging Face's is made of
-those that llama.cpp stores. Everything goes from stored to Hugging Face, so gradients of stored tensors are autograd's."""
+"""The families of make_tiny_families.py: configurations, GGUF metadata, and how each tensor of Hugging Face's is made
+of those that llama.cpp stores. Everything goes from stored to Hugging Face, so gradients of stored tensors are
+autograd's."""
 import dataclasses
 import math
-import re
 
 import gguf
 import torch
@@ -101,6 +101,10 @@ def rotary(w, r):
     if r["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(r["factor"])
+    if r["rope_type"] == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(r["factor"])
+        w.add_rope_scaling_orig_ctx_len(r["original_max_position_embeddings"])
 
 
 def gemma2_keys(w, c):
@@ -325,9 +329,16 @@ FAMILIES = {
     "qwen2": Family("qwen2", hf.Qwen2Config, HEAD | dict(tie_word_embeddings=True, num_attention_heads=2, head_dim=6,
                                                          num_key_value_heads=1, rope_parameters=rope(1000000.0)),
                     llama_keys, QWEN2),
+    "qwen2_yarn": Family("qwen2", hf.Qwen2Config,
+                         SHAPE | dict(hidden_size=32, num_attention_heads=2, num_key_value_heads=1,
+                                      max_position_embeddings=128,
+                                      rope_parameters=dict(rope_type="yarn", factor=4.0, rope_theta=100.0,
+                                                           original_max_position_embeddings=32)),
+                         llama_keys, QWEN2, first=(0, 70)),
     "qwen3": Family("qwen3", hf.Qwen3Config, HEAD | dict(tie_word_embeddings=False, head_dim=8,
                                                          rope_parameters=rope(1000.0)), llama_keys, QWEN2 + QK_NORMS),
-    "gemma": Family("gemma", hf.GemmaConfig, HEAD | dict(num_key_value_heads=1, head_dim=6, hidden_act="gelu_pytorch_tanh",
+    "gemma": Family("gemma", hf.GemmaConfig, HEAD | dict(num_key_value_heads=1, head_dim=6,
+                                                         hidden_act="gelu_pytorch_tanh",
                                                          hidden_activation="gelu_pytorch_tanh"), sizes, GEMMA),
     "gemma2": Family("gemma2", hf.Gemma2Config, HEAD | dict(num_hidden_layers=3, head_dim=6, query_pre_attn_scalar=6,
                                                             sliding_window=3, attn_logit_softcapping=2.0,
@@ -342,7 +353,8 @@ FAMILIES = {
     "phi3_short": phi3((0, 20)),
     "phi3_long": phi3((40, 50)),
     "mixtral": Family("llama", hf.MixtralConfig,
-                      HEAD | dict(hidden_size=16, num_local_experts=5, num_experts_per_tok=2, rope_parameters=rope(100.0)),
+                      HEAD | dict(hidden_size=16, num_local_experts=5, num_experts_per_tok=2,
+                                  rope_parameters=rope(100.0)),
                       mixtral_keys, TOP + NORMS + PERMUTED + OUT + EXPERTS),
     "qwen2moe": Family("qwen2moe", hf.Qwen2MoeConfig,
                        SHAPE | dict(hidden_size=16, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=6,
@@ -371,6 +383,7 @@ FAMILIES = {
     "gpt2": Family("gpt2", hf.GPT2Config,
                    dict(vocab_size=24, n_embd=12, n_head=3, n_layer=2, n_positions=64, resid_pdrop=0.0, embd_pdrop=0.0,
                         attn_pdrop=0.0, bos_token_id=None, eos_token_id=None), gpt2_keys, GPT2, first=(0, 50)),
-    "smollm3": Family("smollm3", hf.SmolLM3Config, SHAPE | dict(num_hidden_layers=5, hidden_size=16, rope_parameters=rope(100.0)),
+    "smollm3": Family("smollm3", hf.SmolLM3Config,
+                      SHAPE | dict(num_hidden_layers=5, hidden_size=16, rope_parameters=rope(100.0)),
                       llama_keys, LLAMA),
 }

@@ -3,11 +3,13 @@
     format_hashes.py GGML_LIBRARY > tests/format_hashes.h
 
 GGML_LIBRARY is a libggml-base.so for x86-64 (llama.cpp's build, or the one inside an installed
-llama-cpp-python or xllamacpp). Per format: FNV-1a-64 of the blocks of 4 rows of 1024 numbers of
-every kind, without and with importance weights, and of what random blocks dequantize to (every NaN
-taken as the same one).
+llama-cpp-python or xllamacpp), with its libggml-cpu.so beside it. Per format: FNV-1a-64 of the
+blocks of 4 rows of 1024 numbers of every kind, without and with importance weights, and of what
+random blocks dequantize to (every NaN taken as the same one). Per rounding of activations and caches: of what
+the numbers of every kind become on a CPU with AVX2, -0 taken as 0.
 """
 import ctypes
+import pathlib
 import sys
 
 import numpy as np
@@ -18,6 +20,7 @@ TARGETS = {"q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "q2_K": 10, "q
 READ_ONLY = {"iq2_xxs": 16, "iq2_xs": 17, "iq3_xxs": 18, "iq1_s": 19, "iq3_s": 21, "iq2_s": 22, "iq1_m": 29}
 ROW, ROWS = 1024, 4
 N = ROW * ROWS
+ROUNDINGS = {"q8_0": 8, "q8_K": 15, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "iq4_nl": 20}
 BLOCKS = 4096  # random bytes per format, in whole blocks
 
 
@@ -75,19 +78,31 @@ def dequantized(ggml, type_id, noise):
     traits = ggml.ggml_get_type_traits(type_id).contents
     n = len(noise) // traits.bytes
     out = np.zeros(n * traits.block, np.float32)
-    to_float = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(traits.to_float)
-    to_float(pointer(noise), pointer(out), out.size)
-    bits = out.view(np.uint32)
-    bits[np.isnan(out)] = 0x7FC00000
-    return bits.tobytes()
+    to_float = (ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(traits.to_float)
+                if traits.to_float else ggml.dequantize_row_q8_K)
+    to_float(pointer(noise), pointer(out), ctypes.c_int64(out.size))
+    out.view(np.uint32)[np.isnan(out)] = 0x7FC00000
+    return out
+
+
+def rounded(ggml, cpu, name, x):
+    x = np.ascontiguousarray(x, np.float32)
+    traits = ggml.ggml_get_type_traits(ROUNDINGS[name]).contents
+    out = np.zeros(N // traits.block * traits.bytes, np.uint8)
+    cpu[f"quantize_row_{name}"](pointer(x), pointer(out), ctypes.c_int64(N))
+    return dequantized(ggml, ROUNDINGS[name], out) + np.float32(0)
+
+
+def hash_list(values):
+    hashes = [f"0x{fnv1a(bytes(value)):016x}u" for value in values] or ["0"]
+    groups = [", ".join(hashes[k:k + 4]) for k in range(0, len(hashes), 4)]
+    return "     {" + ",\n      ".join(groups) + "}"
 
 
 def row(ggml, name, type_id, inputs, imatrix, noise):
-    lines = [f'    {{"{name}", 0x{fnv1a(dequantized(ggml, type_id, noise)):016x}u']
+    lines = [f'    {{"{name}", 0x{fnv1a(dequantized(ggml, type_id, noise).tobytes()):016x}u']
     for weights in (None, imatrix):
-        hashes = [f"0x{fnv1a(blocks_of(ggml, type_id, x, weights)):016x}u" for _, x in inputs] or ["0"]
-        groups = [", ".join(hashes[k:k + 4]) for k in range(0, len(hashes), 4)]
-        lines.append("     {" + ",\n      ".join(groups) + "}")
+        lines.append(hash_list(blocks_of(ggml, type_id, x, weights) for _, x in inputs))
     return ",\n".join(lines) + "},\n"
 
 
@@ -100,6 +115,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     ggml = ctypes.CDLL(sys.argv[1])
+    cpu = ctypes.CDLL(str(pathlib.Path(sys.argv[1]).with_name("libggml-cpu.so")))
     ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
     ggml.ggml_get_type_traits.restype = ctypes.POINTER(Traits)
     drawn = np.fromiter(draws(4 * N + ROW + BLOCKS * 4), np.uint32)
@@ -127,6 +143,14 @@ static const struct format_hashes {{
         print(row(ggml, name, type_id, inputs, imatrix, noise), end="")
     for name, type_id in READ_ONLY.items():
         print(row(ggml, name, type_id, [], imatrix, noise), end="")
+    print("""};
+
+static const struct rounding_hashes {
+    const char *name;
+    uint64_t rounded[FORMAT_KINDS];
+} rounding_hashes[] = {""")
+    for name in ROUNDINGS:
+        print(f'    {{"{name}",\n' + hash_list(rounded(ggml, cpu, name, x) for _, x in inputs) + "},")
     print("};\n\n#endif")
 
 

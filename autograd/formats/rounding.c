@@ -6,6 +6,9 @@
  *   Q8_K  256 numbers: d = 1 / (-127 / largest), F32, the sign being that of the largest */
 #include "rounding.h"
 
+#include "block_parts.h"
+#include "nibbles.h"
+
 #include <math.h>
 #include <string.h>
 #include <strings.h>
@@ -14,12 +17,6 @@ enum { SMALL_BLOCK = 32, LARGE_BLOCK = 256 };
 
 /* To the nearest integer, half to even, for |v| < 2^22. */
 static float nearest(float v) { return v + 0x1.8p23f - 0x1.8p23f; }
-
-static float absmax(const float *x, int n) {
-    float most = 0;
-    for (int i = 0; i < n; i++) most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
-    return most;
-}
 
 /* y = d * nearest(x * inverse); zeros where the block is too small to have a scale. */
 static void round_block(const float *x, float *y, int n, float inverse, float d) {
@@ -32,7 +29,7 @@ static void round_block(const float *x, float *y, int n, float inverse, float d)
 
 static void round_q8_0(const lq_rounding *self, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i += self->block) {
-        const float most = absmax(x + i, self->block);
+        const float most = lq_absmax(x + i, self->block);
         round_block(x + i, y + i, self->block, 127 / most,
                     lq_f32_from_f16(lq_f16_from_f32(most / 127)));
     }
@@ -41,8 +38,28 @@ static void round_q8_0(const lq_rounding *self, const float *x, float *y, int64_
 /* Rounding is symmetric, so the sign of the scale does not show. */
 static void round_q8_k(const lq_rounding *self, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i += self->block) {
-        const float inverse = 127 / absmax(x + i, self->block);
+        const float inverse = 127 / lq_absmax(x + i, self->block);
         round_block(x + i, y + i, self->block, inverse, 1 / inverse);
+    }
+}
+
+/* The scale is not searched as a weight's is: the largest number gets the first value, and least squares
+ * refine the scale but not the codes. Zeros where a weight would be zeros. */
+static void round_iq4_nl(const lq_rounding *self, const float *x, float *y, int64_t n) {
+    const lq_nibbles *const k = lq_nibbles_kernels();
+    for (int64_t i = 0; i < n; i += self->block) {
+        const float largest = lq_signed_max(x + i, self->block);
+        const float inverse = 1 / (largest / lq_iq4_values[0]);
+        const bool live = fabsf(largest) >= 1e-15f;
+        uint8_t codes[SMALL_BLOCK / 2];
+        float squares[SMALL_BLOCK];
+        lq_iq4_fits f;
+        for (int j = 0; j < SMALL_BLOCK; j++) squares[j] = x[i + j] * x[i + j];
+        for (int t = 0; t < LQ_IQ4_TRIALS; t++) f.inverse[t] = inverse;
+        k->fit_iq4(x + i, squares, &f);
+        k->pack_iq4(x + i, inverse, codes);
+        const float d = live && f.wqq[0] > 0 ? f.wqx[0] / f.wqq[0] : 0;
+        k->unpack(codes, SMALL_BLOCK / 2, lq_iq4_values, lq_f32_from_f16(lq_f16_from_f32(d)), y + i);
     }
 }
 
@@ -60,7 +77,9 @@ static void round_through(const lq_rounding *self, const float *x, float *y, int
 static const lq_rounding
     as_f16 = {&lq_f16, 1, round_through}, as_bf16 = {&lq_bf16, 1, round_through},
     as_q8_0 = {&lq_q8_0, SMALL_BLOCK, round_q8_0}, as_q8_k = {NULL, LARGE_BLOCK, round_q8_k},
-    as_q4_0 = {&lq_q4_0, SMALL_BLOCK, round_through};
+    as_q4_0 = {&lq_q4_0, SMALL_BLOCK, round_through},
+    as_q4_1 = {&lq_q4_1, SMALL_BLOCK, round_through}, as_q5_0 = {&lq_q5_0, SMALL_BLOCK, round_through},
+    as_q5_1 = {&lq_q5_1, SMALL_BLOCK, round_through}, as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
 
 const lq_rounding *lq_activation_rounding(const lq_format *weight) {
     if (weight == &lq_f32) return NULL;
@@ -70,12 +89,14 @@ const lq_rounding *lq_activation_rounding(const lq_format *weight) {
 }
 
 lq_status lq_cache_rounding(const lq_rounding **out, const char *what, const char *type) {
-    static const lq_rounding *const rows[] = {&as_f16, &as_bf16, &as_q8_0, &as_q4_0};
+    static const lq_rounding *const rows[] = {&as_f16, &as_bf16, &as_q8_0,  &as_q4_0,
+                                             &as_q4_1, &as_q5_0, &as_q5_1, &as_iq4_nl};
     *out = NULL;
     if (strcasecmp(type, "f32") == 0) return LQ_OK;
     for (int i = 0; i < LQ_ARRAY_LEN(rows) && !*out; i++)
         if (strcasecmp(rows[i]->fmt->name, type) == 0) *out = rows[i];
     return *out ? LQ_OK
-                : lq_fail(LQ_ECONFIG, "%s: found '%s', wanted f32, f16, bf16, q8_0 or q4_0", what,
-                          type);
+                : lq_fail(LQ_ECONFIG,
+                          "%s: found '%s', wanted f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 or "
+                          "iq4_nl", what, type);
 }
