@@ -123,6 +123,7 @@ lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_r
     const lq_mix_request f16 = lq_mix_plain(LQ_TYPE_F16);
     lq_lineage_keys keys = {.lineage = lineage, .finetune = o->full ? "full" : "lora",
                             .types = types ? types : &f16};
+    if (a->n_items == 0) keys.finetune = NULL;   /* a conversion */
     if (o->mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED,
                        "qat.mode separate: the adapter stays beside its quantized base; "

@@ -4,6 +4,7 @@
 
 #include "base_stamp.h"
 #include "merge.h"
+#include "peft_file.h"
 
 #include <float.h>
 #include <string.h>
@@ -137,7 +138,8 @@ static lq_status read_tensors(lq_lora *lora, const lq_model *m, float alpha) {
 
 static lq_status open_lora(lq_lora *lora, const lq_model *m, const char *path) {
     float alpha = 0;
-    LQ_TRY(lq_gguf_open(&lora->file, path));
+    LQ_TRY(lq_peft_is_dir(path) ? lq_peft_open(&lora->file, m, path)
+                                : lq_gguf_open(&lora->file, path));
     LQ_TRY(check_metadata(lora->file, m));
     LQ_TRY(lq_gguf_get_f32(lora->file, "adapter.lora.alpha", false, &alpha));
     lora->pair = lq_alloc_array(m->n_weights, sizeof *lora->pair);

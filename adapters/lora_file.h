@@ -1,4 +1,5 @@
-/* An adapter GGUF as llama.cpp's --lora takes it, read and checked against a model. */
+/* An adapter GGUF as llama.cpp's --lora takes it, or a PEFT directory (peft_file.h), read and checked
+ * against a model. */
 #ifndef LOQUAT_LORA_FILE_H
 #define LOQUAT_LORA_FILE_H
 

@@ -164,10 +164,10 @@ static lq_status compile(regex_t *regex, const char *option, const char *key) {
     lq_str_puts(&text, ")$");
     lq_status status = lq_str_status(&text);
     const int error = status == LQ_OK ? regcomp(regex, text.s, REG_EXTENDED | REG_NOSUB) : 0;
-    if (error == REG_ESPACE) status = lq_fail(LQ_EMEM, "%s: out of memory", option);
+    if (error == REG_ESPACE) status = lq_fail(LQ_EMEM, "%s: out of memory", key);
     else if (error)
         status = lq_fail(LQ_ECONFIG, "%s: '%s' is neither a name nor a valid regular expression",
-                         option, key);
+                         option ? option : "a pattern", key);
     lq_str_clear(&text);
     return status;
 }
@@ -197,7 +197,7 @@ lq_status lq_targets_pattern(double *value, const lq_model *m, const bool *chose
             found = true;
         }
         regfree(&regex);
-        if (!found) explain(&errors, m, option, pattern[p].key);
+        if (!found && option) explain(&errors, m, option, pattern[p].key);
     }
     return report(&errors);
 }

@@ -11,7 +11,8 @@ lq_status lq_targets_choose(bool *chosen, const lq_model *m, const lq_adapter_op
 
 /* Sets value[i] of every chosen weight to its first matching pattern's, else to `fallback`. Keys
  * are names as above or, as in PEFT, regular expressions on the end of the module path. `option`
- * names the list in messages; a key that matches no chosen weight is a mistake. */
+ * names the list in messages; a key that matches no chosen weight is a mistake, unless option is
+ * NULL. */
 lq_status lq_targets_pattern(double *value, const lq_model *m, const bool *chosen,
                              const char *option, const lq_pattern *pattern, int n, double fallback);
 

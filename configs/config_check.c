@@ -56,6 +56,8 @@ static void check_full(lq_reader *r) {
                   "has no meaning with adapter: full; give that model as base_model");
     refuse_if_set(r, "export.lora", "adapter: full has no adapter to export");
     refuse_if_set(r, "export.outtype", "adapter: full has no adapter to export");
+    refuse_if_set(r, "export.peft", "adapter: full has no adapter to export");
+    refuse_if_set(r, "base_quant", "adapter: full trains the weights themselves");
     if (c->has_qat)
         lq_mistake(r, r->section_line[lq_section_find("qat")],
                    "qat: not possible with adapter: full; it trains a LoRA adapter");
@@ -66,14 +68,17 @@ static void check_qat(lq_reader *r) {
     if (!c->has_qat) return;
     refuse_if_set(r, "export.quantize",
                   "a run with qat exports what it validated, in qat.weight_dtype; leave this out");
-    if (strcmp(c->qat.mode, "merged") != 0)
+    if (strcmp(c->qat.mode, "merged") != 0) {
         refuse_if_set(r, "qat.requantize_every",
                       "has no meaning with qat.mode separate: the base is quantized once");
-    if (strcmp(c->qat.mode, "merged") != 0) {
         refuse_if_set(r, "qat.ste",
                       "has no meaning with qat.mode separate: no gradient passes the rounding");
+        refuse_if_set(r, "export.merged_safetensors",
+                      "qat.mode separate exports base and adapter; merging would undo the training");
         return;
     }
+    refuse_if_set(r, "export.peft",
+                  "qat.mode merged exports one model; its adapter alone is not what was validated");
     if (!c->recipe.n) /* its first phase may */
         refuse_if_set(r, "lora_dropout",
                       "not possible with qat.mode merged: the adapter is part of the weight");

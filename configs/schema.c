@@ -54,7 +54,7 @@ const lq_key lq_keys[] = {
      "CPU threads; 0: all cores"},
     {"model", "bf16", "", TEXT, AT(bf16), "auto", ANY, "auto true=yes=on=1 false=no=off=0",
      "auto false", 0, "activations in bfloat16; auto: where the device gains by it"},
-    {"model", "base_quant", "", TEXT, AT(base_quant), NULL, ANY, GGUF_TYPES, NULL, NOT_YET,
+    {"model", "base_quant", "", TEXT, AT(base_quant), NULL, ANY, GGUF_TYPES, NULL, 0,
      "keep the frozen base in memory in this GGUF type"},
 
     {"adapter", "lora_r", "r lora_rank", INT, AT(lora_r), "16", 1, 4096, NULL, NULL, 0,
@@ -239,10 +239,10 @@ const lq_key lq_keys[] = {
      "the adapter too, when export.quantize is given"},
     {"export", "export.outtype", "", TEXT, AT(exports.outtype), "f32", ANY, "f32 f16 bf16", NULL,
      KEEPS, "precision of the adapter file"},
-    {"export", "export.peft", "", BOOL, AT(exports.peft), "false", ANY, NULL, NULL, KEEPS | NOT_YET,
+    {"export", "export.peft", "", BOOL, AT(exports.peft), "false", ANY, NULL, NULL, KEEPS,
      "also a PEFT directory"},
     {"export", "export.merged_safetensors", "", BOOL, AT(exports.merged_safetensors), "false", ANY,
-     NULL, NULL, KEEPS | NOT_YET, "also a merged Hugging Face directory"},
+     NULL, NULL, KEEPS, "also a merged Hugging Face directory"},
 };
 const int lq_n_keys = LQ_ARRAY_LEN(lq_keys);
 static_assert(sizeof lq_keys / sizeof lq_keys[0] <= LQ_MAX_KEYS, "a reader notes lines by key");

@@ -3,6 +3,7 @@
 #include "atomic_file.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
@@ -170,6 +171,12 @@ lq_status lq_make_dirs(const char *path) {
 }
 
 bool lq_file_exists(const char *path) { return access(path, F_OK) == 0; }
+
+bool lq_file_exists_in(const char *dir, const char *name) {
+    char path[PATH_MAX];
+    const int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    return n > 0 && n < (int)sizeof path && lq_file_exists(path);
+}
 
 char *lq_path_join(const char *dir, const char *name) {
     const size_t n = strlen(dir);

@@ -5,6 +5,8 @@
 #define LOQUAT_GGUF_H
 
 #include "format.h"
+#include "hash.h"
+#include "str.h"
 
 typedef enum lq_gguf_type {
     LQ_GGUF_U8, LQ_GGUF_I8, LQ_GGUF_U16, LQ_GGUF_I16, LQ_GGUF_U32, LQ_GGUF_I32, LQ_GGUF_F32,
@@ -35,16 +37,18 @@ typedef struct lq_gguf_tensor {
 
 typedef struct lq_gguf lq_gguf;
 
-/* Maps `path` read-only and validates header, metadata, tensor table and bounds. Messages start
- * with the path and name what was found and what was wanted. */
+/* Maps `path` read-only and validates header, metadata, tensor table and bounds. The first part of
+ * a split model opens all of them as one file. Messages start with the path and name what was found
+ * and what was wanted. */
 lq_status lq_gguf_open(lq_gguf **out, const char *path);
 /* The same over memory that the caller keeps alive (tests, fuzzing). */
 lq_status lq_gguf_open_memory(lq_gguf **out, const void *bytes, size_t n, const char *name);
 void lq_gguf_close(lq_gguf *g);
 
 const char *lq_gguf_path(const lq_gguf *g);
-size_t lq_gguf_bytes(const lq_gguf *g);
-const void *lq_gguf_data(const lq_gguf *g);      /* the whole file, lq_gguf_bytes of it */
+/* What was read: one file, or the parts of several, in order. */
+const lq_bytes *lq_gguf_regions(const lq_gguf *g, int *n);
+size_t lq_gguf_bytes(const lq_gguf *g);          /* of all regions */
 int64_t lq_gguf_n_kv(const lq_gguf *g);
 const lq_gguf_kv *lq_gguf_kv_at(const lq_gguf *g, int64_t i);
 const lq_gguf_kv *lq_gguf_find(const lq_gguf *g, const char *key);          /* NULL if absent */
@@ -73,6 +77,9 @@ lq_status lq_gguf_writer_copy_kv(lq_gguf_writer *w, const lq_gguf *g);
 lq_status lq_gguf_writer_set_u32(lq_gguf_writer *w, const char *key, uint32_t v);
 lq_status lq_gguf_writer_set_f32(lq_gguf_writer *w, const char *key, float v);
 lq_status lq_gguf_writer_set_bool(lq_gguf_writer *w, const char *key, bool v);
+/* v: one number of that type. */
+lq_status lq_gguf_writer_set_number(lq_gguf_writer *w, const char *key, lq_gguf_type type,
+                                    const void *v);
 lq_status lq_gguf_writer_set_string(lq_gguf_writer *w, const char *key, const char *v);
 lq_status lq_gguf_writer_set_strings(lq_gguf_writer *w, const char *key, const lq_gguf_str *v,
                                      uint64_t n);
@@ -94,5 +101,23 @@ lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path);
 lq_status lq_gguf_writer_begin(lq_gguf_writer *w, const char *path);
 lq_status lq_gguf_writer_put(lq_gguf_writer *w, const void *data, size_t bytes);
 lq_status lq_gguf_writer_commit(lq_gguf_writer *w);
+/* The same file appended to out; only for one without tensors. */
+lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out);
+
+/* ---- several files as one ---------------------------------------------------------------------
+ * A model that is not a single GGUF file, seen as one: keys as a writer holds them, tensors wherever
+ * they lie. */
+typedef struct lq_gguf_assembly {
+    const char *path;                 /* for messages */
+    const lq_gguf_writer *keys;       /* without tensors; may go afterwards */
+    const lq_gguf_tensor *tensor;     /* fmt and offset are not looked at; names are copied */
+    int64_t n_tensors;
+    const lq_bytes *region;           /* the files; copied */
+    int n_regions;
+    bool hash_keys;                   /* the keys are a region too: they are in none of the files */
+    void *owner;                      /* of what the tensors' data lies in: released by close; on */
+    void (*release)(void *owner);     /* failure it stays the caller's */
+} lq_gguf_assembly;
+lq_status lq_gguf_assemble(lq_gguf **out, const lq_gguf_assembly *a);
 
 #endif

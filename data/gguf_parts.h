@@ -20,6 +20,9 @@ const char *lq_gguf_type_name(lq_gguf_type type);
 lq_status lq_gguf_tensor_bytes(uint64_t *out, const char *name, int ggml_type, int ndim,
                                const int64_t *ne);
 
+/* One GGUF file, be it a part of a split model. */
+lq_status lq_gguf_open_one(lq_gguf **out, const char *path);
+
 /* x rounded up to the alignment, a power of two; false: it overflows. */
 bool lq_gguf_pad(uint64_t *out, uint64_t x, uint64_t alignment);
 /* A power of two. */

@@ -4,13 +4,10 @@
  * indexed. */
 #include "gguf_parts.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include "mapped_file.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { MAX_STRING = 1 << 30, MAX_ARRAY = 1 << 30 };
 /* The fewest bytes that a key with its value, and a tensor's entry, take. */
@@ -20,13 +17,20 @@ typedef struct entry { const char *name; int64_t index; } entry;
 
 struct lq_gguf {
     char *path;
-    const uint8_t *bytes;
+    const uint8_t *bytes;                 /* of the file, or of an assembly's keys */
     size_t n;
-    bool mapped;
+    lq_bytes whole;                       /* the same */
+    lq_mapped map;                        /* what they are in, if it is a file */
     lq_gguf_kv *kv;
     lq_gguf_tensor *tensor;
     int64_t n_kv, n_tensors;
     entry *kv_by_name, *tensor_by_name;   /* sorted */
+    /* of an assembly (gguf_parts.h) */
+    lq_str keys;
+    lq_bytes *region;                     /* NULL: the one file */
+    int n_regions;
+    void *owner;
+    void (*release)(void *owner);
 };
 
 typedef struct cursor { const uint8_t *bytes; size_t n, at; } cursor;
@@ -244,49 +248,85 @@ static lq_status parse(lq_gguf *g) {
     return place_tensors(g, &c);
 }
 
-static lq_status open_bytes(lq_gguf **out, const void *bytes, size_t n, bool mapped,
-                            const char *name) {
+static lq_status open_bytes(lq_gguf **out, const void *bytes, size_t n, const char *name) {
     lq_gguf *g = lq_alloc(sizeof *g);
     if (!g) return LQ_EMEM;
     g->bytes = bytes;
     g->n = n;
+    g->whole = (lq_bytes){bytes, n};
     g->path = lq_strdup(name);
     lq_status status = g->path ? parse(g) : LQ_EMEM;
     if (status != LQ_OK) {
         lq_gguf_close(g);
         return lq_fail_context(status, "%s: ", name);
     }
-    g->mapped = mapped;
     *out = g;
     return LQ_OK;
 }
 
 lq_status lq_gguf_open_memory(lq_gguf **out, const void *bytes, size_t n, const char *name) {
-    return open_bytes(out, bytes, n, false, name);
+    return open_bytes(out, bytes, n, name);
 }
 
-static lq_status map_file(void **out, size_t *out_n, int fd, const char *path) {
-    struct stat info;
-    if (fstat(fd, &info) != 0) return lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode)) return lq_fail(LQ_EIO, "%s: not a file", path);
-    if (!info.st_size) return lq_fail(LQ_EFORMAT, "%s: the file is empty", path);
-    void *p = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) return lq_fail(LQ_EIO, "%s: cannot be mapped: %s", path, strerror(errno));
-    *out = p;
-    *out_n = (size_t)info.st_size;
+lq_status lq_gguf_open_one(lq_gguf **out, const char *path) {
+    lq_mapped map;
+    LQ_TRY(lq_map_open(&map, path));
+    lq_status status = open_bytes(out, map.bytes, map.n, path);
+    if (status == LQ_OK) (*out)->map = map;
+    else lq_map_close(&map);
+    return status;
+}
+
+/* ---- several files as one --------------------------------------------------------------------- */
+
+static lq_status copy_tensors(lq_gguf *g, const lq_gguf_assembly *a) {
+    lq_free(g->tensor);
+    lq_free(g->tensor_by_name);
+    g->tensor_by_name = NULL;
+    g->tensor = lq_alloc_array(a->n_tensors, sizeof *g->tensor);
+    if (!g->tensor) return LQ_EMEM;
+    g->tensor_by_name = lq_alloc_array(a->n_tensors, sizeof *g->tensor_by_name);
+    if (!g->tensor_by_name) return LQ_EMEM;
+    for (int64_t i = 0; i < a->n_tensors; i++) {
+        lq_gguf_tensor *t = &g->tensor[i];
+        *t = a->tensor[i];
+        t->name = lq_strdup(a->tensor[i].name);
+        if (!t->name) return LQ_EMEM;
+        t->fmt = lq_format_by_ggml_id(t->ggml_type);
+        g->n_tensors++;
+        g->tensor_by_name[i] = (entry){t->name, i};
+    }
+    return sort_index(g->tensor_by_name, g->n_tensors, "tensor");
+}
+
+/* The files, and the keys where they are not a file's. */
+static lq_status copy_regions(lq_gguf *g, const lq_gguf_assembly *a) {
+    g->region = lq_alloc_array(a->n_regions + 1, sizeof *g->region);
+    if (!g->region) return LQ_EMEM;
+    for (int i = 0; i < a->n_regions; i++) g->region[i] = a->region[i];
+    g->n_regions = a->n_regions;
+    if (a->hash_keys) g->region[g->n_regions++] = g->whole;
     return LQ_OK;
 }
 
-lq_status lq_gguf_open(lq_gguf **out, const char *path) {
-    void *bytes = NULL;
-    size_t n = 0;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
-    lq_status status = map_file(&bytes, &n, fd, path);
-    close(fd);
-    LQ_TRY(status);
-    status = open_bytes(out, bytes, n, true, path);
-    if (status != LQ_OK) munmap(bytes, n);
+lq_status lq_gguf_assemble(lq_gguf **out, const lq_gguf_assembly *a) {
+    lq_gguf *g = NULL;
+    lq_str keys = LQ_STR_INIT;
+    lq_status status;
+    LQ_GOTO(status, lq_gguf_writer_memory(a->keys, &keys));
+    LQ_GOTO(status, open_bytes(&g, keys.s, keys.n, a->path));
+    g->keys = keys;
+    keys = (lq_str)LQ_STR_INIT;
+    LQ_GOTO(status, copy_regions(g, a));
+    status = copy_tensors(g, a);
+    if (status != LQ_OK) LQ_GOTO(status, lq_fail_context(status, "%s: ", a->path));
+    g->owner = a->owner;
+    g->release = a->release;
+    *out = g;
+    g = NULL;
+done:
+    lq_gguf_close(g);
+    lq_str_clear(&keys);
     return status;
 }
 
@@ -302,13 +342,28 @@ void lq_gguf_close(lq_gguf *g) {
     lq_free(g->kv_by_name);
     lq_free(g->tensor_by_name);
     lq_free(g->path);
-    if (g->mapped) munmap((void *)g->bytes, g->n);
+    lq_map_close(&g->map);
+    lq_str_clear(&g->keys);
+    lq_free(g->region);
+    if (g->release) g->release(g->owner);
     lq_free(g);
 }
 
 const char *lq_gguf_path(const lq_gguf *g) { return g->path; }
-size_t lq_gguf_bytes(const lq_gguf *g) { return g->n; }
-const void *lq_gguf_data(const lq_gguf *g) { return g->bytes; }
+
+const lq_bytes *lq_gguf_regions(const lq_gguf *g, int *n) {
+    *n = g->region ? g->n_regions : 1;
+    return g->region ? g->region : &g->whole;
+}
+
+size_t lq_gguf_bytes(const lq_gguf *g) {
+    size_t total = 0;
+    int n;
+    const lq_bytes *region = lq_gguf_regions(g, &n);
+    for (int i = 0; i < n; i++) total += region[i].n;
+    return total;
+}
+
 int64_t lq_gguf_n_kv(const lq_gguf *g) { return g->n_kv; }
 const lq_gguf_kv *lq_gguf_kv_at(const lq_gguf *g, int64_t i) { return &g->kv[i]; }
 int64_t lq_gguf_n_tensors(const lq_gguf *g) { return g->n_tensors; }

@@ -128,6 +128,12 @@ lq_status lq_gguf_writer_copy_kv(lq_gguf_writer *w, const lq_gguf *g) {
     return LQ_OK;
 }
 
+lq_status lq_gguf_writer_set_number(lq_gguf_writer *w, const char *key, lq_gguf_type type,
+                                    const void *v) {
+    assert(lq_gguf_type_bytes(type));
+    return set_scalar(w, key, type, v);
+}
+
 lq_status lq_gguf_writer_set_u32(lq_gguf_writer *w, const char *key, uint32_t v) {
     return set_scalar(w, key, LQ_GGUF_U32, &v);
 }
@@ -291,4 +297,11 @@ lq_status lq_gguf_writer_write(lq_gguf_writer *w, const char *path) {
     if (status == LQ_OK) return lq_gguf_writer_commit(w);
     lq_atomic_abort(&w->file);
     return status;
+}
+
+lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out) {
+    uint32_t alignment;
+    assert(w->n_tensors == 0);
+    LQ_TRY(get_alignment(w, &alignment));
+    return make_head(w, alignment, out);
 }

@@ -12,11 +12,15 @@ static void finish(char out[LQ_SHA256_HEX], struct sha256_ctx *ctx) {
     for (size_t i = 0; i < sizeof digest; i++) snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-void lq_sha256(char out[LQ_SHA256_HEX], const void *bytes, size_t n) {
+void lq_sha256_regions(char out[LQ_SHA256_HEX], const lq_bytes *region, int n) {
     struct sha256_ctx ctx;
     sha256_init(&ctx);
-    sha256_update(&ctx, n, bytes);
+    for (int i = 0; i < n; i++) sha256_update(&ctx, region[i].n, region[i].p);
     finish(out, &ctx);
+}
+
+void lq_sha256(char out[LQ_SHA256_HEX], const void *bytes, size_t n) {
+    lq_sha256_regions(out, &(lq_bytes){bytes, n}, 1);
 }
 
 lq_status lq_sha256_file(char out[LQ_SHA256_HEX], const char *path, uint64_t *out_bytes) {

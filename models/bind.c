@@ -84,7 +84,11 @@ static lq_status bind_one(binder *b, const lq_slot *slot, int layer, bool is_bia
     if (!name) return LQ_EMEM;
     const lq_gguf_tensor *t = lq_gguf_find_tensor(m->file, name);
     if (!t) {
-        if (!is_bias && !slot->optional) mistake(b, "%s is missing", name);
+        if (!is_bias && !slot->optional) {
+            char *module = expand(slot->module, layer, ".weight");
+            if (module) mistake(b, "%s (%s) is missing", name, module);
+            lq_free(module);
+        }
         lq_free(name);
         return LQ_OK;
     }

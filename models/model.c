@@ -1,26 +1,19 @@
 /* Opening a base model, and questions about its weights. See model.h. */
 #include "model.h"
 
+#include "gguf_requantize.h"
+#include "hf.h"
 #include "model_parts.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static lq_status refuse_other_files(const lq_gguf *file) {
+static lq_status refuse_adapter(const lq_gguf *file) {
     char *type = NULL;
-    uint16_t splits = 0;
     LQ_TRY(lq_gguf_get_string(file, "general.type", false, &type));
     const bool adapter = type && strcmp(type, "adapter") == 0;
     lq_free(type);
-    if (adapter) return lq_fail(LQ_EVALUE, "is an adapter, wanted a model");
-    const lq_gguf_kv *kv = lq_gguf_find(file, "split.count");
-    if (kv && kv->type == LQ_GGUF_U16) memcpy(&splits, kv->data, sizeof splits);
-    if (splits > 1)
-        return lq_fail(
-            LQ_EUNSUPPORTED,
-            "is one of the %d files of a split model; join them first (llama-gguf-split --merge)",
-            splits);
-    return LQ_OK;
+    return adapter ? lq_fail(LQ_EVALUE, "is an adapter, wanted a model") : LQ_OK;
 }
 
 static lq_status find_arch(lq_model *m) {
@@ -51,7 +44,7 @@ static lq_status open_tokenizer(lq_model *m) {
 }
 
 static lq_status load(lq_model *m, bool check_finite) {
-    LQ_TRY(refuse_other_files(m->file));
+    LQ_TRY(refuse_adapter(m->file));
     LQ_TRY(find_arch(m));
     LQ_TRY(lq_hparams_read(&m->hp, m->file, m->arch));
     LQ_TRY(lq_yarn_factors(&m->yarn, &m->hp));
@@ -64,7 +57,8 @@ static lq_status load(lq_model *m, bool check_finite) {
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     lq_model *m = lq_alloc(sizeof *m);
     if (!m) return LQ_EMEM;
-    lq_status status = lq_gguf_open(&m->file, path);
+    lq_status status =
+        lq_hf_is_dir(path) ? lq_hf_open(&m->file, path) : lq_gguf_open(&m->file, path);
     if (status == LQ_OK) {
         status = load(m, check_finite);
         if (status != LQ_OK) lq_fail_context(status, "%s: ", path);
@@ -76,13 +70,39 @@ lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     return status;
 }
 
-void lq_model_close(lq_model *m) {
-    if (!m) return;
+static void clear_weights(lq_model *m) {
     for (int i = 0; i < m->n_weights; i++) {
         lq_free((char *)m->weight[i].name);
         lq_free((char *)m->weight[i].module);
     }
     lq_free(m->weight);
+    m->weight = NULL;
+    m->n_weights = 0;
+}
+
+static lq_status requantize(lq_model *m, const lq_format *fmt) {
+    lq_gguf *file = NULL;
+    LQ_TRY(lq_gguf_requantize(&file, m->file, fmt));
+    m->file = file;
+    clear_weights(m);
+    return lq_weights_bind(m);
+}
+
+lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type) {
+    lq_model *m = NULL;
+    const lq_format *fmt = type && *type ? lq_format_by_name(type) : NULL;
+    if (type && *type && (!fmt || !fmt->quant))
+        return lq_fail(LQ_ECONFIG, "base_quant: '%s' is not a type that Loquat writes", type);
+    LQ_TRY(lq_model_open(&m, path, check_finite));
+    const lq_status status = fmt ? requantize(m, fmt) : LQ_OK;
+    if (status == LQ_OK) *out = m;
+    else lq_model_close(m);
+    return status;
+}
+
+void lq_model_close(lq_model *m) {
+    if (!m) return;
+    clear_weights(m);
     lq_free(m->yarn);
     lq_tokenizer_close(m->tokenizer);
     lq_gguf_close(m->file);

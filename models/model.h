@@ -72,10 +72,13 @@ typedef struct lq_model {
     int64_t n_ctx;            /* see lq_build_options.n_ctx, where that is 0 */
 } lq_model;
 
-/* Opens a GGUF; validates architecture, every tensor's presence, shape and type; lists all
+/* Opens a GGUF or a Hugging Face directory (hf.h); validates architecture, every tensor's presence, shape and type; lists all
  * mismatches in one message. `check_finite` also scans the weights for NaN and infinity (names
  * the tensor). */
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
+/* The same with its matrices re-quantized in memory (gguf_requantize.h); type: a GGUF type's name that
+ * can be written; NULL or "": as they are. */
+lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type);
 void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);

@@ -197,8 +197,9 @@ START_TEST(flipped_bits) {
     fixture_make(&f, "flipped", 2, "");
     snprintf(path, sizeof path, "%s/flipped.gguf", f.dir);
     ck_ok(lq_gguf_open(&g, f.model));
-    const uint64_t header =
-        (uint64_t)((const char *)lq_gguf_tensor_at(g, 0)->data - (const char *)lq_gguf_data(g));
+    int n_regions;
+    const char *start = lq_gguf_regions(g, &n_regions)->p;
+    const uint64_t header = (uint64_t)((const char *)lq_gguf_tensor_at(g, 0)->data - start);
     lq_gguf_close(g);
     ck_ok(lq_read_file(&bytes, &n, f.model));
     for (uint64_t i = 0; i < FLIPS; i++) {

@@ -197,14 +197,14 @@ START_TEST(all_mistakes_come_at_once) {
     lq_config *c;
     const lq_override o[] = {{"--lora-alfa", "1"}, {"--qat.mode", "both"}, {"--num-epochs", "-1"}};
     FILE *f = fopen(test_path("bad.yaml"), "w");
-    fputs("lora_r: x\nlearing_rate: 1\nqat:\n  ste: clipped\n", f);
+    fputs("lora_r: x\nlearing_rate: 1\nreport_to: tensorboard\n", f);
     fclose(f);
     ck_fails(lq_config_load(&c, test_path("bad.yaml"), o, LQ_ARRAY_LEN(o)), LQ_ECONFIG, "");
     static const char *const parts[] = {
         "bad.yaml:1: lora_r: found 'x', wanted a whole number\n",
         "bad.yaml:2: learing_rate: unknown key; did you mean 'learning_rate'?\n",
-        "bad.yaml:4: qat.ste: 'clipped' is not supported by this version yet, wanted one of: "
-        "identity\n",
+        "bad.yaml:3: report_to: 'tensorboard' is not supported by this version yet, wanted one of: "
+        "none\n",
         "\n--lora-alfa: unknown key; did you mean 'lora_alpha'?\n",
         "\n--qat.mode: found 'both', wanted one of: merged, separate\n",
         "\n--num-epochs: found -1, wanted more than 0",

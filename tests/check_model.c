@@ -100,10 +100,11 @@ static const change changes[] = {
     {"tokenizer kind", .set_string = "tokenizer.ggml.model", .text = "bert",
      .status = LQ_EUNSUPPORTED, .message = "bert"},
     {"missing tensor", .drop = "blk.1.attn_k.weight", .status = LQ_ESHAPE,
-     .message = "blk.1.attn_k.weight is missing"},
+     .message = "blk.1.attn_k.weight (model.layers.1.self_attn.k_proj.weight) is missing"},
     {"unknown tensor", .rename = "blk.0.ffn_up.weight", .status = LQ_ESHAPE,
      .message =
-         "blk.0.ffn_up.weight is missing\nstray.weight is not a tensor of architecture llama"},
+         "blk.0.ffn_up.weight (model.layers.0.mlp.up_proj.weight) is missing\nstray.weight is not "
+         "a tensor of architecture llama"},
     {"wrong shape", .reshape = "blk.0.ffn_down.weight", .status = LQ_ESHAPE,
      .message = "blk.0.ffn_down.weight is (6144), must be (96,64)"},
     {"vocabulary", .reshape = "token_embd.weight", .status = LQ_ESHAPE,

@@ -161,10 +161,7 @@ END_TEST
 START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
         {"use_dora", "true"},
-        {"base_quant", "q4_0"},
         {"init_lora_weights", "pissa"},
-        {"export.peft", "true"},
-        {"export.merged_safetensors", "yes"},
         {"report_to", "tensorboard"},
         {"bf16", "true"},
         {"device", "cuda"},

@@ -34,7 +34,7 @@ START_TEST(run_that_moved) {
 END_TEST
 
 static const struct { const char *args; int exit_status; const char *says; } refused[] = {
-    {"evaluate . --data data.jsonl", 1, "without run.json"},
+    {"evaluate . --data data.jsonl", 1, "neither run.json"},
     {"evaluate model.gguf --lora . --data data.jsonl", 1, "PEFT"},
     {"evaluate model.gguf --data data.jsonl --predictions x.jsonl", 2, "--exact-match"},
     {"evaluate model.gguf --data data.jsonl --save-all-logits x", 2, "--perplexity"},

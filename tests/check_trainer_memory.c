@@ -147,7 +147,7 @@ static lq_status run_to_the_end(const fixture_run *f) {
 static lq_status export_run(const fixture_run *f) {
     char *text = NULL;
     arm();
-    const lq_status status = (lq_status)loquat_export(f->out, NULL, 0, &text);
+    const lq_status status = (lq_status)loquat_export(f->out, NULL, &text);
     disarm();
     lq_free(text);
     return status;

@@ -1,6 +1,8 @@
 lq_check(build models tiny_model)
 lq_check(build_limits models tiny_model)
 lq_check(hparams models)
+lq_check(hf models)
+target_sources(check_hf PRIVATE hf_fixture.c)
 lq_check(inspect models tiny_model)
 lq_check(model models tiny_model)
 # Many short runs: threads that spin while others want the cores make them ten times slower.

@@ -94,8 +94,10 @@ static lq_status open_run_config(lq_config **out, char **dir, const char *run_di
     return status;
 }
 
-loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
+loquat_status loquat_export(const char *run_dir, const loquat_export_options *options,
                             char **out_text) {
+    static const loquat_export_options none = {NULL, 0, false, false};
+    const loquat_export_options *o = options ? options : &none;
     lq_config *config = NULL;
     lq_model *model = NULL;
     lq_adapter *adapter = NULL;
@@ -108,14 +110,16 @@ loquat_status loquat_export(const char *run_dir, const char *const *types, size_
     LQ_GOTO(status, open_run_config(&config, &last_dir, run_dir));
     checkpoints = lq_path_join(last_dir, "checkpoints");
     LQ_GOTO(status, checkpoints ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_model_open(&model, config->base_model, true));
+    LQ_GOTO(status, lq_model_open_as(&model, config->base_model, true, config->base_quant));
     LQ_GOTO(status, lq_types_from_config(&run_types, config, last_dir));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
     LQ_GOTO(status, lq_checkpoint_best(adapter, checkpoints, &step));
     LQ_GOTO(status, lq_adapter_rebuild(adapter));
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
-    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, n_types ? types : NULL, (int)n_types,
-                                  &artifacts));
+    config->exports.peft |= o->peft;
+    config->exports.merged_safetensors |= o->merged_safetensors;
+    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, o->n_types ? o->types : NULL,
+                                  (int)o->n_types, &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
@@ -136,8 +140,8 @@ loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_types_open(&types, &text));
-    if (!n_loras) LQ_GOTO(status, lq_fail(LQ_ECONFIG, "no adapter given: nothing to merge"));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
+    if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
     LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));
 done:
     loquat_model_close(s);

@@ -122,7 +122,8 @@ lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir
     LQ_TRY(lq_make_dirs(dir));
     char *name = artifact_name(c);
     if (!name) return LQ_EMEM;
-    const lq_status status = export_mode(a, c, dir, name, types, n_types, &lineage, out);
+    lq_status status = export_mode(a, c, dir, name, types, n_types, &lineage, out);
+    if (status == LQ_OK) status = lq_export_run_hf(a, c, dir, name, out);
     lq_free(name);
     return status;
 }

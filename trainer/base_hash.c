@@ -3,12 +3,13 @@
 
 static void *hash(void *arg) {
     lq_base_hash *h = arg;
-    lq_sha256(h->hex, h->bytes, h->n);
+    lq_sha256_regions(h->hex, h->region, h->n);
     return NULL;
 }
 
 void lq_base_hash_start(lq_base_hash *h, const lq_model *m) {
-    *h = (lq_base_hash){.bytes = lq_gguf_data(m->file), .n = lq_gguf_bytes(m->file)};
+    *h = (lq_base_hash){.n = 0};
+    h->region = lq_gguf_regions(m->file, &h->n);
     h->running = pthread_create(&h->thread, NULL, hash, h) == 0;
     if (!h->running) hash(h); /* no thread to be had: now, then */
 }

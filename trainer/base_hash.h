@@ -1,4 +1,4 @@
-/* The SHA-256 of the base file, made on a thread of its own while the run opens and trains: a
+/* The SHA-256 of the base's files, made on a thread of its own while the run opens and trains: a
  * checkpoint is the first to need it, and a large file takes seconds. */
 #ifndef LOQUAT_BASE_HASH_H
 #define LOQUAT_BASE_HASH_H
@@ -9,8 +9,8 @@
 #include <pthread.h>
 
 typedef struct lq_base_hash {
-    const void *bytes; /* the mapping, the model's; NULL: not started */
-    size_t n;
+    const lq_bytes *region; /* the mappings, the model's; NULL: not started */
+    int n;
     pthread_t thread;
     bool running;
     char hex[LQ_SHA256_HEX];

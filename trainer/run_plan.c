@@ -1,5 +1,6 @@
 /* loquat_plan: what a run will need, from the tensors' headers and the tokenized data; no weight
  * is read, no arena allocated. */
+#include "gguf_requantize.h"
 #include "json_text.h"
 #include "loquat.h"
 #include "net.h"
@@ -76,7 +77,8 @@ static lq_status fill(run_plan *p, const lq_config *c, const lq_model *m, const 
     const double epochs = (double)batches / (double)per_epoch;
     p->steps = (batches + g - 1) / g;
     p->examples = data->train.n;
-    p->weights = lq_gguf_bytes(m->file);
+    const lq_format *fmt = c->base_quant ? lq_format_by_name(c->base_quant) : NULL;
+    p->weights = fmt ? lq_gguf_requantized_bytes(m->file, fmt) : lq_gguf_bytes(m->file);
     p->packed = lq_adapter_packed_bytes(a);
     p->trained_parameters = a->n_params;
     p->model_parameters = lq_model_n_params(m);

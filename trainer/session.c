@@ -2,6 +2,8 @@
 #include "session.h"
 
 #include "atomic_file.h"
+#include "hf.h"
+#include "peft_file.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -71,10 +73,9 @@ static lq_status resolve(target *t, const char *path, const loquat_lora *loras, 
         if (!record)
             LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
         LQ_GOTO(status, resolve_record(t, record, path));
-    } else if (is_directory(path)) {
-        LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory without run.json: neither a "
-                                "finished run nor a GGUF (Hugging Face models are not supported "
-                                "by this version yet)", path));
+    } else if (is_directory(path) && !lq_hf_is_dir(path)) {
+        LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory with neither run.json (a "
+                                "finished run) nor config.json (a Hugging Face model)", path));
     } else {
         t->model = lq_strdup(path);
         LQ_GOTO(status, t->model ? LQ_OK : LQ_EMEM);
@@ -83,10 +84,9 @@ static lq_status resolve(target *t, const char *path, const loquat_lora *loras, 
         LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras,
                                 MAX_LORAS - t->n));
     for (size_t i = 0; i < n_loras; i++) {
-        if (is_directory(loras[i].path))
-            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory, wanted an adapter GGUF "
-                                    "(PEFT adapters are not supported by this version yet)",
-                                    loras[i].path));
+        if (is_directory(loras[i].path) && !lq_peft_is_dir(loras[i].path))
+            LQ_GOTO(status, lq_fail(LQ_EVALUE, "%s: is a directory without adapter_config.json, "
+                                    "wanted an adapter GGUF or a PEFT directory", loras[i].path));
         t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
     }
 done:

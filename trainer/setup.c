@@ -328,7 +328,7 @@ static lq_status open_all(lq_trainer *t) {
     LQ_TRY(lq_make_dirs(t->checkpoint_dir));
     LQ_TRY(lq_lock_output(&t->lock, t->output_dir));
     LQ_TRY(refuse_overwrite(t));
-    LQ_TRY(lq_model_open(&t->model, c->base_model, true));
+    LQ_TRY(lq_model_open_as(&t->model, c->base_model, true, c->base_quant));
     if (!t->model->tokenizer)
         return lq_fail(LQ_EFORMAT, "%s: has no tokenizer to train with", c->base_model);
     if (c->sequence_len > t->model->hp.n_ctx_train)

@@ -131,6 +131,9 @@ void lq_artifacts_clear(lq_artifacts *l);
  * config->exports.quantize. */
 lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir,
                         const char *const *types, int n_types, lq_artifacts *out);
+/* artifacts_hf.c: the directories that the configuration asks for, named after `name`. */
+lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *dir,
+                           const char *name, lq_artifacts *out);
 
 /* ---- record.c: run.json ---- */
 json_t *lq_artifacts_json(const lq_artifacts *l);

@@ -176,11 +176,13 @@ int verb_merge(const arg_verb *verb, int argc, char **argv) {
 
 int verb_export(const arg_verb *verb, int argc, char **argv) {
     arg_list types = {0};
+    loquat_export_options o = {0};
     const arg_option options[] = {
         {"quantize", ARG_LIST, &types,
          "merge and quantize a plain run to this type; may be repeated"},
-        {"peft", ARG_LATER, NULL, NULL},
-        {"merged-safetensors", ARG_LATER, NULL, NULL},
+        {"peft", ARG_FLAG, &o.peft, "also the adapter as a PEFT directory"},
+        {"merged-safetensors", ARG_FLAG, &o.merged_safetensors,
+         "also the merged model as a Hugging Face directory"},
         {0},
     };
     arg_result args;
@@ -188,7 +190,9 @@ int verb_export(const arg_verb *verb, int argc, char **argv) {
     if (args_parse(verb, options, argc, argv, 1, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
         char *text = NULL;
-        const loquat_status status = loquat_export(args.positional.v[0], types.v, types.n, &text);
+        o.types = types.v;
+        o.n_types = types.n;
+        const loquat_status status = loquat_export(args.positional.v[0], &o, &text);
         exit_status = args_print(status, text);
     }
     args_list_clear(&types);

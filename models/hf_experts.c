@@ -1,0 +1,40 @@
+/* Names of experts. See hf_experts.h. */
+#include "hf_experts.h"
+
+#include "str.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct { const char *found, *meant; } spellings[] = {
+    {".block_sparse_moe.", ".mlp."}, {".w1.", ".gate_proj."}, {".w2.", ".down_proj."},
+    {".w3.", ".up_proj."},
+};
+
+/* text with the first `found` replaced; text is freed. NULL: out of memory. */
+static char *replace(char *text, const char *found, const char *meant) {
+    char *at = text ? strstr(text, found) : NULL;
+    if (!at) return text;
+    char *out = lq_sprintf("%.*s%s%s", (int)(at - text), text, meant, at + strlen(found));
+    lq_free(text);
+    return out;
+}
+
+lq_status lq_hf_expert_name(char **out, int64_t *expert, const char *name) {
+    static const char mark[] = ".experts.";
+    const char *at = strstr(name, mark);
+    const char *number = at ? at + sizeof mark - 1 : "";
+    size_t digits = 0;
+    *expert = -1;
+    while (isdigit((unsigned char)number[digits]) && digits < 6) digits++;
+    if (digits && number[digits] == '.') {
+        *expert = atoi(number);
+        *out = lq_sprintf("%.*s%s", (int)(number - name), name, number + digits + 1);
+    } else {
+        *out = lq_strdup(name);
+    }
+    const int n = strstr(name, "block_sparse_moe") ? LQ_ARRAY_LEN(spellings) : 0;
+    for (int i = 0; i < n; i++) *out = replace(*out, spellings[i].found, spellings[i].meant);
+    return *out ? LQ_OK : LQ_EMEM;
+}

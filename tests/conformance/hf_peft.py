@@ -1,0 +1,158 @@
+"""Loquat against live PEFT and transformers: adapters that PEFT wrote, used by Loquat; adapters and merged models that
+Loquat wrote, loaded by PEFT and transformers; all by logits.
+
+  hf_peft.py LOQUAT"""
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import peft
+import safetensors
+import safetensors.torch
+import torch
+import transformers as hf
+
+import hf_models
+
+TOLERANCE = 1e-4
+ATTENTION = ["q_proj", "v_proj"]
+ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ADAPTERS = {
+    "plain": dict(r=4, lora_alpha=8, target_modules=ATTENTION),
+    "rslora": dict(r=4, lora_alpha=6, target_modules=ALL, use_rslora=True),
+    "patterns": dict(r=4, lora_alpha=8, target_modules=ALL, rank_pattern={"k_proj": 2, r"layers.1.mlp.up_proj": 3},
+                     alpha_pattern={"q_proj": 5}),
+    "layers": dict(r=3, lora_alpha=3, target_modules=["q_proj", "down_proj"], layers_to_transform=[0, 2],
+                   layers_pattern="layers"),
+    "regex": dict(r=2, lora_alpha=4, target_modules=r".*\.(0|1)\.self_attn\.[kq]_proj"),
+}
+
+
+def adapt(model, options):
+    torch.manual_seed(3)
+    model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **options))
+    with torch.no_grad():
+        for name, x in model.named_parameters():
+            if "lora_" in name:
+                x.normal_(0.0, 0.2)
+    return model.eval()
+
+
+def reference(model, ids):
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].numpy()
+
+
+def fresh(directory):
+    return hf.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+
+
+def expect(bad, what, got, want):
+    off = np.abs(got - want).max()
+    print(f"{what}: off by {off:.1e}")
+    if not off <= TOLERANCE:
+        bad.append(f"{what}: off by {off:.2e}")
+
+
+def into_loquat(loquat, name, work, ids, bad):
+    """What PEFT saved, read by Loquat on the directory and on the GGUF."""
+    base = work / name
+    hf_models.make(name, base)
+    hf_models.run(loquat, "merge", base, "--output", work / "base.gguf", "--type", "F32")
+    for kind, options in ADAPTERS.items():
+        model = adapt(fresh(base), options)
+        want = reference(model, ids)
+        adapter = work / f"{name}-{kind}"
+        model.save_pretrained(adapter)
+        for model_path in (base, work / "base.gguf"):
+            hf_models.run(loquat, "logits", model_path, "--lora", adapter, "--ids", " ".join(map(str, ids)), "--output",
+                          work / "l.npy")
+            expect(bad, f"{name} + PEFT {kind} on {model_path.name}", np.load(work / "l.npy"), want)
+
+
+TRAINED = {
+    "plain": "lora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj, v_proj]\n",
+    "all": "lora_r: 4\nlora_alpha: 6\nuse_rslora: true\nlora_rank_pattern: {k_proj: 2}\nlora_alpha_pattern: {up_proj: 3}\n",
+    "layers": "lora_r: 2\nlora_alpha: 4\nlora_target_modules: [q_proj, down_proj]\nlora_layers_to_transform: [0, 2]\n",
+}
+
+
+def saved_by_peft(base, adapter, work):
+    """Keys, dtypes and shapes that PEFT itself saves for the same configuration."""
+    config = peft.LoraConfig.from_pretrained(adapter)
+    config.inference_mode = False
+    peft.get_peft_model(fresh(base), config).save_pretrained(work / "own")
+    return shapes(work / "own")
+
+
+def shapes(directory):
+    tensors = safetensors.torch.load_file(directory / "adapter_model.safetensors")
+    return {k: (v.dtype, tuple(v.shape)) for k, v in tensors.items()}
+
+
+def out_of_loquat(loquat, name, work, ids, bad):
+    """What Loquat trained and wrote, read by PEFT and transformers."""
+    base = work / name
+    (hf_models.bpe_tokenizer if "qwen" in name else hf_models.spm_tokenizer)(base)
+    data = work / "train.jsonl"
+    data.write_text("".join(json.dumps({"text": f"the cat sat on the mat {i}"}) + "\n" for i in range(8)))
+    for kind, options in TRAINED.items():
+        out = work / f"run-{name}-{kind}"
+        (work / "run.yaml").write_text(
+            f"base_model: {base}\ndata: {data}\noutput_dir: {out}\n{options}max_steps: 4\nmicro_batch_size: 2\n"
+            "learning_rate: 0.05\nsequence_len: 64\nval_set_size: 0.25\nlr_scheduler: constant\n"
+            "export: {quantize: [F32], peft: true, merged_safetensors: true}\n")
+        hf_models.run(loquat, "train", work / "run.yaml")
+        artifacts = {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((out / "run.json").read_text())["artifacts"]}
+        hf_models.run(loquat, "logits", out, "--ids", " ".join(map(str, ids)), "--output", work / "l.npy")
+        ours = np.load(work / "l.npy")
+        if shapes(artifacts["peft"]) != saved_by_peft(base, artifacts["peft"], work):
+            bad.append(f"{name} {kind}: other keys, dtypes or shapes than PEFT's own")
+        expect(bad, f"{name} trained {kind}, in PEFT",
+               reference(peft.PeftModel.from_pretrained(fresh(base), artifacts["peft"]).eval(), ids), ours)
+        plain = reference(fresh(base), ids)
+        if np.abs(plain - ours).max() < 100 * TOLERANCE:
+            bad.append(f"{name} {kind}: training changed nothing")
+        merged = fresh(artifacts["safetensors"])
+        rounded = hf_models.MODELS[name][2] != torch.float32
+        if not rounded:
+            expect(bad, f"{name} trained {kind}, merged safetensors", reference(merged, ids), ours)
+        expect(bad, f"{name} trained {kind}, merged safetensors in Loquat",
+               hf_models.logits(loquat, artifacts["safetensors"], ids, work), reference(merged, ids))
+
+
+def from_gguf(loquat, name, work, ids, bad):
+    """A merged model from a GGUF base: its config.json is made from keys."""
+    base, out = work / f"{name}.gguf", work / f"gguf-{name}"
+    hf_models.run(loquat, "merge", work / name, "--output", base, "--type", "F32")
+    (work / "run.yaml").write_text(
+        f"base_model: {base}\ndata: {work / 'train.jsonl'}\noutput_dir: {out}\nlora_r: 2\nmax_steps: 2\n"
+        "micro_batch_size: 2\nlearning_rate: 0.05\nval_set_size: 0.25\nqat: {weight_dtype: q8_0, mode: merged}\n"
+        "export: {merged_safetensors: true}\n")
+    hf_models.run(loquat, "train", work / "run.yaml")
+    artifacts = {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((out / "run.json").read_text())["artifacts"]}
+    expect(bad, f"{name} as GGUF, trained as Q8_0, merged safetensors", reference(fresh(artifacts["safetensors"]), ids),
+           hf_models.logits(loquat, out, ids, work))
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("loquat", type=lambda x: pathlib.Path(x).resolve())
+    args = p.parse_args()
+    bad = []
+    ids = torch.randint(0, 96, (24,), generator=torch.Generator().manual_seed(1)).tolist()
+    with tempfile.TemporaryDirectory() as tmp:
+        work = pathlib.Path(tmp)
+        for name in ("llama-tied", "qwen3"):
+            into_loquat(args.loquat, name, work, ids, bad)
+            out_of_loquat(args.loquat, name, work, ids, bad)
+        from_gguf(args.loquat, "llama-tied", work, ids, bad)
+    print("\n".join(bad) if bad else "adapters and merged models agree both ways")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
