@@ -95,7 +95,7 @@ static lq_status quantize_slab(const quantizer *q, int64_t i, int64_t row, int64
     lq_merge_add(merge, (lq_merge_job){
         .name = t->name, .fmt = t->fmt, .data = (const char *)t->data + (size_t)row * row_bytes,
         .rows = n, .cols = t->ne[0], .n_mats = 1, .out_fmt = p->fmt, .out = q->slab,
-        .importance = p->importance ? p->importance + row / p->matrix_rows * t->ne[0] : NULL});
+        .importance = p->importance ? p->importance + row / t->ne[1] * t->ne[0] : NULL});
     lq_status status = lq_merge_prepare(merge);
     if (status == LQ_OK) status = lq_merge_run(merge);
     lq_merge_free(merge);
@@ -110,7 +110,7 @@ static lq_status write_tensor(const quantizer *q, int64_t i) {
     const size_t row_bytes = lq_format_bytes(p->fmt, t->ne[0]);
     const int64_t most = (int64_t)(q->slab_bytes / row_bytes);
     for (int64_t row = 0, n; row < rows_of(t); row += n) {
-        n = p->matrix_rows - row % p->matrix_rows;
+        n = t->ne[1] - row % t->ne[1];
         if (n > most) n = most;
         LQ_TRY(quantize_slab(q, i, row, n));
         LQ_TRY(lq_gguf_writer_put(q->writer, q->slab, (size_t)n * row_bytes));

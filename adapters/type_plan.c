@@ -15,8 +15,7 @@ static lq_status plan_tensor(lq_planned *p, lq_mix_type got, const lq_mix_reques
                              const lq_gguf_tensor *t) {
     const int type = got.type;
     const lq_format *fmt = lq_format_by_ggml_id(type);
-    *p = (lq_planned){.fmt = type == t->ggml_type ? NULL : fmt, .matrix_rows = t->ne[1],
-                      .fell_back = got.fell_back};
+    *p = (lq_planned){.fmt = type == t->ggml_type ? NULL : fmt, .fell_back = got.fell_back};
     if (type != t->ggml_type && (!fmt || !fmt->quant))
         return lq_fail(LQ_EUNSUPPORTED, "%s: becomes %s in a %s file, which Loquat cannot write",
                        t->name, lq_ggml_type_name(type), lq_mix_label(request));

@@ -9,7 +9,6 @@
 typedef struct lq_planned {
     const lq_format *fmt;        /* NULL: as it is */
     const float *importance;     /* (matrices, cols) of the request's imatrix; NULL: none */
-    int64_t matrix_rows;         /* rows of one matrix: of one expert, else all */
     bool fell_back;              /* no block of the wanted format divides the rows */
 } lq_planned;
 

@@ -15,6 +15,7 @@ import numpy as np
 
 TYPES = ("F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K "
          "IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4_MOE Q1_0 Q2_0").split()
+FEW = "Q4_0 Q8_0 Q2_K Q3_K_L Q4_K_M Q6_K IQ4_XS".split()
 OPTIONS = [
     ["--pure"], ["--leave-output-tensor"], ["--token-embedding-type", "q8_0", "--output-tensor-type", "q4_0"],
     ["--output-tensor-type", "q5_0"], ["--tensor-type", r"attn_(q|k)=q8_0", "--tensor-type", r"blk\.1\.ffn_down=f16"],
@@ -122,20 +123,21 @@ class Check:
         return "the keys"
 
     def model(self, name, path):
+        few = self.a.quick or name == "wide"
         imatrix, old = self.work / "imatrix.gguf", self.work / "imatrix.dat"
         write_imatrix(imatrix, path, False), write_imatrix(old, path, True)
-        for t in TYPES:
+        for t in FEW if name == "wide" else TYPES:
             self.compare(f"{name} {t}", path, t, [])
             self.compare(f"{name} {t} imatrix", path, t, ["--imatrix", imatrix])
         for o in OPTIONS:
-            for t in ("Q4_K_M", "Q4_0") if self.a.quick else ("F16", "Q4_0", "Q8_0", "Q4_K_M", "Q2_K", "IQ4_XS"):
+            for t in ("Q4_K_M",) if few else ("F16", "Q4_0", "Q8_0", "Q4_K_M", "Q2_K", "IQ4_XS"):
                 self.compare(f"{name} {t} {' '.join(o)}", path, t, o)
         self.compare(f"{name} old imatrix", path, "Q4_K_M", ["--imatrix", old])
         again = self.work / "q8.gguf"
         self.run(f"{self.a.llama}/llama-quantize", path, again, "Q8_0")
         self.compare(f"{name} requantize", again, "Q4_K_M", ["--allow-requantize"])
         self.compare(f"{name} requantize refused", again, "Q4_K_M", [])
-        print(f"{name}: done")
+        print(f"{name}: done", flush=True)
 
     def imatrix(self, model):
         ours, theirs = self.work / "ours.gguf", self.work / "theirs.gguf"

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Makes tests/quantize_hashes.h: SHA-256 of the tensor data that llama-quantize makes of examples/pip-F16.gguf, for every
-file type, with and without an importance matrix of simple numbers (check_quantize_file.c makes the same one).
+"""Makes tests/quantize_hashes.h: SHA-256 of the tensor data that llama-quantize makes of examples/pip-F16.gguf, for some
+file types, a few with an importance matrix of simple numbers (check_quantize_file.c makes the same one). All types are
+compared by check_quantize.py.
 
     make_quantize_hashes.py LLAMA_BIN examples/pip-F16.gguf > tests/quantize_hashes.h
 """
@@ -13,7 +14,8 @@ import tempfile
 import gguf
 import numpy as np
 
-from check_quantize import TYPES
+CASES = [("F32", False), ("BF16", False), ("Q4_0", True), ("Q8_0", False), ("Q2_K_S", True), ("Q3_K_M", False),
+         ("Q4_K_M", False), ("Q5_K_S", True), ("IQ4_XS", False), ("TQ2_0", False), ("MXFP4_MOE", False)]
 
 
 def write_imatrix(path, model):
@@ -37,18 +39,14 @@ def main():
         out, imatrix = pathlib.Path(d, "out.gguf"), pathlib.Path(d, "imatrix.gguf")
         write_imatrix(imatrix, model)
         start = {}  # of the data: the same for all types, some of which gguf does not know
-        for t in ["Q8_0"] + TYPES:
-            for with_imatrix in (False, True):
-                if (t == "Q2_K_S" and not with_imatrix) or (t in ("F32", "F16", "BF16") and with_imatrix):
-                    continue
-                options = ["--imatrix", imatrix] if with_imatrix else []
-                subprocess.run([llama / "llama-quantize", *options, model, out, t], check=True, capture_output=True)
-                if with_imatrix not in start:
-                    start[with_imatrix] = gguf.GGUFReader(out).data_offset
-                    continue
-                data = out.read_bytes()[start[with_imatrix]:]
-                print(f'    {{"{t}", {str(with_imatrix).lower()},\n'
-                      f'     "{hashlib.sha256(data).hexdigest()}"}},')
+        for t, with_imatrix in [("Q8_0", False), ("Q8_0", True)] + CASES:
+            options = ["--imatrix", imatrix] if with_imatrix else []
+            subprocess.run([llama / "llama-quantize", *options, model, out, t], check=True, capture_output=True)
+            if with_imatrix not in start:
+                start[with_imatrix] = gguf.GGUFReader(out).data_offset
+                continue
+            data = out.read_bytes()[start[with_imatrix]:]
+            print(f'    {{"{t}", {str(with_imatrix).lower()},\n     "{hashlib.sha256(data).hexdigest()}"}},')
     print("};")
 
 
