@@ -184,8 +184,11 @@ typedef struct loquat_imatrix_options {
 loquat_status loquat_imatrix(const char *model, const char *output,
                              const loquat_imatrix_options *options, char **out_text);
 
-/* What a file really is: architecture, tokenizer, quantization, lineage. */
+/* What a file really is: architecture, tokenizer, tuning, quantization, lineage; of a run's output
+ * directory: its record and every file that it exported. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
+/* Which tensors and metadata keys of two GGUFs differ, and by how much. */
+loquat_status loquat_compare(const char *a, const char *b, bool json, char **out_text);
 
 #ifdef __cplusplus
 }

@@ -212,10 +212,11 @@ def make_gemma(folder, shared):
     config = {"tokenizer_class": "GemmaTokenizer", "bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>",
               "add_bos_token": True, "add_eos_token": False}
     write_config(folder, "Gemma2ForCausalLM", 256000, bos_token_id=2, eos_token_id=1)
-    make_spm_json(folder, pieces, scores, config, first_normal=4, prefix=False)
+    user = [i for i, p in enumerate(pieces) if i > 3 and scores[i] == 0 and not (p.startswith("<0x") and len(p) == 6)]
+    make_spm_json(folder, pieces, scores, config, first_normal=4, prefix=False, user=user)
 
 
-def make_spm_json(folder, pieces, scores, config, first_normal, prefix):
+def make_spm_json(folder, pieces, scores, config, first_normal, prefix, user=()):
     index = {}
     for i, p in enumerate(pieces):
         index.setdefault(p, i)
@@ -232,7 +233,9 @@ def make_spm_json(folder, pieces, scores, config, first_normal, prefix):
     write(folder, "tokenizer.json", {
         "version": "1.0", "truncation": None, "padding": None, "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "added_tokens": [{"id": index[s], "content": s, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
-                          "special": True} for s in specials],
+                          "special": True} for s in specials] +
+                        [{"id": i, "content": pieces[i], "single_word": False, "lstrip": False, "rstrip": False,
+                          "normalized": False, "special": False} for i in user],
         "pre_tokenizer": None if prefix else {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious",
                                               "invert": False},
         "post_processor": template(config["bos_token"], index[config["bos_token"]]),
@@ -284,6 +287,10 @@ def known_difference(family, text, tokenizer):
         return "NFC"
     if any(unicodedata.category(c) == "Cn" or ord(c) in check_tokenizer.RARE or c == "\u180e" for c in text):
         return "Unicode versions"
+    if family in ("gpt-4o", "tekken") and any(unicodedata.category(c).startswith("M") for c in text):
+        return "marks"
+    if family == "qwen2" and "</s>" in text:
+        return "tokens that llama.cpp takes for endings"
     if family.startswith("deepseek") and any(c in text for c in "\n\u3000"):
         return "deepseek's white space"
     return None

@@ -36,7 +36,9 @@ static const arg_verb verbs[] = {
     {"imatrix",
      "MODEL --file TEXT --output F.gguf [--ctx-size N] [--chunks N] [--process-output]",
      "An importance matrix for quantize, in llama.cpp's format.", false, false, verb_imatrix},
-    {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
+    {"inspect", "FILE|RUN_DIR [FILE] [--json]",
+     "What a model, an adapter or a run really is; of two files, what differs.", false, true,
+     verb_inspect},
 };
 
 static const arg_verb *find_verb(const char *name) {
