@@ -46,7 +46,7 @@ static const known models[] = {
     {0xd353350c764d8c3b, "llama4"}, {0xd4c8f286ea6b520b, "megrez"}, {0xa1e163ecab2e718a, "mellum"},
     {0x9dcf830ee9990cdb, "mellum2"}, {0xf6791d196f87ce6b, "midm-2.0"},
     {0x1431a23e583c9743, "minerva-7b"}, {0x36f3066e97b7f399, "minicpm5"},
-    {0xf4f37b6c8eb9ea29, "minimax-m2"}, {0xb6dc8df998e1cfbd, "mpt"}, {0xb6dc8df998e1cfbd, "olmo"},
+    {0xf4f37b6c8eb9ea29, "minimax-m2"}, {0xb6dc8df998e1cfbd, "olmo"},
     {0xfcace8b9cac38ce8, "phi-2"}, {0x0e9433cbbb161f89, "pixtral"},
     {0xc7ea5862a53e4272, "poro-chat"}, {0xd4540891389ea895, "qwen2"}, {0xe636dc30a262dcc0, "qwen2"},
     {0x1444df51289cfa80, "qwen35"}, {0xd30d75d9059f1aa2, "qwen35"}, {0x6221ad2852e85ce9, "refact"},

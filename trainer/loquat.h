@@ -75,18 +75,13 @@ loquat_status loquat_train(const char *config_path, const loquat_setting *settin
  * also that many examples decoded with the trained part marked (in colour if `color`). */
 loquat_status loquat_preprocess(const char *config_path, const loquat_setting *settings,
                                 size_t n_settings, int n_show, bool color, char **out_text);
-/* Memory and steps of a run, without loading weights. */
+/* Memory and steps of a run, without loading weights, and which settings would make it fit into
+ * `memory` ("4G"; NULL: what the machine has). */
 loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
-                          size_t n_settings, bool json, char **out_text);
-typedef struct loquat_export_options {
-    const char *const *types;  /* GGUF types to quantize a plain run to */
-    size_t n_types;
-    bool peft;                 /* also the adapter as a PEFT directory */
-    bool merged_safetensors;   /* also the merged model as a Hugging Face directory */
-} loquat_export_options;
-/* A finished (or stopped) run's artefacts again, from its best checkpoint. options may be NULL.
- * *out_text: JSON list of artefacts. */
-loquat_status loquat_export(const char *run_dir, const loquat_export_options *options,
+                          size_t n_settings, const char *memory, bool json, char **out_text);
+/* A finished (or stopped) run's artefacts again, from its best checkpoint; types: GGUF types to
+ * quantize a plain run to. *out_text: JSON list of artefacts. */
+loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
                             char **out_text);
 loquat_status loquat_config_help(char **out_text);
 /* Is `name` a configuration key, in any spelling? */

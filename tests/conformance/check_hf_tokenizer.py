@@ -361,7 +361,7 @@ def main():
     parser.add_argument("--llama-tokens")
     parser.add_argument("--llama-source")
     parser.add_argument("--strings", type=int, default=10000)
-    parser.add_argument("--only")
+    parser.add_argument("--only", nargs="*")
     parser.add_argument("--show", type=int, default=3)
     args = parser.parse_args()
     args.tokens = os.path.join(args.build, "tests", "loquat_tokens")
@@ -373,7 +373,7 @@ def main():
     makers["tekken.json"] = lambda d: make_tekken(d, args.shared)
     bad = 0
     for family, make in makers.items():
-        if args.only and family != args.only:
+        if args.only and family not in args.only:
             continue
         with tempfile.TemporaryDirectory() as work:
             folder, made = os.path.join(work, "hf"), os.path.join(work, "vocab.gguf")

@@ -61,13 +61,6 @@ runtime() {
 
 formats() { "$python" "$here/check_formats.py" "$build/tests/quantize_rows" "$LLAMA_BIN/libggml-base.so"; }
 
-same_models_reference() {
-    mkdir "$work/reference" && "$python" "$here/make_llama_reference.py" "$work/reference" >/dev/null || return 1
-    for made in "$work"/reference/*.gguf; do
-        cmp "$made" "$here/../reference/${made##*/}" || return 1
-    done
-}
-
 # llama.cpp's side of the comparisons of tokens: a small program linked with its library.
 build_llama_tokens() {
     [ -x "$work/llama_tokens" ] || ${CC:-cc} -I "$LLAMA_SOURCE/include" -I "$LLAMA_SOURCE/ggml/include" "$here/llama_tokens.c" \
@@ -119,7 +112,6 @@ step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
 step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' formats
 step runtime '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' runtime
-step models 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_models_reference
 step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
     'LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' tokens
 step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
