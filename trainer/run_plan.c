@@ -15,11 +15,11 @@ typedef struct outlook {
 static lq_status as_json(const outlook *all, lq_str *out) {
     const lq_run_plan *p = &all->plan;
     json_t *o = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:b, s:O}",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:b, s:O}",
         "weights_bytes", (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed,
         "parameters_bytes", (json_int_t)p->parameters, "activations_bytes",
-        (json_int_t)p->activations, "validation_bytes", (json_int_t)p->validation, "program_bytes",
-        (json_int_t)p->program, "peak_bytes", (json_int_t)p->peak, "model_parameters",
+        (json_int_t)p->activations, "validation_bytes", (json_int_t)p->validation, "checkpoint_bytes",
+        (json_int_t)p->checkpoint, "program_bytes", (json_int_t)p->program, "peak_bytes", (json_int_t)p->peak, "model_parameters",
         (json_int_t)p->model_parameters, "trained_parameters", (json_int_t)p->trained_parameters,
         "steps", (json_int_t)p->steps, "examples", (json_int_t)p->examples, "tokens_per_epoch",
         (json_int_t)p->tokens_per_epoch, "rows_per_micro_batch", (json_int_t)p->max_rows, "flops",
@@ -59,6 +59,8 @@ static lq_status as_text(const outlook *all, lq_str *out) {
     lq_str_printf(out, "activations      %10.1f MB for %lld rows\n", mb * (double)p->activations,
                   (long long)p->max_rows);
     lq_str_printf(out, "validation       %10.1f MB\n", mb * (double)p->validation);
+    lq_str_printf(out, "checkpoint       %10.1f MB, mapped while it is read back\n",
+                  mb * (double)p->checkpoint);
     lq_str_printf(out, "program          %10.1f MB\n", mb * (double)p->program);
     lq_str_printf(out, "peak             %10.1f MB\n", mb * (double)p->peak);
     print_fit(all, out);
