@@ -287,6 +287,8 @@ def known_difference(family, text, tokenizer):
         return "NFC"
     if any(unicodedata.category(c) == "Cn" or ord(c) in check_tokenizer.RARE or c == "\u180e" for c in text):
         return "Unicode versions"
+    if family == "falcon" and any(c < " " and c not in "\t\n\r" for c in text):
+        return "bytes without a token"
     if family in ("gpt-4o", "tekken") and any(unicodedata.category(c).startswith("M") for c in text):
         return "marks"
     if family == "qwen2" and "</s>" in text:
