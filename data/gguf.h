@@ -5,6 +5,7 @@
 #define LOQUAT_GGUF_H
 
 #include "format.h"
+#include "hash.h"
 #include "str.h"
 
 typedef enum lq_gguf_type {
@@ -102,5 +103,21 @@ lq_status lq_gguf_writer_put(lq_gguf_writer *w, const void *data, size_t bytes);
 lq_status lq_gguf_writer_commit(lq_gguf_writer *w);
 /* The same file appended to out; only for one without tensors. */
 lq_status lq_gguf_writer_memory(const lq_gguf_writer *w, lq_str *out);
+
+/* ---- several files as one ---------------------------------------------------------------------
+ * A model that is not a single GGUF file, seen as one: keys as a writer holds them, tensors wherever
+ * they lie. */
+typedef struct lq_gguf_assembly {
+    const char *path;                 /* for messages */
+    const lq_gguf_writer *keys;       /* without tensors; may go afterwards */
+    const lq_gguf_tensor *tensor;     /* fmt and offset are not looked at; names are copied */
+    int64_t n_tensors;
+    const lq_bytes *region;           /* the files; copied */
+    int n_regions;
+    bool hash_keys;                   /* the keys are a region too: they are in none of the files */
+    void *owner;                      /* of what the tensors' data lies in: released by close; on */
+    void (*release)(void *owner);     /* failure it stays the caller's */
+} lq_gguf_assembly;
+lq_status lq_gguf_assemble(lq_gguf **out, const lq_gguf_assembly *a);
 
 #endif

@@ -2,6 +2,9 @@
 #include "json_file.h"
 
 #include "atomic_file.h"
+#include "str.h"
+
+#include <stdlib.h>
 
 static lq_status parse(json_t **out, const char *path) {
     char *text = NULL;
@@ -23,5 +26,20 @@ lq_status lq_json_read(json_t **out, const char *dir, const char *name, bool req
     if (!path) return LQ_EMEM;
     const lq_status status = required || lq_file_exists(path) ? parse(out, path) : LQ_OK;
     lq_free(path);
+    return status;
+}
+
+lq_status lq_json_write(const char *path, json_t *value) {
+    char *text = value ? json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    lq_str file = LQ_STR_INIT;
+    json_decref(value);
+    if (text) lq_str_puts(&file, text);
+    else file.failed = true;
+    free(text);
+    lq_str_putc(&file, '\n');
+    lq_status status = lq_str_status(&file);
+    if (status != LQ_OK) status = lq_fail(LQ_EMEM, "%s: out of memory", path);
+    else status = lq_write_file(path, file.s, file.n);
+    lq_str_clear(&file);
     return status;
 }

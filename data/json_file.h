@@ -10,4 +10,8 @@
  * LQ_OK and NULL unless `required`. */
 lq_status lq_json_read(json_t **out, const char *dir, const char *name, bool required);
 
+/* Writes `value` (taken over; NULL: it could not be built, LQ_EMEM) with sorted keys, indented by
+ * two, as Python's tools do; atomic. */
+lq_status lq_json_write(const char *path, json_t *value);
+
 #endif

@@ -1,6 +1,7 @@
 /* The inspection report, built as JSON; the text form prints the same object. See inspect.h. */
 #include "inspect.h"
 
+#include "hf.h"
 #include "inspect_parts.h"
 #include "model_parts.h"
 
@@ -171,7 +172,7 @@ static void report_all(lq_report *r, json_t *out) {
 lq_status lq_inspect_report(json_t **out, const char *path) {
     lq_report r = {.path = path};
     *out = NULL;
-    LQ_TRY(lq_gguf_open(&r.file, path));
+    LQ_TRY(lq_hf_is_dir(path) ? lq_hf_open(&r.file, path) : lq_gguf_open(&r.file, path));
     json_t *object = json_object();
     if (object) report_all(&r, object);
     lq_status status = LQ_OK;

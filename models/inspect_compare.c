@@ -3,6 +3,7 @@
 #include "inspect.h"
 
 #include "gguf_parts.h"
+#include "hf.h"
 #include "inspect_parts.h"
 #include "model_parts.h"
 
@@ -139,14 +140,18 @@ static void compare_keys(lq_report *r, json_t *out, sides s) {
     }
 }
 
+static lq_status open_file(lq_gguf **out, const char *path) {
+    return lq_hf_is_dir(path) ? lq_hf_open(out, path) : lq_gguf_open(out, path);
+}
+
 lq_status lq_inspect_compare(json_t **out, const char *path_a, const char *path_b) {
     lq_report r = {.path = path_a};
     lq_gguf *a = NULL, *b = NULL;
     json_t *object = NULL;
     lq_status status;
     *out = NULL;
-    LQ_GOTO(status, lq_gguf_open(&a, path_a));
-    LQ_GOTO(status, lq_gguf_open(&b, path_b));
+    LQ_GOTO(status, open_file(&a, path_a));
+    LQ_GOTO(status, open_file(&b, path_b));
     object = json_object();
     lq_report_text(&r, object, "kind", "comparison");
     lq_report_text(&r, object, "a", path_a);

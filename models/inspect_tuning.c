@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Quantizers of larger blocks search, and do not find their own result again. */
+enum { SEARCH_FREE_BLOCK = 32 };
 enum { LATTICE_BLOCKS = 4096, MAX_SAMPLES = 2000, MIN_UNUSED = 3 };
 
 typedef struct norms {
@@ -115,7 +117,8 @@ static const lq_format *report_lattices(lq_report *r, json_t *out) {
     double most = 0.5;
     for (int i = 0; lq_formats[i]; i++) {
         int64_t blocks;
-        if (lq_formats[i]->block == 1 || !lq_formats[i]->quant) continue;
+        if (lq_formats[i]->block != SEARCH_FREE_BLOCK || lq_formats[i]->name[0] != 'q') continue;
+        if (!lq_formats[i]->quant) continue;
         const double share = lattice_share(r, lq_formats[i], &blocks);
         if (!blocks) continue;
         if (!object) object = lq_report_object(r, out, "share of blocks on a lattice");

@@ -1,5 +1,6 @@
 /* loquat_inspect and loquat_compare: reports on files, and on a run's directory through its
  * run.json. */
+#include "hf.h"
 #include "inspect.h"
 #include "json_file.h"
 #include "loquat.h"
@@ -56,7 +57,7 @@ loquat_status loquat_inspect(const char *path, bool json, char **out_text) {
     json_t *report = NULL;
     *out_text = NULL;
     const lq_status status =
-        is_directory(path) ? inspect_run(&report, path) : lq_inspect_report(&report, path);
+        is_directory(path) && !lq_hf_is_dir(path) ? inspect_run(&report, path) : lq_inspect_report(&report, path);
     return finish(status, report, json, out_text);
 }
 

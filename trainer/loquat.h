@@ -79,9 +79,15 @@ loquat_status loquat_preprocess(const char *config_path, const loquat_setting *s
  * `memory` ("4G"; NULL: what the machine has). */
 loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
                           size_t n_settings, const char *memory, bool json, char **out_text);
-/* A finished (or stopped) run's artefacts again, from its best checkpoint; types: GGUF types to
- * quantize a plain run to. *out_text: JSON list of artefacts. */
-loquat_status loquat_export(const char *run_dir, const char *const *types, size_t n_types,
+typedef struct loquat_export_options {
+    const char *const *types;  /* GGUF types to quantize a plain run to */
+    size_t n_types;
+    bool peft;                 /* also the adapter as a PEFT directory */
+    bool merged_safetensors;   /* also the merged model as a Hugging Face directory */
+} loquat_export_options;
+/* A finished (or stopped) run's artefacts again, from its best checkpoint. options may be NULL.
+ * *out_text: JSON list of artefacts. */
+loquat_status loquat_export(const char *run_dir, const loquat_export_options *options,
                             char **out_text);
 loquat_status loquat_config_help(char **out_text);
 /* Is `name` a configuration key, in any spelling? */

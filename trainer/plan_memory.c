@@ -1,4 +1,5 @@
 /* The estimate behind loquat_plan: planned arenas, spans, copies, and what the program itself takes. */
+#include "gguf_requantize.h"
 #include "net.h"
 #include "optim.h"
 #include "plan_parts.h"
@@ -11,10 +12,11 @@
  * Measured on runs of 3 M to 135 M parameters on x86-64 Linux. */
 enum { PROGRAM_BYTES = 19000000 };
 
-static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch, bool training,
-                       bool checkpoint, int64_t rows) {
-    const lq_net_options options = {.build = {.patch = patch, .loss = true}, .training = training,
-                                    .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
+static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch,
+                       const lq_teacher *teacher, bool training, bool checkpoint, int64_t rows) {
+    const lq_net_options options = {
+        .build = {.patch = patch, .loss = true, .distil = lq_teacher_distil(teacher)},
+        .training = training, .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
     lq_net net;
     LQ_TRY(lq_net_open(&net, m, &options));
     *out = lq_tape_arena_bytes(net.tape);
@@ -32,12 +34,6 @@ static int64_t validation_rows(const lq_dataset *d, int64_t capacity) {
     return most;
 }
 
-static int64_t longest(const lq_dataset *d, int64_t at_least) {
-    for (int64_t i = 0; i < d->n; i++)
-        if (d->example[i].n > at_least) at_least = d->example[i].n;
-    return at_least;
-}
-
 /* Spans that the trainer writes: parameters, gradients, optimizer state, with validation the best
  * ones and those kept aside meanwhile, EMA, those of the last search for scales. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
@@ -48,6 +44,29 @@ static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
 /* Those that a checkpoint holds, which is mapped and read back when it has been written. */
 static int saved_count(const lq_config *c, const lq_optim *rule, bool has_val) {
     return span_count(c, rule, has_val) - 1 - (has_val ? 1 : 0);
+}
+
+static lq_status fill_memory(lq_run_plan *p, const lq_config *c, const lq_model *m,
+                             const lq_adapter *a, const lq_prepared *data) {
+    const int64_t capacity = lq_scorer_capacity(&data->val, 512);
+    const int64_t val_rows = validation_rows(&data->val, capacity);
+    lq_teacher *teacher = NULL;
+    lq_status status = LQ_OK;
+    if (c->has_kd) {
+        LQ_GOTO(status, lq_teacher_open(&teacher, c, m));
+        const int64_t rows = capacity > p->max_rows ? capacity : p->max_rows;
+        LQ_GOTO(status, lq_teacher_plan(teacher, data, rows, &p->teacher));
+    }
+    LQ_GOTO(status, arena(&p->activations, m, a->patch, teacher, true, c->gradient_checkpointing,
+                          p->max_rows));
+    if (data->val.n > 0)
+        LQ_GOTO(status, arena(&p->validation, m, a->patch, teacher, false, false, val_rows));
+    p->program = PROGRAM_BYTES;
+    p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation +
+              p->teacher + p->checkpoint + p->program;
+done:
+    lq_teacher_free(teacher);
+    return status;
 }
 
 static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,
@@ -73,7 +92,8 @@ static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, con
     const double epochs = (double)batches / (double)per_epoch;
     p->steps = (batches + g - 1) / g;
     p->examples = data->train.n;
-    p->weights = lq_gguf_bytes(m->file);
+    const lq_format *fmt = c->base_quant ? lq_format_by_name(c->base_quant) : NULL;
+    p->weights = fmt ? lq_gguf_requantized_bytes(m->file, fmt) : lq_gguf_bytes(m->file);
     p->packed = lq_adapter_packed_bytes(a);
     p->trained_parameters = a->n_params;
     p->model_parameters = lq_model_n_params(m);
@@ -83,14 +103,7 @@ static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, con
         (size_t)a->n_params * sizeof(float) * (size_t)saved_count(c, rule, data->val.n > 0);
     p->flops = (a->options.full ? 6.0 : 4.0) * (double)p->model_parameters *
                (double)p->tokens_per_epoch * epochs;
-    LQ_TRY(arena(&p->activations, m, a->patch, true, c->gradient_checkpointing, p->max_rows));
-    if (data->val.n > 0)
-        LQ_TRY(arena(&p->validation, m, a->patch, false, false,
-                     validation_rows(&data->val, longest(&data->val, 512))));
-    p->program = PROGRAM_BYTES;
-    p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation +
-              p->checkpoint + p->program;
-    return LQ_OK;
+    return fill_memory(p, c, m, a, data);
 }
 
 lq_status lq_plan_estimate(lq_run_plan *p, const lq_config *c, lq_model *m,

@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 typedef struct lq_run_plan {
-    size_t weights, packed, parameters, activations, validation, checkpoint, program, peak;   /* bytes */
+    size_t weights, packed, parameters, activations, validation, teacher, checkpoint, program, peak;
     int64_t trained_parameters, model_parameters, steps, examples, tokens_per_epoch, max_rows;
     double flops;      /* of the run: 4 N per token with frozen weights, 6 N when all are trained */
 } lq_run_plan;
