@@ -46,7 +46,7 @@ static const known models[] = {
     {0xd353350c764d8c3b, "llama4"}, {0xd4c8f286ea6b520b, "megrez"}, {0xa1e163ecab2e718a, "mellum"},
     {0x9dcf830ee9990cdb, "mellum2"}, {0xf6791d196f87ce6b, "midm-2.0"},
     {0x1431a23e583c9743, "minerva-7b"}, {0x36f3066e97b7f399, "minicpm5"},
-    {0xf4f37b6c8eb9ea29, "minimax-m2"}, {0xb6dc8df998e1cfbd, "mpt"}, {0xb6dc8df998e1cfbd, "olmo"},
+    {0xf4f37b6c8eb9ea29, "minimax-m2"}, {0xb6dc8df998e1cfbd, "olmo"},
     {0xfcace8b9cac38ce8, "phi-2"}, {0x0e9433cbbb161f89, "pixtral"},
     {0xc7ea5862a53e4272, "poro-chat"}, {0xd4540891389ea895, "qwen2"}, {0xe636dc30a262dcc0, "qwen2"},
     {0x1444df51289cfa80, "qwen35"}, {0xd30d75d9059f1aa2, "qwen35"}, {0x6221ad2852e85ce9, "refact"},
@@ -60,49 +60,64 @@ static const known models[] = {
 };
 
 /* The ids as Python prints a list of them. */
-static lq_status hash_ids(const lq_tokens *ids, uint64_t *hash) {
-    char hex[LQ_SHA256_HEX];
+static lq_status hash_ids(const int32_t *id, int64_t n, uint64_t *hash) {
+    char hex[LQ_SHA256_HEX] = "";
     lq_str list = LQ_STR_INIT;
-    for (int64_t i = 0; i < ids->n; i++) lq_str_printf(&list, "%s%d", i ? ", " : "[", ids->id[i]);
-    lq_str_puts(&list, ids->n ? "]" : "[]");
+    for (int64_t i = 0; i < n; i++) lq_str_printf(&list, "%s%d", i ? ", " : "[", id[i]);
+    lq_str_puts(&list, n ? "]" : "[]");
     const lq_status status = lq_str_status(&list);
     if (status == LQ_OK) lq_sha256(hex, list.s, list.n);
     lq_str_clear(&list);
-    if (status != LQ_OK) return status;
     hex[16] = 0;
     *hash = strtoull(hex, NULL, 16);
-    return LQ_OK;
+    return status;
 }
 
-static lq_status hash_probe(const lq_gguf_writer *w, uint64_t *hash) {
-    lq_str file = LQ_STR_INIT;
-    lq_gguf *g = NULL;
-    lq_tokenizer *t = NULL;
+/* NULL: no known model has this hash and these regexes. */
+static const char *find(uint64_t hash, const char *pre) {
+    for (int i = 0; i < LQ_ARRAY_LEN(models); i++)
+        if (models[i].hash == hash && lq_pre_find(models[i].pre)->regex == lq_pre_find(pre)->regex)
+            return models[i].pre;
+    return NULL;
+}
+
+/* Whether BOS was in front when the hash was taken does not always show in the files: the way that
+ * they say goes first. */
+static lq_status find_model(const lq_tokenizer *t, const char *pre, const char **found) {
     lq_tokens ids = LQ_TOKENS_INIT;
-    const unsigned flags = LQ_TOK_BOS | LQ_TOK_EOS | LQ_TOK_SPECIAL;
-    lq_status status;
-    LQ_GOTO(status, lq_gguf_writer_memory(w, &file));
-    LQ_GOTO(status, lq_gguf_open_memory(&g, file.s, file.n, "converted tokenizer"));
-    LQ_GOTO(status, lq_tokenizer_from_gguf(&t, g));
-    LQ_GOTO(status, lq_tokenize(t, probe, sizeof probe - 1, flags, &ids));
-    status = hash_ids(&ids, hash);
-done:
+    const int32_t bos = lq_tokenizer_bos(t);
+    const bool first = lq_tokenizer_adds_bos(t) && bos >= 0;
+    *found = NULL;
+    lq_status status = lq_tokens_add(&ids, bos, 0, 0);
+    if (status == LQ_OK) status = lq_tokenize(t, probe, sizeof probe - 1, LQ_TOK_SPECIAL, &ids);
+    for (int i = 0; i < 2 && status == LQ_OK && !*found; i++) {
+        uint64_t hash;
+        const int skip = (i == 0) == first ? 0 : 1;
+        if (skip == 0 && bos < 0) continue;
+        status = hash_ids(ids.id + skip, ids.n - skip, &hash);
+        if (status == LQ_OK) *found = find(hash, pre);
+    }
     lq_tokens_clear(&ids);
-    lq_tokenizer_close(t);
-    lq_gguf_close(g);
-    lq_str_clear(&file);
     return status;
 }
 
 lq_status lq_hf_refine_pre(lq_gguf_writer *w, const char *pre) {
-    uint64_t hash;
-    LQ_TRY(hash_probe(w, &hash));
-    for (int i = 0; i < LQ_ARRAY_LEN(models); i++) {
-        if (models[i].hash != hash) continue;
-        if (lq_pre_find(models[i].pre)->regex != lq_pre_find(pre)->regex) continue;
-        return lq_gguf_writer_set_string(w, "tokenizer.ggml.pre", models[i].pre);
-    }
-    lq_log(LQ_LOG_INFO, "pre-tokenizer '%s': read from its definition, the model is not a known one",
-           pre);
-    return LQ_OK;
+    lq_str file = LQ_STR_INIT;
+    lq_gguf *g = NULL;
+    lq_tokenizer *t = NULL;
+    const char *found;
+    lq_status status;
+    LQ_GOTO(status, lq_gguf_writer_memory(w, &file));
+    LQ_GOTO(status, lq_gguf_open_memory(&g, file.s, file.n, "converted tokenizer"));
+    LQ_GOTO(status, lq_tokenizer_from_gguf(&t, g));
+    LQ_GOTO(status, find_model(t, pre, &found));
+    if (found) status = lq_gguf_writer_set_string(w, "tokenizer.ggml.pre", found);
+    else
+        lq_log(LQ_LOG_INFO, "pre-tokenizer '%s': by its definition, no known model has these ids",
+               pre);
+done:
+    lq_tokenizer_close(t);
+    lq_gguf_close(g);
+    lq_str_clear(&file);
+    return status;
 }

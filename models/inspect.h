@@ -4,9 +4,18 @@
 
 #include "base.h"
 
-/* *out_text: one JSON object, or the same as indented "key: value" lines. A model that Loquat
- * cannot train, or whose tensors do not fit, is reported with the reason; only a file that is no
- * GGUF fails. */
+#include <jansson.h>
+
+/* *out: the report on a model or adapter, the caller's. A model that Loquat cannot train, or whose
+ * tensors do not fit, is reported with the reason; only a file that is no GGUF fails. */
+lq_status lq_inspect_report(json_t **out, const char *path);
+/* Which tensors and keys of two files differ, and by how much. */
+lq_status lq_inspect_compare(json_t **out, const char *path_a, const char *path_b);
+/* A report as one JSON object, or as indented "key: value" lines; what is listed for every single
+ * tensor is left out of the lines. */
+lq_status lq_inspect_text(char **out_text, const json_t *report, bool json);
+
+/* The report as text. */
 lq_status lq_inspect(char **out_text, const char *path, bool json);
 
 #endif

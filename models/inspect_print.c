@@ -1,6 +1,8 @@
 /* An inspection report for people. */
 #include "inspect_parts.h"
 
+#include <string.h>
+
 static void print_value(lq_str *out, const json_t *v) {
     if (json_is_string(v))
         lq_str_add(out, json_string_value(v), json_string_length(v));
@@ -19,11 +21,26 @@ static void print_list(lq_str *out, const json_t *list) {
     }
 }
 
+/* Numbers by name, as of the types of a role: on one line. */
+static bool print_counts(lq_str *out, const json_t *object) {
+    const char *key, *comma = " ";
+    json_t *v;
+    json_object_foreach((json_t *)object, key, v) if (!json_is_integer(v)) return false;
+    json_object_foreach((json_t *)object, key, v) {
+        lq_str_printf(out, "%s%s %lld", comma, key, (long long)json_integer_value(v));
+        comma = ", ";
+    }
+    lq_str_putc(out, '\n');
+    return true;
+}
+
 static void print_object(lq_str *out, const json_t *object, int indent) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
+        if (strcmp(key, "tensors") == 0 || (json_is_array(v) && !json_array_size(v))) continue;
         lq_str_printf(out, "%*s%s:", indent, "", key);
+        if (json_is_object(v) && indent && print_counts(out, v)) continue;
         if (json_is_object(v)) {
             lq_str_putc(out, '\n');
             print_object(out, v, indent + 2);

@@ -288,6 +288,16 @@ START_TEST(verbs) {
     fixture_make(&f, "verbs", 6, "qat: {weight_dtype: q8_0, mode: separate}\n");
     fixture_result r = fixture_loquat("plan %s --json", f.config);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "peak_bytes"), "%s%s", r.out, r.err);
+    r = fixture_loquat("plan %s --memory 1K", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "it does not fit, not even with") &&
+                      test_contains(r.out, "gradient_checkpointing: true"), "%s%s", r.out, r.err);
+    r = fixture_loquat("plan %s --memory 64G", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "it fits"), "%s%s", r.out, r.err);
+    r = fixture_loquat("plan %s --memory lots", f.config);
+    ck_assert_msg(r.exit_status == 2 && test_contains(r.err, "found 'lots'"), "%s", r.err);
+    r = fixture_loquat("preprocess %s --chat-template llama3", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.err, "it learns the configured one"), "%s",
+                  r.err);
     r = fixture_loquat("preprocess %s --debug", f.config);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "[["), "%s%s", r.out, r.err);
     r = fixture_loquat("train %s --json", f.config);
@@ -301,6 +311,11 @@ START_TEST(verbs) {
     r = fixture_loquat("merge %s --lora %s/model-F32-LoRA.gguf --output %s/m.gguf --type Q4_0",
                        f.model, f.out, f.dir);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("inspect %s --json", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"kind\": \"run\"") &&
+                      test_contains(r.out, "\"kind\": \"adapter\""), "%s%s", r.out, r.err);
+    r = fixture_loquat("inspect %s/m.gguf %s", f.dir, f.model);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "relative difference"), "%s", r.err);
     r = fixture_loquat("inspect %s/m.gguf", f.dir);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "llama"), "%s%s", r.out, r.err);
     r = fixture_loquat("logits %s --ids '1 2 3' --output %s/l.npy", f.model, f.dir);

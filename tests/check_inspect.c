@@ -108,10 +108,111 @@ START_TEST(adapters_are_described) {
 }
 END_TEST
 
+static const char *warning(const json_t *report) {
+    const char *s = json_string_value(json_array_get(json_object_get(report, "warnings"), 0));
+    return s ? s : "(none)";
+}
+
+/* The same tensors under another architecture, under another name, and both as they should be. */
+START_TEST(renamed_models_are_noticed) {
+    static const struct { const char *arch, *name, *warning; bool qk_norms; } cases[] = {
+        {"llama", "Some Llama 3", "(none)", false},
+        {"llama", "DeepSeek R1 Distill Llama", "(none)", false},
+        {"llama", "Dolphin 7B", "(none)", false},
+        {"llama", "Qwen2.5 7B", "says qwen, but the architecture is llama", false},
+        {"qwen3", "Qwen3", "(none)", true},
+        {"llama", "a model", "its tensors are those of qwen3", true},
+        {"mamba", "a model", "says that its architecture is mamba", false},
+    };
+    const char *path = test_path("renamed.gguf");
+    tiny_model o = {.arch = cases[_i].arch, .qk_norms = cases[_i].qk_norms, .no_tokenizer = true};
+    lq_gguf *g;
+    lq_gguf_writer *w = NULL;
+    ck_ok(lq_gguf_open(&g, write_model(&o)));
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_copy_kv(w, g));
+    ck_ok(lq_gguf_writer_set_string(w, "general.name", cases[_i].name));
+    for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++) {
+        const lq_gguf_tensor *t = lq_gguf_tensor_at(g, i);
+        ck_ok(lq_gguf_writer_add(w, t->name, t->ggml_type, t->ndim, t->ne, t->data, t->bytes));
+    }
+    ck_ok(lq_gguf_writer_write(w, path));
+    lq_gguf_writer_free(w);
+    lq_gguf_close(g);
+    json_t *r = inspect(path);
+    ck_assert_msg(test_contains(warning(r), cases[_i].warning), "%s", warning(r));
+    json_decref(r);
+}
+END_TEST
+
+/* Random weights: the end-of-turn token's row is as never trained as the others are trained. */
+START_TEST(tuning_is_read_from_norms_and_lattices) {
+    static const struct { const lq_format *fmt; float turn; const char *reading; } cases[] = {
+        {&lq_f32, 1, "pt (pretrained)"},
+        {&lq_f32, 2, "it (instruction-tuned)"},
+        {&lq_q4_0, 2, "it-qat (weights on the lattice of Q4_0)"},
+    };
+    enum { EMBD = 64 };
+    const char *path = test_path("tuned.gguf");
+    tiny_model o = {.chat_template = "x", .fmt = cases[_i].fmt};
+    lq_gguf *g;
+    lq_tokenizer *t;
+    lq_gguf_writer *w = NULL;
+    ck_ok(lq_gguf_open(&g, write_model(&o)));
+    ck_ok(lq_tokenizer_from_gguf(&t, g));
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_copy_kv(w, g));
+    float *kept[64] = {NULL};
+    for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++) {
+        const lq_gguf_tensor *x = lq_gguf_tensor_at(g, i);
+        const int64_t n = x->ne[0] * x->ne[1];
+        float *row = kept[i] = lq_alloc_array(n, sizeof *row);
+        x->fmt->dequant(x->data, row, n);
+        if (strcmp(x->name, "token_embd.weight") == 0)
+            for (int64_t k = 0; k < n; k++)
+                row[k] = k / EMBD == lq_tokenizer_eot(t) ? cases[_i].turn : 1;
+        ck_ok(lq_gguf_writer_add(w, x->name, 0, x->ndim, x->ne, row, (uint64_t)n * sizeof *row));
+    }
+    ck_ok(lq_gguf_writer_write(w, path));
+    json_t *r = inspect(path);
+    ck_assert_str_eq(json_string_value(at(r, "tuning", "reading")), cases[_i].reading);
+    ck_assert_str_eq(test_contains(warning(r), "looks never trained") ? "warned" : "not",
+                     cases[_i].turn > 1 ? "not" : "warned");
+    json_decref(r);
+    for (int i = 0; i < LQ_ARRAY_LEN(kept); i++) lq_free(kept[i]);
+    lq_gguf_writer_free(w);
+    lq_tokenizer_close(t);
+    lq_gguf_close(g);
+}
+END_TEST
+
+START_TEST(two_files_are_compared) {
+    const char *other = test_path("other.gguf");
+    ck_ok(tiny_model_write(other, &(tiny_model){.fmt = &lq_q8_0, .n_layer = 3}));
+    json_t *r, *d;
+    ck_ok(lq_inspect_compare(&r, write_model(&(tiny_model){0}), other));
+    ck_assert_int_eq(json_integer_value(json_object_get(r, "equal tensors")), 4);
+    ck_assert_int_eq(json_integer_value(json_object_get(r, "different tensors")), 17);
+    ck_assert_int_eq((int)json_array_size(json_object_get(r, "only in a")), 0);
+    ck_assert_int_eq((int)json_array_size(json_object_get(r, "only in b")), 9);
+    d = json_object_get(json_object_get(r, "differences"), "blk.1.attn_q.weight");
+    ck_assert_str_eq(json_string_value(json_object_get(d, "type in b")), "Q8_0");
+    const double relative = json_real_value(json_object_get(d, "relative difference"));
+    ck_assert_msg(relative > 0.001 && relative < 0.01, "%g", relative);
+    ck_assert(json_object_get(json_object_get(r, "different keys"), "llama.block_count") != NULL);
+    json_decref(r);
+    ck_ok(lq_inspect_compare(&r, other, other));
+    ck_assert_int_eq(json_integer_value(json_object_get(r, "different tensors")), 0);
+    ck_assert_int_eq((int)json_object_size(json_object_get(r, "different keys")), 0);
+    json_decref(r);
+    ck_fails(lq_inspect_compare(&r, other, "/no/such"), LQ_EIO, "/no/such");
+}
+END_TEST
+
 START_TEST(people_get_lines) {
     char *text = NULL;
     ck_ok(lq_inspect(&text, test_tiny_model(), false));
-    ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n  tensors agree: yes\n"),
+    ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n  by its tensors: llama, gemma, "),
                   "%s", text);
     ck_assert_msg(test_contains(text, "\nlicence: not stated\n"), "%s", text);
     lq_free(text);
@@ -139,6 +240,9 @@ int main(void) {
     tcase_add_loop_test(tc, lattices_are_recognised, 0, 3);
     tcase_add_test(tc, unusable_models_are_described);
     tcase_add_test(tc, adapters_are_described);
+    tcase_add_loop_test(tc, renamed_models_are_noticed, 0, 7);
+    tcase_add_loop_test(tc, tuning_is_read_from_norms_and_lattices, 0, 3);
+    tcase_add_test(tc, two_files_are_compared);
     tcase_add_test(tc, people_get_lines);
     tcase_add_test(tc, failed_allocations_are_clean);
     suite_add_tcase(suite, tc);

@@ -1,11 +1,8 @@
-/* loquat_encode_record, loquat_render_record, loquat_inspect: what training sees of a record,
- * what a file is. */
-#include "inspect.h"
+/* loquat_encode_record, loquat_render_record: what training sees of a record. */
 #include "json_text.h"
 #include "loquat.h"
 #include "records.h"
 #include "session.h"
-
 
 /* Encodes one record with the model's template, or with the one given. */
 static lq_status encode(lq_encoding *out, const loquat_model *m, const char *record_json,
@@ -67,8 +64,4 @@ loquat_status loquat_render_record(const loquat_model *m, const char *record_jso
     if (status == LQ_OK && !*out_text) status = LQ_EMEM;
     lq_encoding_clear(&e);
     return (loquat_status)status;
-}
-
-loquat_status loquat_inspect(const char *path, bool json, char **out_text) {
-    return (loquat_status)lq_inspect(out_text, path, json);
 }

@@ -75,9 +75,10 @@ loquat_status loquat_train(const char *config_path, const loquat_setting *settin
  * also that many examples decoded with the trained part marked (in colour if `color`). */
 loquat_status loquat_preprocess(const char *config_path, const loquat_setting *settings,
                                 size_t n_settings, int n_show, bool color, char **out_text);
-/* Memory and steps of a run, without loading weights. */
+/* Memory and steps of a run, without loading weights, and which settings would make it fit into
+ * `memory` ("4G"; NULL: what the machine has). */
 loquat_status loquat_plan(const char *config_path, const loquat_setting *settings,
-                          size_t n_settings, bool json, char **out_text);
+                          size_t n_settings, const char *memory, bool json, char **out_text);
 typedef struct loquat_export_options {
     const char *const *types;  /* GGUF types to quantize a plain run to */
     size_t n_types;
@@ -185,8 +186,11 @@ typedef struct loquat_imatrix_options {
 loquat_status loquat_imatrix(const char *model, const char *output,
                              const loquat_imatrix_options *options, char **out_text);
 
-/* What a file really is: architecture, tokenizer, quantization, lineage. */
+/* What a file really is: architecture, tokenizer, tuning, quantization, lineage; of a run's output
+ * directory: its record and every file that it exported. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
+/* Which tensors and metadata keys of two GGUFs differ, and by how much. */
+loquat_status loquat_compare(const char *a, const char *b, bool json, char **out_text);
 
 #ifdef __cplusplus
 }

@@ -91,6 +91,20 @@ lq_status lq_choose_template(lq_template **out, char **source, const char *name,
     return lq_fail_context(status, "chat template: ");
 }
 
+/* A model knows the format that it was tuned on, and one that was not tuned knows none. */
+static void advise(const char *source, const lq_tokenizer *tok) {
+    const char *own = lq_tokenizer_chat_template(tok);
+    if (own && source && strcmp(own, source) != 0)
+        lq_log(LQ_LOG_WARN, "the model has a chat template of its own (an instruction-tuned model?), "
+               "but another is configured: it has to learn that format first");
+    else if (!own && source)
+        lq_log(LQ_LOG_WARN, "the model has no chat template (a pretrained model?): it learns the "
+               "configured one from this data alone");
+    else if (!own)
+        lq_log(LQ_LOG_WARN, "the model has no chat template (a pretrained model?): conversations "
+               "need chat_template (\"chatml\", ...); other records are joined as plain text");
+}
+
 static lq_excess excess_of(const char *name) {
     if (strcmp(name, "truncate") == 0) return LQ_EXCESS_TRUNCATE;
     return strcmp(name, "raise") == 0 ? LQ_EXCESS_RAISE : LQ_EXCESS_DROP;
@@ -172,6 +186,7 @@ lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *t
     *out = (lq_prepared){0};
     LQ_GOTO(status, lq_choose_template(&out->chat_template, &source, c->chat_template,
                                        c->chat_template_jinja, tok));
+    advise(source, tok);
     LQ_GOTO(status, sources_from_entries(&train, &c->datasets));
     if (c->data && *c->data) LQ_GOTO(status, sources_from_data(&train, &val, c->data));
     LQ_GOTO(status, sources_from_entries(&val, &c->test_datasets));

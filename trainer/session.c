@@ -18,9 +18,7 @@ typedef struct target {
     int n;
 } target;
 
-/* Where a file that run.json names is now. Runs are moved, and their paths may be relative to where
- * training was started: beside run.json comes first, then the path as it was recorded. */
-static char *locate(const char *run_dir, const char *recorded) {
+char *lq_run_path(const char *run_dir, const char *recorded) {
     const char *slash = strrchr(recorded, '/');
     char *beside = lq_path_join(run_dir, slash ? slash + 1 : recorded);
     if (!beside || lq_file_exists(beside)) return beside;
@@ -48,10 +46,10 @@ static lq_status resolve_record(target *t, const json_t *record, const char *run
         return lq_fail(LQ_EFORMAT,
                        "%s/run.json: lists neither a merged model nor a base and an adapter",
                        run_dir);
-    t->model = locate(run_dir, merged ? merged : base);
+    t->model = lq_run_path(run_dir, merged ? merged : base);
     if (!t->model) return LQ_EMEM;
     if (merged) return LQ_OK;
-    t->run_adapter = locate(run_dir, adapter);
+    t->run_adapter = lq_run_path(run_dir, adapter);
     if (!t->run_adapter) return LQ_EMEM;
     t->lora[t->n++] = (lq_lora_file){t->run_adapter, 1};
     return LQ_OK;

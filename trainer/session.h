@@ -30,4 +30,9 @@ lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **ou
 lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n,
                               const loquat_generate_options *options, lq_str *out);
 
+/* Where a file that run.json names is now, the caller's. Runs are moved, and their paths may be
+ * relative to where training was started: beside run.json comes first, then the path as it was
+ * recorded. */
+char *lq_run_path(const char *run_dir, const char *recorded);
+
 #endif

@@ -37,12 +37,15 @@ lq_status lq_head_shape(const lq_head *head, lq_node *node) {
 
 /* ---- a chunk --------------------------------------------------------------------------------- */
 
-static int64_t chunk_rows(const lq_head_chunk *c) {
+/* n: as many rows as there can be. */
+static int64_t chunk_rows(const lq_head_chunk *c, int64_t n) {
     int64_t row_bytes = 0;
     for (int s = 0; s < c->n_sides; s++)
         row_bytes += c->side[s].cols * (int64_t)sizeof(float);
-    const int64_t rows = CHUNK_BYTES / row_bytes;
-    return rows < MIN_ROWS ? MIN_ROWS : rows > LQ_HEAD_MAX_ROWS ? LQ_HEAD_MAX_ROWS : rows;
+    int64_t rows = CHUNK_BYTES / row_bytes;
+    if (rows < MIN_ROWS) rows = MIN_ROWS;
+    if (rows > LQ_HEAD_MAX_ROWS) rows = LQ_HEAD_MAX_ROWS;
+    return rows < n ? rows : n;
 }
 
 /* The next `bytes` of scratch; NULL scratch: only counts. */
@@ -62,7 +65,7 @@ static size_t lay_out(lq_head_chunk *c, const lq_head *head, const lq_node *node
     memset(c->side, 0, sizeof c->side);
     c->n_sides = head->sides(node, c->side);
     c->n = 0;
-    c->capacity = chunk_rows(c);
+    c->capacity = chunk_rows(c, node->out->dim[0]);
     for (int i = 0; i < c->n_sides; i++) {
         lq_head_side *s = &c->side[i];
         if (s->h) s->tile = take(scratch, &used, lq_wtile_scratch(s->w));

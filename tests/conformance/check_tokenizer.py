@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
 """Compares Loquat's tokens with llama.cpp's on random texts, for every vocabulary and every pre-tokenizer name.
 
-Needs two programs, built by hand (LLAMA: a source tree of llama.cpp, LIB: where its libllama.so is, BUILD: Loquat's):
-    cc -I LLAMA/include -I LLAMA/ggml/include tests/conformance/llama_tokens.c -L LIB -lllama -Wl,-rpath,LIB -o llama_tokens
-    cc -I data -I autograd -I autograd/base tests/conformance/loquat_tokens.c \
-        BUILD/liblq_data.a BUILD/liblq_autograd.a BUILD/liblq_base.a -lpcre2-8 -lnettle -ljansson -lhdf5_serial -lopenblas -fopenmp -lm -o loquat_tokens
-Then: check_tokenizer.py ./llama_tokens ./loquat_tokens VOCAB.gguf... [--pre] [--strings N] [--seed S]
+LLAMA_TOKENS is llama_tokens.c linked with libllama (run.sh builds it), LOQUAT_TOKENS is BUILD/tests/loquat_tokens:
+
+    check_tokenizer.py LLAMA_TOKENS LOQUAT_TOKENS VOCAB.gguf... [--pre] [--strings N] [--seed S]
 With --pre, each byte-level vocabulary is tried under every name of data/pretokenizer.c.
 """
 import argparse

@@ -6,8 +6,8 @@
 #
 # Environment (all optional):
 #   PYTHON              a Python with torch, transformers, peft, safetensors, gguf, xllamacpp, numpy (default: python3)
-#   LLAMA_BIN           a folder with llama.cpp's programs
-#   LLAMA_SOURCE        llama.cpp's source tree, for its converters
+#   LLAMA_BIN           a folder with llama.cpp's programs and libllama.so
+#   LLAMA_SOURCE        llama.cpp's source tree, for its converters and headers
 #   LOQUAT_SHARED_DATA  the folder of real models and texts that other tests use too
 # Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 all that ran passed, but something was skipped.
 set -u
@@ -61,6 +61,22 @@ runtime() {
 
 formats() { "$python" "$here/check_formats.py" "$build/tests/quantize_rows" "$LLAMA_BIN/libggml-base.so"; }
 
+# llama.cpp's side of the comparisons of tokens: a small program linked with its library.
+build_llama_tokens() {
+    [ -x "$work/llama_tokens" ] || ${CC:-cc} -I "$LLAMA_SOURCE/include" -I "$LLAMA_SOURCE/ggml/include" "$here/llama_tokens.c" \
+        -L "$LLAMA_BIN" -lllama "-Wl,-rpath,$LLAMA_BIN" -o "$work/llama_tokens"
+}
+
+tokens() {
+    build_llama_tokens && "$python" "$here/check_tokenizer.py" "$work/llama_tokens" "$build/tests/loquat_tokens" \
+        "$LOQUAT_SHARED_DATA"/vocabs/llama.cpp/*.gguf --pre
+}
+
+hf_tokens() {
+    build_llama_tokens && "$python" "$here/check_hf_tokenizer.py" "$build" "$LOQUAT_SHARED_DATA" \
+        --llama-tokens "$work/llama_tokens" --llama-source "$LLAMA_SOURCE"
+}
+
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
 
 export_judged() {
@@ -102,6 +118,11 @@ step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
 step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' formats
 step runtime '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' runtime
+step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
+    'LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' tokens
+step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
+    [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
+    'tokenizers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged

@@ -13,8 +13,8 @@ static const arg_verb verbs[] = {
      "Fine-tune a frozen base model and export what was validated.", true, true, verb_train},
     {"preprocess", "RUN.yaml [--debug [--show N]] [--KEY VALUE]...",
      "Tokenize and cache the data; show what training will see.", true, false, verb_preprocess},
-    {"plan", "RUN.yaml [--json] [--KEY VALUE]...",
-     "Memory and steps of a run, before anything is loaded.", true, true, verb_plan},
+    {"plan", "RUN.yaml [--memory 4G] [--json] [--KEY VALUE]...",
+     "Memory and steps of a run, before anything is loaded, and what would make it fit.", true, true, verb_plan},
     {"evaluate",
      "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]]",
      "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a "
@@ -36,7 +36,9 @@ static const arg_verb verbs[] = {
     {"imatrix",
      "MODEL --file TEXT --output F.gguf [--ctx-size N] [--chunks N] [--process-output]",
      "An importance matrix for quantize, in llama.cpp's format.", false, false, verb_imatrix},
-    {"inspect", "FILE [--json]", "What a model or adapter really is.", false, true, verb_inspect},
+    {"inspect", "FILE|RUN_DIR [FILE] [--json]",
+     "What a model, an adapter or a run really is; of two files, what differs.", false, true,
+     verb_inspect},
 };
 
 static const arg_verb *find_verb(const char *name) {

@@ -204,10 +204,13 @@ int verb_inspect(const arg_verb *verb, int argc, char **argv) {
     const arg_option options[] = {{0}};
     arg_result args;
     int exit_status;
-    if (args_parse(verb, options, argc, argv, 1, 1, &args, &exit_status)) {
+    if (args_parse(verb, options, argc, argv, 1, 2, &args, &exit_status)) {
         char *text = NULL;
+        const char *const *file = args.positional.v;
         cli_log_setup(&args.common);
-        const loquat_status status = loquat_inspect(args.positional.v[0], args.common.json, &text);
+        const loquat_status status =
+            args.positional.n == 2 ? loquat_compare(file[0], file[1], args.common.json, &text)
+                                   : loquat_inspect(file[0], args.common.json, &text);
         exit_status = args_print(status, text);
     }
     args_clear(&args);

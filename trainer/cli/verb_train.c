@@ -54,14 +54,18 @@ int verb_preprocess(const arg_verb *verb, int argc, char **argv) {
 }
 
 int verb_plan(const arg_verb *verb, int argc, char **argv) {
-    const arg_option options[] = {{0}};
+    const char *memory = NULL;
+    const arg_option options[] = {
+        {"memory", ARG_TEXT, (void *)&memory, "fit into this much, as 4G (the machine's)"},
+        {0},
+    };
     arg_result args;
     int exit_status;
     if (args_parse(verb, options, argc, argv, 0, 1, &args, &exit_status)) {
         cli_log_setup(&args.common);
         char *text = NULL;
         const loquat_status status = loquat_plan(config_path(&args), args.settings, args.n_settings,
-                                                 args.common.json, &text);
+                                                 memory, args.common.json, &text);
         exit_status = args_print(status, text);
     }
     args_clear(&args);
