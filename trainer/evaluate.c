@@ -20,37 +20,43 @@ static void set_int(json_t *o, const char *key, int64_t value) {
 
 /* ---- perplexity ------------------------------------------------------------------------------ */
 
-static void put_divergence(json_t *out, const lq_divergence *kl) {
-    set_real(out, "kl_divergence", kl->kl_mean);
-    set_real(out, "kl_divergence_median", kl->kl_median);
-    set_real(out, "kl_divergence_90", kl->kl_90);
-    set_real(out, "kl_divergence_99", kl->kl_99);
-    set_real(out, "kl_divergence_99_9", kl->kl_99_9);
-    set_real(out, "kl_divergence_max", kl->kl_max);
-    set_real(out, "same_top", kl->same_top);
-    set_real(out, "rms_delta_p", kl->rms_delta_p);
-    set_real(out, "ln_ppl_ratio", kl->ln_ppl_ratio);
-    set_real(out, "ln_ppl_ratio_error", kl->ln_ppl_ratio_error);
+static void put_divergence(json_t *out, lq_divergence *d) {
+    lq_divergence_summary kl;
+    lq_divergence_summarize(d, &kl);
+    set_real(out, "kl_divergence", kl.kl_mean);
+    set_real(out, "kl_divergence_error", kl.kl_error);
+    set_real(out, "kl_divergence_median", kl.kl_median);
+    set_real(out, "kl_divergence_90", kl.kl_90);
+    set_real(out, "kl_divergence_99", kl.kl_99);
+    set_real(out, "kl_divergence_99_9", kl.kl_99_9);
+    set_real(out, "kl_divergence_max", kl.kl_max);
+    set_real(out, "same_top", kl.same_top);
+    set_real(out, "mean_delta_p", kl.mean_delta_p);
+    set_real(out, "rms_delta_p", kl.rms_delta_p);
+    set_real(out, "ln_ppl_ratio", kl.ln_ppl_ratio);
+    set_real(out, "ln_ppl_ratio_error", kl.ln_ppl_ratio_error);
 }
 
-static lq_status evaluate_text(loquat_model *s, const loquat_evaluate_options *o, json_t *out) {
+static lq_status evaluate_text(loquat_model *s, loquat_model *reference,
+                               const loquat_evaluate_options *o, json_t *out) {
     const lq_perplexity_options options = {
         .text_path = o->perplexity,
         .n_ctx = o->ctx_size > 0 ? o->ctx_size : 512,
         .chunks = o->chunks,
         .save_logits = o->save_all_logits,
         .base_logits = o->kl_divergence_base,
+        .reference = reference,
     };
     lq_perplexity p;
-    lq_divergence kl;
-    LQ_TRY(lq_perplexity_run(s, &options, &p, &kl));
+    LQ_TRY(lq_perplexity_run(s, &options, &p));
     const double n = (double)p.tokens, nll = p.nll / n, variance = p.nll_squared / n - nll * nll;
     set_real(out, "perplexity", exp(nll));
     set_real(out, "perplexity_error",
              n > 1 && variance > 0 ? exp(nll) * sqrt(variance / (n - 1)) : 0);
     set_real(out, "nll", nll);
     set_int(out, "tokens", p.tokens);
-    if (kl.n) put_divergence(out, &kl);
+    if (p.divergence.n) put_divergence(out, &p.divergence);
+    lq_divergence_clear(&p.divergence);
     return LQ_OK;
 }
 
@@ -138,7 +144,43 @@ done:
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-static lq_status evaluate_data(loquat_model *s, const loquat_evaluate_options *o, json_t *out) {
+/* Compares at every trained token; log_p (V) is scratch. */
+static lq_status compare_example(loquat_model *s, loquat_model *reference, const int32_t *ids,
+                                 const uint8_t *mask, int64_t n, float *log_p, lq_divergence *d) {
+    const int64_t V = s->model->hp.n_vocab;
+    const float *logits, *base; /* (n,V) */
+    LQ_TRY(lq_session_forward(s, ids, n, &logits));
+    LQ_TRY(lq_session_forward(reference, ids, n, &base));
+    for (int64_t t = 0; t + 1 < n; t++) {
+        if (!mask[t + 1]) continue;
+        lq_log_softmax(base + t * V, log_p, V);
+        lq_divergence_add(d, log_p, logits + t * V, lq_log_sum_exp(logits + t * V, V), V,
+                          ids[t + 1]);
+    }
+    return LQ_OK;
+}
+
+static lq_status compare_data(loquat_model *s, loquat_model *reference, const lq_dataset *data,
+                              int64_t n_labels, json_t *out) {
+    lq_divergence d = {0};
+    lq_status status = LQ_OK;
+    float *log_p = lq_alloc_array(s->model->hp.n_vocab, sizeof *log_p);
+    LQ_GOTO(status, log_p ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, lq_divergence_init(&d, n_labels));
+    for (int64_t i = 0; i < data->n; i++) {
+        const lq_example *e = &data->example[i];
+        LQ_GOTO(status, compare_example(s, reference, data->ids + e->first, data->mask + e->first,
+                                        e->n, log_p, &d));
+    }
+    put_divergence(out, &d);
+done:
+    lq_divergence_clear(&d);
+    lq_free(log_p);
+    return status;
+}
+
+static lq_status evaluate_data(loquat_model *s, loquat_model *reference,
+                               const loquat_evaluate_options *o, json_t *out) {
     const lq_data_source source = {.path = o->data, .weight = 1};
     const lq_data_options options = {
         .sequence_len = s->model->hp.n_ctx_train,
@@ -158,6 +200,7 @@ static lq_status evaluate_data(loquat_model *s, const loquat_evaluate_options *o
     set_real(out, "accuracy", (double)loss.correct / (double)loss.labels);
     set_int(out, "examples", d.n);
     set_int(out, "trained_tokens", loss.labels);
+    if (reference) LQ_GOTO(status, compare_data(s, reference, &d, loss.labels, out));
     if (o->exact_match) LQ_GOTO(status, exact_match(s, o, &d, out));
 done:
     lq_scorer_free(scorer);
@@ -174,6 +217,11 @@ static lq_status check_options(const loquat_model *s, const loquat_evaluate_opti
         return lq_fail(LQ_ECONFIG, "--predictions needs --exact-match");
     if (o->save_all_logits && !o->perplexity && !o->kl_divergence_base)
         return lq_fail(LQ_ECONFIG, "--save-all-logits needs --perplexity");
+    if (o->reference && o->kl_divergence_base)
+        return lq_fail(LQ_ECONFIG, "--reference and --kl-divergence-base: give one of them");
+    if (o->reference && !o->perplexity == !o->data)
+        return lq_fail(LQ_ECONFIG, "--reference compares on one thing: give either --perplexity "
+                                  "TEXT or --data FILE");
     if (o->ctx_size < 0 || o->ctx_size == 1 || o->ctx_size == 2)
         return lq_fail(LQ_ECONFIG, "--ctx-size: found %lld, wanted 3 or more",
                        (long long)o->ctx_size);
@@ -196,10 +244,17 @@ static lq_status as_lines(const json_t *o, lq_str *out) {
     return lq_str_status(out);
 }
 
+static lq_status open_reference(loquat_model **out, const loquat_model *m, const char *path) {
+    lq_status status = (lq_status)loquat_model_open(out, path, NULL, 0);
+    if (status == LQ_OK) status = lq_session_same_vocabulary(m, *out);
+    return status == LQ_OK ? LQ_OK : lq_fail_context(status, "--reference: ");
+}
+
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text) {
     lq_status status = LQ_OK;
     lq_str text = LQ_STR_INIT;
+    loquat_model *reference = NULL;
     json_t *out = json_object();
     const lq_runtime before = m->model->runtime;
     lq_runtime runtime;
@@ -209,9 +264,11 @@ loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *op
     LQ_GOTO(status, lq_runtime_from_names(&runtime, m->model, options->activation_dtype,
                                           options->cache_type_k, options->cache_type_v));
     lq_session_set_runtime(m, &runtime);
+    if (options->reference)
+        LQ_GOTO(status, open_reference(&reference, m, options->reference));
     if (options->perplexity || options->kl_divergence_base)
-        LQ_GOTO(status, evaluate_text(m, options, out));
-    if (options->data) LQ_GOTO(status, evaluate_data(m, options, out));
+        LQ_GOTO(status, evaluate_text(m, reference, options, out));
+    if (options->data) LQ_GOTO(status, evaluate_data(m, reference, options, out));
     if (options->json) {
         LQ_GOTO(status, lq_json_print(&text, out, JSON_REAL_PRECISION(10)));
         lq_str_putc(&text, '\n');
@@ -222,6 +279,7 @@ loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *op
     if (!*out_text) status = LQ_EMEM;
 done:
     lq_session_set_runtime(m, &before);
+    loquat_model_close(reference);
     lq_str_clear(&text);
     json_decref(out);
     return (loquat_status)status;

@@ -144,6 +144,7 @@ typedef struct loquat_evaluate_options {
     int64_t ctx_size, chunks;      /* 0: 512; all */
     const char *save_all_logits;   /* write llama-perplexity's logits file; NULL: not */
     const char *kl_divergence_base;/* compare with such a file; NULL: not */
+    const char *reference;         /* compare with this model, on the text or the data; NULL: not */
     const char *data;              /* JSONL: masked loss and accuracy; NULL: not */
     bool exact_match;              /* generate greedily, compare with the last trained turn */
     int64_t max_new_tokens;        /* 0: 128 */
@@ -153,8 +154,8 @@ typedef struct loquat_evaluate_options {
     bool json;                     /* *out_text: one JSON object, else a line per value */
 } loquat_evaluate_options;
 /* *out_text has the keys that apply: perplexity, perplexity_error, nll, tokens, loss, accuracy,
- * exact_match, examples, kl_divergence, kl_divergence_median, ..., same_top, rms_delta_p,
- * ln_ppl_ratio, ... */
+ * exact_match, examples, kl_divergence (mean, nats), _error, _median, _90, _99, _99_9, _max,
+ * same_top, mean_delta_p, rms_delta_p, ln_ppl_ratio, ln_ppl_ratio_error. */
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
 

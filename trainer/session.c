@@ -143,7 +143,7 @@ void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime) {
     s->model->runtime = *runtime;
 }
 
-lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
+lq_status lq_session_forward(loquat_model *s, const int32_t *ids, int64_t n, const float **out) {
     const int64_t V = s->model->hp.n_vocab;
     if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
     for (int64_t t = 0; t < n; t++)
@@ -158,7 +158,28 @@ lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, floa
     }
     lq_net_load_ids(&s->logits, ids, n, 0);
     LQ_TRY(lq_tape_forward(s->logits.tape, 0, 0));
-    memcpy(out, s->logits.io.out->data, (size_t)(n * V) * sizeof(float));
+    *out = lq_data_f32(s->logits.io.out);
+    return LQ_OK;
+}
+
+lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
+    const float *logits;
+    LQ_TRY(lq_session_forward(s, ids, n, &logits));
+    memcpy(out, logits, (size_t)(n * s->model->hp.n_vocab) * sizeof *out);
+    return LQ_OK;
+}
+
+lq_status lq_session_same_vocabulary(const loquat_model *a, const loquat_model *b) {
+    const lq_tokenizer *ta = a->model->tokenizer, *tb = b->model->tokenizer;
+    const char *pa = lq_gguf_path(a->model->file), *pb = lq_gguf_path(b->model->file);
+    const int64_t V = a->model->hp.n_vocab;
+    if (V != b->model->hp.n_vocab)
+        return lq_fail(LQ_ESHAPE, "%s: has a vocabulary of %lld, %s of %lld", pb,
+                       (long long)b->model->hp.n_vocab, pa, (long long)V);
+    for (int32_t i = 0; ta && tb && i < V; i++)
+        if (strcmp(lq_token_text(ta, i), lq_token_text(tb, i)) != 0)
+            return lq_fail(LQ_EVALUE, "%s: token %d is '%s', in %s it is '%s'", pb, i,
+                           lq_token_text(tb, i), pa, lq_token_text(ta, i));
     return LQ_OK;
 }
 

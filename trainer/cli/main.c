@@ -16,7 +16,8 @@ static const arg_verb verbs[] = {
     {"plan", "RUN.yaml [--json] [--KEY VALUE]...",
      "Memory and steps of a run, before anything is loaded.", true, true, verb_plan},
     {"evaluate",
-     "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]]",
+     "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]] "
+     "[--reference MODEL2]",
      "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a "
      "reference.",
      false, true, verb_evaluate},
