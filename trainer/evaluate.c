@@ -1,7 +1,7 @@
 /* loquat_evaluate: perplexity, divergence from a reference, masked loss and exact match, as one
  * JSON object. */
-#include "atomic_file.h"
-#include "dataset.h"
+#include "example_scores.h"
+#include "exact_match.h"
 #include "json_text.h"
 #include "perplexity.h"
 #include "runtime.h"
@@ -60,140 +60,26 @@ static lq_status evaluate_text(loquat_model *s, loquat_model *reference,
     return LQ_OK;
 }
 
-/* ---- exact match ----------------------------------------------------------------------------- */
-
-/* The last trained run of an example: [start, end) within its tokens. */
-static void last_trained_run(const lq_dataset *d, const lq_example *e, int64_t *start,
-                             int64_t *end) {
-    const uint8_t *mask = d->mask + e->first;
-    *end = e->n;
-    while (*end > 0 && !mask[*end - 1]) --*end;
-    *start = *end;
-    while (*start > 0 && mask[*start - 1]) --*start;
-}
-
-static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
-/* Equal but for white space around. */
-static bool same_answer(const char *a, size_t na, const char *b, size_t nb) {
-    while (na && is_space(a[na - 1])) na--;
-    while (nb && is_space(b[nb - 1])) nb--;
-    while (na && is_space(*a)) a++, na--;
-    while (nb && is_space(*b)) b++, nb--;
-    return na == nb && memcmp(a, b, na) == 0;
-}
-
-typedef struct answer { lq_str prompt, expected, got; } answer;
-
-static lq_status answer_example(loquat_model *s, const lq_dataset *d, const lq_example *e,
-                                const loquat_generate_options *generate, answer *a) {
-    const lq_tokenizer *tok = s->model->tokenizer;
-    const int32_t *ids = d->ids + e->first;
-    int64_t start, end;
-    last_trained_run(d, e, &start, &end);
-    lq_str_reset(&a->prompt);
-    lq_str_reset(&a->expected);
-    lq_str_reset(&a->got);
-    if (start == 0)
-        return lq_fail(LQ_EVALUE,
-                       "record %lld: everything is trained, nothing is left as the prompt of an "
-                       "exact match",
-                       (long long)e->line);
-    while (end > start && lq_token_is_eog(tok, ids[end - 1])) end--;
-    LQ_TRY(lq_detokenize(tok, ids, start, true, &a->prompt));
-    for (int64_t t = start; t < end; t++) LQ_TRY(lq_token_piece(tok, ids[t], false, &a->expected));
-    LQ_TRY(lq_session_continue(s, ids, start, generate, &a->got));
-    return LQ_OK;
-}
-
-static lq_status put_prediction(lq_str *lines, const answer *a, bool match) {
-    json_t *o = json_pack("{s:o, s:o, s:o, s:b}", "prompt", lq_json_string(&a->prompt),
-                          "expected", lq_json_string(&a->expected), "got", lq_json_string(&a->got),
-                          "match", match);
-    const lq_status status = lq_json_print(lines, o, JSON_COMPACT);
-    lq_str_putc(lines, '\n');
-    json_decref(o);
-    return status;
-}
-
-static lq_status exact_match(loquat_model *s, const loquat_evaluate_options *o, const lq_dataset *d,
-                             json_t *out) {
-    const loquat_generate_options generate = {.max_new_tokens =
-                                                  o->max_new_tokens > 0 ? o->max_new_tokens : 128};
-    answer a = {LQ_STR_INIT, LQ_STR_INIT, LQ_STR_INIT};
-    lq_str lines = LQ_STR_INIT;
-    lq_status status = LQ_OK;
-    int64_t matches = 0;
-    for (int64_t i = 0; i < d->n; i++) {
-        LQ_GOTO(status, answer_example(s, d, &d->example[i], &generate, &a));
-        const bool match =
-            same_answer(lq_str_text(&a.expected), a.expected.n, lq_str_text(&a.got), a.got.n);
-        matches += match;
-        if (o->predictions) LQ_GOTO(status, put_prediction(&lines, &a, match));
-    }
-    if (o->predictions)
-        LQ_GOTO(status, lq_write_file(o->predictions, lq_str_text(&lines), lines.n));
-    set_real(out, "exact_match", (double)matches / (double)d->n);
-done:
-    lq_str_clear(&lines);
-    lq_str_clear(&a.prompt);
-    lq_str_clear(&a.expected);
-    lq_str_clear(&a.got);
-    return status;
-}
-
 /* ---- data ------------------------------------------------------------------------------------ */
-
-/* Compares at every trained token; log_p (V) is scratch. */
-static lq_status compare_example(loquat_model *s, loquat_model *reference, const int32_t *ids,
-                                 const uint8_t *mask, int64_t n, float *log_p, lq_divergence *d) {
-    const int64_t V = s->model->hp.n_vocab;
-    const float *logits, *base; /* (n,V) */
-    LQ_TRY(lq_session_forward(s, ids, n, &logits));
-    LQ_TRY(lq_session_forward(reference, ids, n, &base));
-    for (int64_t t = 0; t + 1 < n; t++) {
-        if (!mask[t + 1]) continue;
-        lq_log_softmax(base + t * V, log_p, V);
-        lq_divergence_add(d, log_p, logits + t * V, lq_log_sum_exp(logits + t * V, V), V,
-                          ids[t + 1]);
-    }
-    return LQ_OK;
-}
 
 static lq_status compare_data(loquat_model *s, loquat_model *reference, const lq_dataset *data,
                               int64_t n_labels, json_t *out) {
-    lq_divergence d = {0};
-    lq_status status = LQ_OK;
-    float *log_p = lq_alloc_array(s->model->hp.n_vocab, sizeof *log_p);
-    LQ_GOTO(status, log_p ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_divergence_init(&d, n_labels));
-    for (int64_t i = 0; i < data->n; i++) {
-        const lq_example *e = &data->example[i];
-        LQ_GOTO(status, compare_example(s, reference, data->ids + e->first, data->mask + e->first,
-                                        e->n, log_p, &d));
-    }
-    put_divergence(out, &d);
-done:
+    lq_divergence d;
+    LQ_TRY(lq_divergence_init(&d, n_labels));
+    const lq_status status = lq_score_examples(s, reference, data, NULL, &d);
+    if (status == LQ_OK) put_divergence(out, &d);
     lq_divergence_clear(&d);
-    lq_free(log_p);
     return status;
 }
 
 static lq_status evaluate_data(loquat_model *s, loquat_model *reference,
                                const loquat_evaluate_options *o, json_t *out) {
-    const lq_data_source source = {.path = o->data, .weight = 1};
-    const lq_data_options options = {
-        .sequence_len = s->model->hp.n_ctx_train,
-        .excess = LQ_EXCESS_RAISE,
-        .chat_template = s->chat_template,
-        .chat_template_source =
-            s->chat_template ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL,
-    };
     lq_dataset d = {0};
     lq_scorer *scorer = NULL;
     lq_loss loss;
+    double match;
     lq_status status = LQ_OK;
-    LQ_GOTO(status, lq_dataset_load(&d, &source, 1, s->model->tokenizer, &options));
+    LQ_GOTO(status, lq_session_dataset(&d, s, o->data));
     LQ_GOTO(status, lq_scorer_new(&scorer, s->model, lq_session_patch(s), &d, 512, NULL));
     LQ_GOTO(status, lq_scorer_run(scorer, &loss));
     set_real(out, "loss", loss.nll / (double)loss.labels);
@@ -201,7 +87,10 @@ static lq_status evaluate_data(loquat_model *s, loquat_model *reference,
     set_int(out, "examples", d.n);
     set_int(out, "trained_tokens", loss.labels);
     if (reference) LQ_GOTO(status, compare_data(s, reference, &d, loss.labels, out));
-    if (o->exact_match) LQ_GOTO(status, exact_match(s, o, &d, out));
+    if (o->exact_match) {
+        LQ_GOTO(status, lq_exact_match(s, &d, o->max_new_tokens, o->predictions, &match));
+        set_real(out, "exact_match", match);
+    }
 done:
     lq_scorer_free(scorer);
     lq_dataset_clear(&d);

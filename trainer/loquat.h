@@ -159,6 +159,23 @@ typedef struct loquat_evaluate_options {
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
 
+typedef enum loquat_table_format {
+    LOQUAT_TABLE_TEXT, LOQUAT_TABLE_CSV, LOQUAT_TABLE_MARKDOWN, LOQUAT_TABLE_JSON
+} loquat_table_format;
+typedef struct loquat_compare_options {
+    const char *const *runs; size_t n_runs;     /* run directories or models, or NAME=PATH */
+    const char *data;                           /* held-out examples, JSONL */
+    const char *const *types; size_t n_types;   /* also round plain runs to these */
+    const char *imatrix;                        /* and once more with this importance matrix; NULL */
+    const char *reference;     /* divergence from this model; NULL: the plain run of the same seed */
+    const char *baseline;      /* name of the row that others are compared with; NULL: the first */
+    bool exact_match;
+    int64_t max_new_tokens;    /* 0: 128 */
+    loquat_table_format format;
+} loquat_compare_options;
+/* One table over runs; those that differ only in seed (or bear the same NAME) are one row. */
+loquat_status loquat_compare(const loquat_compare_options *options, char **out_text);
+
 /* Base + adapters into one GGUF of a file type ("F16", "Q4_K_M", ...). */
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type);

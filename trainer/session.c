@@ -124,6 +124,22 @@ done:
     return (loquat_status)status;
 }
 
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora) {
+    loquat_model *s = lq_alloc(sizeof *s);
+    *out = NULL;
+    if (!s) {
+        lq_adapter_free(lora);
+        lq_model_close(model);
+        return LQ_EMEM;
+    }
+    s->model = model;
+    s->lora = lora;
+    const lq_status status = open_template(s);
+    if (status == LQ_OK) *out = s;
+    else loquat_model_close(s);
+    return status;
+}
+
 void loquat_model_close(loquat_model *s) {
     if (!s) return;
     lq_generator_free(s->generator);

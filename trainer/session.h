@@ -16,6 +16,8 @@ struct loquat_model {
     lq_generator *generator;     /* opened on first use */
 };
 
+/* Of a model and an adapter on it (NULL: none), both taken over, also when it fails. */
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora);
 const lq_patch *lq_session_patch(const loquat_model *s);   /* NULL without adapters */
 
 /* What the session rounds from now on. */
