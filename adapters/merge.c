@@ -167,7 +167,7 @@ static void quantize_watched(const lq_merge *merge, const lq_merge_job *job, int
     lq_watch_after(&scratch, job->out_fmt, out, tile, count, sums);
 }
 
-/* Rows [row, row + n) of the job's result into the tile. False: a value that no file should hold. */
+/* Rows [row, row + n) of the job's result, in F32. False: a value that no file should hold. */
 static bool effective_rows(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);

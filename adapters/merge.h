@@ -38,7 +38,7 @@ lq_status lq_merge_reround(const lq_merge *merge);
 
 /* After prepare: the memory for watching, which is off at first. */
 lq_status lq_merge_watchable(lq_merge *merge);
-/* While on, every run also counts what became of each job's codes; switching on forgets the counts. */
+/* While on, every run also counts what became of each job's codes; switching on begins at 0. */
 void lq_merge_watch(lq_merge *merge, bool on);
 bool lq_merge_watching(const lq_merge *merge);
 /* Of the job added as number `job`; the sum does not depend on the number of threads. */

@@ -23,6 +23,6 @@ void lq_watch_add(lq_watch_sums *sums, const lq_watch_sums *more);
 
 double lq_watch_changed(const lq_watch_sums *s);     /* share; NaN without codes */
 double lq_watch_saturated(const lq_watch_sums *s);   /* share; NaN without codes */
-double lq_watch_distance(const lq_watch_sums *s);    /* |Q(x) - x| / |x|; NaN when nothing was counted */
+double lq_watch_distance(const lq_watch_sums *s);    /* |Q(x) - x| / |x|; NaN: nothing counted */
 
 #endif

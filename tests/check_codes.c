@@ -24,8 +24,8 @@ START_TEST(codes_explain_values) {
         for (int e = 0; e < 2; e++) at_end[e] += codes[i] == layout->end[e];
         for (int j = i - i % SHARE; j < i; j++) {
             const bool same = codes[i] == codes[j] || (value[i] == 0 && value[j] == 0);
-            ck_assert_msg(same == (value[i] == value[j]), "%s: elements %d and %d: codes %d and %d, "
-                          "values %g and %g", fmt->name, j, i, codes[j], codes[i],
+            ck_assert_msg(same == (value[i] == value[j]),
+                          "%s: elements %d and %d: codes %d and %d, values %g and %g", fmt->name, j, i, codes[j], codes[i],
                           (double)value[j], (double)value[i]);
         }
     }

@@ -54,7 +54,8 @@ static double value(const json_t *o, const char *key) {
 START_TEST(rows_seeds_and_numbers) {
     json_t *o = json_of("compare p1 p2 q1 --data data.jsonl --quantize Q8_0 --exact-match "
                         "--max-new-tokens 4 --baseline 'p* Q8_0'");
-    json_t *p1 = json_of("evaluate p1 --data data.jsonl"), *p2 = json_of("evaluate p2 --data data.jsonl");
+    json_t *p1 = json_of("evaluate p1 --data data.jsonl");
+    json_t *p2 = json_of("evaluate p2 --data data.jsonl");
     json_t *q1 = json_of("evaluate q1 --data data.jsonl --reference p1");
     ck_assert_int_eq((int)json_array_size(json_object_get(o, "rows")), 3);
     const json_t *plain = row(o, "p*"), *rounded = row(o, "p* Q8_0"), *merged = row(o, "q1");
@@ -118,7 +119,8 @@ static const struct { const char *args; int exit_status; const char *says; } ref
 
 START_TEST(refused_by_name) {
     const fixture_result r = fixture_loquat("compare %s", refused[_i].args);
-    ck_assert_msg(r.exit_status == refused[_i].exit_status && test_contains(r.err, refused[_i].says),
+    ck_assert_msg(r.exit_status == refused[_i].exit_status &&
+                      test_contains(r.err, refused[_i].says),
                   "loquat compare %s: exit %d: %s", refused[_i].args, r.exit_status, r.err);
 }
 END_TEST

@@ -1,5 +1,5 @@
-/* A paired bootstrap interval for the difference of two losses: held-out examples and seeds are both
- * drawn with replacement, the same ones for either side. */
+/* A paired bootstrap interval for the difference of two losses: held-out examples and seeds are
+ * both drawn with replacement, the same ones for either side. */
 #ifndef LOQUAT_BOOTSTRAP_H
 #define LOQUAT_BOOTSTRAP_H
 

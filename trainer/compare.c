@@ -1,5 +1,5 @@
-/* loquat_compare: every run's model, and every rounding of the plain ones, on the same held-out data.
- * The divergence is from the plain run of the same seed, so it says what quantization changed. */
+/* loquat_compare: every run's model, and every rounding of the plain ones, on the same held-out
+ * data. The divergence is from the plain run of the same seed, so it says what quantization changed. */
 #include "compare.h"
 
 #include "exact_match.h"
@@ -130,7 +130,7 @@ static lq_status add_cell(comparison *c, int run, const char *variant, loquat_mo
     return status == LQ_OK ? LQ_OK : lq_fail_context(status, "%s: ", row->name);
 }
 
-/* ---- rounding a plain run ---------------------------------------------------------------------- */
+/* ---- rounding a plain run -------------------------------------------------------------------- */
 
 /* The run's model in a type, as a file that lives as long as it is measured. */
 static lq_status add_rounded(comparison *c, int run, loquat_model *plain, const char *type,
@@ -168,7 +168,7 @@ static lq_status add_roundings(comparison *c, int run, loquat_model *plain,
     return LQ_OK;
 }
 
-/* ---- all runs ---------------------------------------------------------------------------------- */
+/* ---- all runs -------------------------------------------------------------------------------- */
 
 /* The plain run to measure divergence from: of the same seed; NULL: none. */
 static const lq_compare_run *plain_of(const comparison *c, const lq_compare_run *r) {
@@ -227,7 +227,7 @@ static lq_status load_data(comparison *c) {
     return LQ_OK;
 }
 
-/* ---- differences ------------------------------------------------------------------------------- */
+/* ---- differences ----------------------------------------------------------------------------- */
 
 static lq_status find_baseline(comparison *c) {
     lq_compare_table *t = &c->table;

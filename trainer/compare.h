@@ -15,7 +15,7 @@ typedef struct lq_compare_run {
     bool plain;                  /* a run without quantization in training */
     double seconds;              /* of training; NaN: not known */
     int64_t bytes;               /* of the files to deploy */
-    int group;                   /* runs that differ only in seed; the number of the first of them */
+    int group;                   /* the number of the first run like it */
 } lq_compare_run;
 
 lq_status lq_compare_run_read(lq_compare_run *out, const char *argument);

@@ -1,5 +1,5 @@
-/* The table of compare.h as text, CSV, Markdown and JSON. Of several seeds a column is the mean and,
- * where it can vary, the standard deviation. */
+/* The table of compare.h as text, CSV, Markdown and JSON. Of several seeds a column is the mean
+ * and, where it can vary, the standard deviation. */
 #include "compare.h"
 
 #include "json_text.h"
@@ -44,7 +44,7 @@ static double deviation(const lq_compare_row *r, const column *c) {
     return r->n > 1 ? sqrt(sum / (double)(r->n - 1)) : NAN;
 }
 
-/* ---- for people -------------------------------------------------------------------------------- */
+/* ---- for people ------------------------------------------------------------------------------ */
 
 static bool is_empty(const lq_compare_table *t, const column *c) {
     for (int64_t i = 0; i < t->n; i++)
@@ -109,8 +109,10 @@ static void print_aligned(const lq_compare_table *t, bool markdown, lq_str *out)
 
 static lq_status print_text(const lq_compare_table *t, lq_str *out) {
     print_aligned(t, false, out);
-    lq_str_printf(out, "%lld examples, %lld scored tokens; loss in nats per token; difference of the "
-                       "loss from '%s'\n", (long long)t->n_examples, (long long)t->n_tokens,
+    lq_str_printf(out,
+                  "%lld examples, %lld scored tokens; loss in nats per token; difference of the "
+                  "loss from '%s'\n",
+                  (long long)t->n_examples, (long long)t->n_tokens,
                   t->row[t->baseline].name);
     return lq_str_status(out);
 }
@@ -120,7 +122,7 @@ static lq_status print_markdown(const lq_compare_table *t, lq_str *out) {
     return lq_str_status(out);
 }
 
-/* ---- for programs ------------------------------------------------------------------------------ */
+/* ---- for programs ---------------------------------------------------------------------------- */
 
 static void csv_number(lq_str *out, double x) {
     if (isfinite(x)) lq_str_printf(out, ",%.9g", x);

@@ -166,8 +166,8 @@ typedef struct loquat_compare_options {
     const char *const *runs; size_t n_runs;     /* run directories or models, or NAME=PATH */
     const char *data;                           /* held-out examples, JSONL */
     const char *const *types; size_t n_types;   /* also round plain runs to these */
-    const char *imatrix;                        /* and once more with this importance matrix; NULL */
-    const char *reference;     /* divergence from this model; NULL: the plain run of the same seed */
+    const char *imatrix;                        /* and once more with importance; NULL */
+    const char *reference;     /* divergence from it; NULL: from the plain run of the same seed */
     const char *baseline;      /* name of the row that others are compared with; NULL: the first */
     bool exact_match;
     int64_t max_new_tokens;    /* 0: 128 */

@@ -9,8 +9,8 @@
 /* Appends `, "codes_changed": ...` and its fellows of the last watched rebuild; nothing when none
  * was. */
 void lq_telemetry_line(const lq_adapter *a, lq_str *line);
-/* [{"tensor", "type", "weights", "saturated", "distance"}]: the quantized tensors by kind. NULL: out
- * of memory. */
+/* [{"tensor", "type", "weights", "saturated", "distance"}]: the quantized tensors by kind. NULL:
+ * out of memory. */
 json_t *lq_telemetry_json(const lq_adapter *a);
 
 #endif
