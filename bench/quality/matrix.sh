@@ -68,6 +68,16 @@ save_total_limit: 1
 logging_steps: 20
 threads: 1
 END
+    # the second phase is half as long; above three bits it wants a quarter of the rate
+    for bits in high low; do
+        [ $bits = high ] && part=4 || part=1
+        cat "$dir/base.yaml" - >"$dir/recipe-$bits.yaml" <<END
+recipe: [lora, qad]
+qat: {mode: merged}
+kd: {alpha: 0.5}
+qad: {max_steps: $((steps / 2)), learning_rate: $(awk -v r=$rate -v p=$part 'BEGIN { print r / p }')}
+END
+    done
 }
 
 # ---- runs ----------------------------------------------------------------------------------------------------------
@@ -87,18 +97,22 @@ list_runs() {
             case $type in *_K*) slow='--qat.requantize_every 4' ;; *) slow= ;; esac
             echo "$dir/merged-$type-$seed --seed $seed --qat.weight_dtype $type --qat.mode merged $slow"
             echo "$dir/separate-$type-$seed --seed $seed --qat.weight_dtype $type --qat.mode separate"
-            [ "$can_distil" -eq 0 ] || echo "$dir/recipe-$type-$seed --seed $seed --recipe [lora,qad] --kd.alpha 0.5" \
-                "--qat.weight_dtype $type --qat.mode merged $slow"
+            [ "$can_distil" -eq 0 ] || echo "$dir/recipe-$type-$seed --seed $seed --qat.weight_dtype $type $slow"
         done
     done
 }
 
 run_all() {
-    list_runs | sed 's, *$,,' | LOQUAT=$loquat CONFIG=$dir/base.yaml xargs -P "$jobs" -L 1 sh -c '
+    list_runs | sed 's, *$,,' | LOQUAT=$loquat DIR=$dir xargs -P "$jobs" -L 1 sh -c '
         run=$1
         shift
         [ ! -f "$run/run.json" ] || exit 0
-        "$LOQUAT" train "$CONFIG" --output_dir "$run" --overwrite_output_dir true "$@" >"$run.log" 2>&1 ||
+        config=$DIR/base.yaml
+        case $run in
+        */recipe-Q[23]*) config=$DIR/recipe-low.yaml ;;
+        */recipe-*) config=$DIR/recipe-high.yaml ;;
+        esac
+        "$LOQUAT" train "$config" --output_dir "$run" --overwrite_output_dir true "$@" >"$run.log" 2>&1 ||
             { echo "FAILED: $run"; tail -3 "$run.log"; exit 255; } >&2' sh
 }
 
@@ -118,7 +132,7 @@ compare() {
     set --
     for seed in $seeds; do
         set -- "$@" "LoRA=$dir/lora-$seed" "QAT merged=$dir/merged-$type-$seed" "QAT separate=$dir/separate-$type-$seed" \
-            "QAT outside, then merged=$dir/outside-$type-$seed.gguf"
+            "QAT outside then merged=$dir/outside-$type-$seed.gguf"
         for recipe in "$dir/recipe-$type-$seed/qad"; do
             [ ! -d "$recipe" ] || set -- "$@" "recipe=$recipe"
         done
