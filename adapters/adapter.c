@@ -239,6 +239,7 @@ void lq_adapter_free(lq_adapter *a) {
     if (!a) return;
     free_options(&a->options);
     lq_merge_free(a->merge);
+    lq_free(a->watched);
     lq_free(a->item);
     lq_free(a->patch);
     lq_free(a->param);

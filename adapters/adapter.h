@@ -8,6 +8,7 @@
 #define LOQUAT_ADAPTER_H
 
 #include "model.h"
+#include "watch.h"
 
 typedef enum lq_qat_mode { LQ_QAT_NONE, LQ_QAT_MERGED, LQ_QAT_SEPARATE } lq_qat_mode;
 
@@ -55,6 +56,7 @@ typedef struct lq_adapter {
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
     uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
+    lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
     struct lq_merge *merge;              /* merged: what lq_adapter_rebuild runs; else NULL */
 } lq_adapter;
 
@@ -75,6 +77,9 @@ lq_status lq_adapter_init_from(lq_adapter *a, const char *path);
 lq_status lq_adapter_rebuild(lq_adapter *a);
 /* The same, but K-quants keep the scales of the last rebuild and only round their codes anew. */
 lq_status lq_adapter_reround(lq_adapter *a);
+/* While on, a rebuild also fills `watched` of the weights it makes; switching on sets theirs to
+ * zero. Those of weights that are quantized once stay. Costs about as much as the rebuild of Q4_0. */
+void lq_adapter_watch(lq_adapter *a, bool on);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
 
 /* Adapters for inference: files (adapter GGUF) with user scales, stacked into one patch list. */

@@ -22,6 +22,10 @@ struct lq_merge {
     int64_t tile_floats;   /* of the largest tile */
     int n_threads;
     float *tile;           /* n_threads tiles */
+    bool watching;
+    lq_watch_sums *sums;   /* of every tile of every job; NULL: not watchable */
+    float *value;          /* n_threads tiles: what watching compares */
+    uint8_t *codes;        /* 2 n_threads tiles */
 };
 
 lq_status lq_merge_new(lq_merge **out, int capacity) {
@@ -42,6 +46,9 @@ void lq_merge_free(lq_merge *merge) {
     if (!merge) return;
     lq_free(merge->job);
     lq_free(merge->tile);
+    lq_free(merge->sums);
+    lq_free(merge->value);
+    lq_free(merge->codes);
     lq_free(merge);
 }
 
@@ -72,6 +79,43 @@ lq_status lq_merge_prepare(lq_merge *merge) {
     merge->tile = lq_alloc_aligned(bytes);
     return merge->tile ? LQ_OK : LQ_EMEM;
 }
+
+/* ---- watching -------------------------------------------------------------------------------- */
+
+static int64_t n_tiles(const lq_merge_job *job) {
+    return (job->rows + tile_rows(job) - 1) / tile_rows(job);
+}
+
+static int64_t first_tile(const lq_merge *merge, int job) {
+    int64_t n = 0;
+    for (int i = 0; i < job; i++) n += n_tiles(&merge->job[i]);
+    return n;
+}
+
+lq_status lq_merge_watchable(lq_merge *merge) {
+    const int64_t scratch = merge->tile_floats * merge->n_threads;
+    merge->sums = lq_alloc_array(first_tile(merge, merge->n), sizeof *merge->sums);
+    merge->value = lq_alloc_array(scratch, sizeof *merge->value);
+    merge->codes = lq_alloc_array(2 * scratch, sizeof *merge->codes);
+    return merge->sums && merge->value && merge->codes ? LQ_OK : LQ_EMEM;
+}
+
+void lq_merge_watch(lq_merge *merge, bool on) {
+    assert(merge->sums);
+    merge->watching = on;
+    if (on) memset(merge->sums, 0, (size_t)first_tile(merge, merge->n) * sizeof *merge->sums);
+}
+
+bool lq_merge_watching(const lq_merge *merge) { return merge->watching; }
+
+lq_watch_sums lq_merge_watched(const lq_merge *merge, int job) {
+    lq_watch_sums total = {0};
+    const lq_watch_sums *sums = merge->sums + first_tile(merge, job);
+    for (int64_t i = 0; i < n_tiles(&merge->job[job]); i++) lq_watch_add(&total, &sums[i]);
+    return total;
+}
+
+/* ---- one tile -------------------------------------------------------------------------------- */
 
 float lq_max_abs(const float *x, int64_t n) {
     enum { LANES = 16 };
@@ -110,9 +154,21 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
                             job->importance + (row + i) / mat_rows(job) * job->cols);
 }
 
-/* Rows [row, row + n) of the job's result. False: a value that no file should hold. */
-static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *tile,
-                       bool keep_scales) {
+static void quantize_watched(const lq_merge *merge, const lq_merge_job *job, int64_t row, int64_t n,
+                             const float *tile, bool keep_scales, lq_watch_sums *sums) {
+    const int64_t count = n * job->cols, at = merge->tile_floats * omp_get_thread_num();
+    const char *out = (char *)job->out + lq_format_bytes(job->out_fmt, row * job->cols);
+    const lq_watch_scratch scratch = {merge->codes + 2 * at,
+                                      merge->codes + 2 * at + merge->tile_floats,
+                                      merge->value + at};
+    lq_watch_before(&scratch, job->out_fmt, out, count);
+    quantize(job, row, n, tile, keep_scales);
+    *sums = (lq_watch_sums){0};
+    lq_watch_after(&scratch, job->out_fmt, out, tile, count, sums);
+}
+
+/* Rows [row, row + n) of the job's result, in F32. False: a value that no file should hold. */
+static bool effective_rows(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
     if (job->rank > 0) {
@@ -121,11 +177,25 @@ static bool merge_tile(const lq_merge_job *job, int64_t row, int64_t n, float *t
         const lq_mat b = {job->b + row * job->rank, job->rank, false};
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }
-    if (!(lq_max_abs(tile, count) <= lq_format_max(job->out_fmt))) return false;
-    quantize(job, row, n, tile, keep_scales);
-    if (job->clipped)
-        lq_saturation(job->out_fmt, tile, (char *)job->out + lq_format_bytes(job->out_fmt, at),
-                      count, job->clipped + at / LQ_CLIP_BITS);
+    return lq_max_abs(tile, count) <= lq_format_max(job->out_fmt);
+}
+
+static void note_clipped(const lq_merge_job *job, int64_t row, int64_t n, const float *tile) {
+    const int64_t at = row * job->cols;
+    lq_saturation(job->out_fmt, tile, (char *)job->out + lq_format_bytes(job->out_fmt, at),
+                  n * job->cols, job->clipped + at / LQ_CLIP_BITS);
+}
+
+static bool merge_tile(const lq_merge *merge, int i, int64_t row, bool keep_scales) {
+    const lq_merge_job *job = &merge->job[i];
+    const int64_t height = tile_rows(job), n = job->rows - row < height ? job->rows - row : height;
+    float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
+    if (!effective_rows(job, row, n, tile)) return false;
+    if (merge->watching)
+        quantize_watched(merge, job, row, n, tile, keep_scales,
+                         &merge->sums[first_tile(merge, i) + row / height]);
+    else quantize(job, row, n, tile, keep_scales);
+    if (job->clipped) note_clipped(job, row, n, tile);
     return true;
 }
 
@@ -135,12 +205,9 @@ static lq_status run(const lq_merge *merge, bool keep_scales) {
     for (int i = 0; i < merge->n; i++) {
         const lq_merge_job *job = &merge->job[i];
         const int64_t height = tile_rows(job);
-        float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
 #pragma omp for schedule(dynamic) nowait
-        for (int64_t row = 0; row < job->rows; row += height) {
-            const int64_t n = job->rows - row < height ? job->rows - row : height;
-            if (!merge_tile(job, row, n, tile, keep_scales) && i < bad) bad = i;
-        }
+        for (int64_t row = 0; row < job->rows; row += height)
+            if (!merge_tile(merge, i, row, keep_scales) && i < bad) bad = i;
     }
     if (bad == merge->n) return LQ_OK;
     return lq_fail(LQ_ENONFINITE,

@@ -4,6 +4,7 @@
 #define LOQUAT_MERGE_H
 
 #include "model.h"
+#include "watch.h"
 
 typedef struct lq_merge_job {
     const char *name;        /* of the weight, for messages */
@@ -34,6 +35,14 @@ lq_status lq_merge_prepare(lq_merge *merge);
 lq_status lq_merge_run(const lq_merge *merge);
 /* The same, but formats that can (reround.h) keep the scales that they have in `out`. */
 lq_status lq_merge_reround(const lq_merge *merge);
+
+/* After prepare: the memory for watching, which is off at first. */
+lq_status lq_merge_watchable(lq_merge *merge);
+/* While on, every run also counts what became of each job's codes; switching on begins at 0. */
+void lq_merge_watch(lq_merge *merge, bool on);
+bool lq_merge_watching(const lq_merge *merge);
+/* Of the job added as number `job`; the sum does not depend on the number of threads. */
+lq_watch_sums lq_merge_watched(const lq_merge *merge, int job);
 
 /* The largest value that every format of this kind holds: F16's for blocks, whose scales are F16.
  */

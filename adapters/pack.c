@@ -99,25 +99,41 @@ static lq_status place_masks(lq_adapter *a) {
     return LQ_OK;
 }
 
+/* Is weight i among those rebuilt every step (merged), or made once (not merged)? */
+static bool is_job(const lq_adapter *a, int i, bool merged) {
+    return a->patch[i].fmt && a->patch[i].merged == merged;
+}
+
 /* The jobs of all patches that are rebuilt every step (merged) or made once. */
 static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planned *plan,
                             bool merged, int n) {
     LQ_TRY(lq_merge_new(out, n));
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_patch *patch = &a->patch[i];
-        if (!patch->fmt || patch->merged != merged) continue;
+        if (!is_job(a, i, merged)) continue;
         lq_merge_job job = lq_adapter_job(a, i, patch->fmt, &plan[i], (void *)patch->data);
         if (!merged) job.rank = 0;
         job.clipped = (uint32_t *)patch->clipped;
         lq_merge_add(*out, job);
     }
-    return lq_merge_prepare(*out);
+    LQ_TRY(lq_merge_prepare(*out));
+    return lq_merge_watchable(*out);
+}
+
+static void take_sums(const lq_adapter *a, const lq_merge *merge, bool merged) {
+    int job = 0;
+    for (int i = 0; i < a->model->n_weights; i++)
+        if (is_job(a, i, merged)) a->watched[i] = lq_merge_watched(merge, job++);
 }
 
 static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan, int n) {
     lq_merge *once = NULL;
     lq_status status = make_merge(&once, a, plan, false, n);
-    if (status == LQ_OK) status = lq_merge_run(once);
+    if (status == LQ_OK) {
+        lq_merge_watch(once, true);
+        status = lq_merge_run(once);
+        take_sums(a, once, false);
+    }
     lq_merge_free(once);
     return status;
 }
@@ -131,6 +147,8 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     LQ_TRY(place(a, plan_only));
     LQ_TRY(place_masks(a));
     if (plan_only) return LQ_OK;
+    a->watched = lq_alloc_array(a->model->n_weights, sizeof *a->watched);
+    if (!a->watched) return LQ_EMEM;
     LQ_TRY(quantize_frozen(a, plan, n));
     LQ_TRY(lq_adapter_correct(a, plan));
     if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, n));
@@ -146,12 +164,20 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     return status;
 }
 
-lq_status lq_adapter_rebuild(lq_adapter *a) {
-    return a->merge ? lq_merge_run(a->merge) : LQ_OK;
+static lq_status rerun(lq_adapter *a, lq_status (*run)(const lq_merge *merge)) {
+    if (!a->merge) return LQ_OK;
+    LQ_TRY(run(a->merge));
+    if (lq_merge_watching(a->merge)) take_sums(a, a->merge, true);
+    return LQ_OK;
 }
 
-lq_status lq_adapter_reround(lq_adapter *a) {
-    return a->merge ? lq_merge_reround(a->merge) : LQ_OK;
+lq_status lq_adapter_rebuild(lq_adapter *a) { return rerun(a, lq_merge_run); }
+lq_status lq_adapter_reround(lq_adapter *a) { return rerun(a, lq_merge_reround); }
+
+void lq_adapter_watch(lq_adapter *a, bool on) {
+    if (!a->merge) return;
+    lq_merge_watch(a->merge, on);
+    if (on) take_sums(a, a->merge, true);
 }
 
 size_t lq_adapter_packed_bytes(const lq_adapter *a) { return a->packed_bytes; }

@@ -153,7 +153,7 @@ const lq_key lq_keys[] = {
     {"training", "neftune_noise_alpha", "", REAL, AT(neftune_noise_alpha), "0", 0, 1000, NULL, NULL,
      0, "noise on the embeddings; 0: off"},
     {"training", "ema_decay", "", REAL, AT(ema_decay), "0", 0, 0.999999, NULL, NULL, 0,
-     "validate and export a running average of the weights; 0: off"},
+     "also validate a running average of the weights, keep the better; 0: off"},
     {"training", "seed", "", INT, AT(seed), "42", 0, INFINITY, NULL, NULL, 0,
      "of everything random"},
 

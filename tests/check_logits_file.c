@@ -6,19 +6,19 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { CTX = 4, VOCAB = 7, CHUNKS = 2 };
+enum { CTX = 6, VOCAB = 7, CHUNKS = 2, ROWS = CHUNKS * (CTX - 1 - CTX / 2) };
 
-static void write_file(const char *path, float logits[3][VOCAB]) {
+static void write_file(const char *path, float logits[ROWS][VOCAB]) {
     const int32_t tokens[CTX * CHUNKS] = {1, 2, 3, 4, 5, 6, 0, 1};
     lq_logits_writer w;
     ck_ok(lq_logits_create(&w, path, CTX, VOCAB, CHUNKS, tokens));
-    for (int i = 0; i < 3; i++) ck_ok(lq_logits_write(&w, logits[i]));
+    for (int i = 0; i < ROWS; i++) ck_ok(lq_logits_write(&w, logits[i]));
     ck_ok(lq_logits_commit(&w));
 }
 
 START_TEST(round_trip) {
-    float logits[3][VOCAB], log_p[VOCAB];
-    test_fill(&logits[0][0], 3 * VOCAB, 5);
+    float logits[ROWS][VOCAB], log_p[VOCAB];
+    test_fill(&logits[0][0], ROWS * VOCAB, 5);
     for (int i = 0; i < VOCAB; i++) logits[1][i] *= 40; /* clipped 16 below the top */
     for (int i = 0; i < VOCAB; i++) logits[2][i] = 1.5f; /* no spread at all */
     const char *path = test_path("logits.kld");
@@ -29,7 +29,7 @@ START_TEST(round_trip) {
     ck_assert_int_eq(r.n_vocab, VOCAB);
     ck_assert_int_eq(r.n_chunk, CHUNKS);
     ck_assert_int_eq(r.tokens[5], 6);
-    for (int row = 0; row < 3; row++) {
+    for (int row = 0; row < ROWS; row++) {
         double max = -INFINITY, sum = 0;
         ck_ok(lq_logits_read(&r, log_p));
         for (int i = 0; i < VOCAB; i++) max = fmax(max, (double)logits[row][i]);
@@ -39,8 +39,25 @@ START_TEST(round_trip) {
             ck_assert_double_eq_tol((double)log_p[i], want, 16.0 / 65535 / 2 + 1e-5);
         }
     }
-    ck_fails(lq_logits_read(&r, log_p), LQ_EFORMAT, "ends too early");
     lq_logits_close(&r);
+}
+END_TEST
+
+/* Every length short of the whole is refused at once. */
+START_TEST(cut_file) {
+    float logits[ROWS][VOCAB];
+    char *whole;
+    size_t n;
+    lq_logits_reader r;
+    test_fill(&logits[0][0], ROWS * VOCAB, 6);
+    const char *path = test_path("whole.kld"), *cut = test_path("cut.kld");
+    write_file(path, logits);
+    ck_ok(lq_read_file(&whole, &n, path));
+    for (size_t i = 0; i < n; i++) {
+        ck_ok(lq_write_file(cut, whole, i));
+        ck_fails(lq_logits_open(&r, cut), LQ_EFORMAT, "too early");
+    }
+    lq_free(whole);
 }
 END_TEST
 
@@ -61,6 +78,7 @@ int main(void) {
     Suite *suite = suite_create("logits_file");
     TCase *tc = tcase_create("logits_file");
     tcase_add_test(tc, round_trip);
+    tcase_add_test(tc, cut_file);
     tcase_add_test(tc, broken_files);
     suite_add_tcase(suite, tc);
     return test_run(suite);

@@ -99,6 +99,47 @@ START_TEST(as_the_naive_loop) {
 }
 END_TEST
 
+/* Counted twice: the first run makes codes out of zeros, the second finds them as they are. */
+START_TEST(watching_counts) {
+    const lq_format *out = in_formats[_i];
+    setup s;
+    lq_merge *merge = NULL;
+    lq_watch_sums sums;
+    float *value;
+    setup_init(&s, &lq_f32, out, 3);
+    const int64_t n = s.job.rows * s.job.cols;
+    double error = 0, norm = 0;
+    value = lq_alloc_array(n, sizeof *value);
+    test_fill(s.w, n, 7);
+    memcpy(s.data, s.w, (size_t)n * sizeof *s.w);
+    s.job.rank = 0;
+    ck_ok(lq_merge_new(&merge, 1));
+    lq_merge_add(merge, s.job);
+    ck_ok(lq_merge_prepare(merge));
+    ck_ok(lq_merge_watchable(merge));
+    ck_ok(lq_merge_run(merge));
+    ck_assert_double_eq(lq_merge_watched(merge, 0).norm, 0);
+    lq_merge_watch(merge, true);
+    ck_ok(lq_merge_run(merge));
+    sums = lq_merge_watched(merge, 0);
+    ck_assert_int_eq(sums.changed, 0);
+    ck_assert_int_eq(sums.codes, out->block > 1 ? n : 0);
+    out->dequant(s.out, value, n);
+    for (int64_t i = 0; i < n; i++) {
+        error += pow((double)value[i] - (double)s.w[i], 2);
+        norm += pow((double)s.w[i], 2);
+    }
+    ck_assert_double_eq_tol(lq_watch_distance(&sums), sqrt(error / norm), 1e-9);
+    memset(s.data, 0, (size_t)n * sizeof *s.w);
+    ck_ok(lq_merge_run(merge));
+    sums = lq_merge_watched(merge, 0);
+    ck_assert_int_ge(sums.changed, sums.codes * 7 / 8);
+    lq_merge_free(merge);
+    lq_free(value);
+    setup_clear(&s);
+}
+END_TEST
+
 /* Several jobs in one run, arbitrary numbers: the same bytes whatever the number of threads. */
 START_TEST(thread_count_changes_nothing) {
     setup s;
@@ -191,6 +232,7 @@ int main(void) {
     Suite *suite = suite_create("merge");
     TCase *tc = tcase_create("merge");
     tcase_add_loop_test(tc, as_the_naive_loop, 0, N_FORMATS * N_FORMATS);
+    tcase_add_loop_test(tc, watching_counts, 0, N_FORMATS);
     tcase_add_test(tc, thread_count_changes_nothing);
     tcase_add_loop_test(tc, refuses_what_the_format_cannot_hold, 0, LQ_ARRAY_LEN(limits));
     tcase_add_test(tc, importance_goes_with_the_matrix);

@@ -40,7 +40,6 @@ static const struct { const char *args; int exit_status; const char *says; } ref
     {"evaluate model.gguf --data data.jsonl --save-all-logits x", 2, "--perplexity"},
     {"evaluate model.gguf --perplexity data.jsonl --ctx-size 2", 2, "wanted 3 or more"},
     {"evaluate model.gguf --perplexity data.jsonl --ctx-size 9223372036854775807", 1, "twice as many"},
-    {"evaluate model.gguf --reference model.gguf", 2, "--reference is not supported by this version yet"},
     {"evaluate model.gguf --ctx-sise 3", 2, "did you mean --ctx-size?"},
     {"evaluate model.gguf --chunks -1", 2, "wanted a whole number of 0 or more"},
     {"merge model.gguf --lora data.jsonl --output x.gguf --json", 2, "unknown option --json"},

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char MAGIC[8] = "_logits_";
 
@@ -75,11 +76,27 @@ static lq_status check_header(lq_logits_reader *r, const char magic[8], const in
     r->n_ctx = header[0];
     r->n_vocab = header[1];
     r->n_chunk = header[2];
-    if (r->n_ctx < 2 || r->n_vocab < 1 || r->n_chunk < 1 || r->n_ctx > 1 << 24 ||
+    if (r->n_ctx < 3 || r->n_vocab < 1 || r->n_chunk < 1 || r->n_ctx > 1 << 24 ||
         r->n_chunk > 1 << 24)
         return lq_fail(LQ_EFORMAT, "%s: context %d, vocabulary %d, chunks %d make no sense",
                        r->path, header[0], header[1], header[2]);
     return LQ_OK;
+}
+
+/* Before anything is computed: does the file hold all the rows that its header promises? */
+static lq_status check_length(const lq_logits_reader *r) {
+    const int64_t rows = r->n_ctx - 1 - r->n_ctx / 2, header = ftell(r->f);
+    struct stat found;
+    if (fstat(fileno(r->f), &found) != 0)
+        return lq_fail(LQ_EIO, "%s: %s", r->path, strerror(errno));
+    const double chunk = (double)r->n_ctx * sizeof *r->tokens +
+                         (double)rows * (double)row_codes(r->n_vocab) * sizeof *r->row;
+    const double wanted = (double)header + (double)r->n_chunk * chunk;
+    if ((double)found.st_size >= wanted) return LQ_OK;
+    return lq_fail(LQ_EFORMAT,
+                   "%s: ends too early: %lld bytes, wanted %.0f for %lld chunks of %lld tokens",
+                   r->path, (long long)found.st_size, wanted, (long long)r->n_chunk,
+                   (long long)r->n_ctx);
 }
 
 lq_status lq_logits_open(lq_logits_reader *r, const char *path) {
@@ -93,6 +110,7 @@ lq_status lq_logits_open(lq_logits_reader *r, const char *path) {
     LQ_GOTO(status, get(r, magic, sizeof magic));
     LQ_GOTO(status, get(r, header, sizeof header));
     LQ_GOTO(status, check_header(r, magic, header));
+    LQ_GOTO(status, check_length(r));
     r->tokens = lq_alloc_array(r->n_ctx * r->n_chunk, sizeof *r->tokens);
     r->row = lq_alloc_array(row_codes(r->n_vocab), sizeof *r->row);
     LQ_GOTO(status, r->tokens && r->row ? LQ_OK : LQ_EMEM);

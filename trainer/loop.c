@@ -40,30 +40,40 @@ static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
                : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
 }
 
-static lq_status score(lq_trainer *t, lq_loss *loss) {
+/* Validates the parameters and, where there is one, their running average; *average: it is better.
+ */
+static lq_status score(lq_trainer *t, lq_loss *loss, lq_loss *ema_loss, bool *average) {
+    *ema_loss = (lq_loss){.nll = NAN};
+    *average = false;
     if (!t->ema && t->net_is_quantized && !t->searched) return score_in_place(t, loss);
-    const size_t bytes = (size_t)t->adapter->n_params * sizeof(float);
-    memcpy(t->kept, t->adapter->param, bytes);
-    LQ_TRY(lq_trainer_use(t, t->ema ? t->ema : t->adapter->param));
-    const lq_status status = score_in_place(t, loss);
+    memcpy(t->kept, t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+    LQ_TRY(lq_trainer_use(t, t->kept));
+    lq_status status = score_in_place(t, loss);
+    if (status == LQ_OK && t->ema) {
+        LQ_TRY(lq_trainer_use(t, t->ema));
+        status = score_in_place(t, ema_loss);
+        *average = ema_loss->nll < loss->nll;
+    }
     LQ_TRY(lq_trainer_use(t, t->kept));
     return status;
 }
 
 lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss) {
-    lq_loss loss;
-    LQ_TRY(score(t, &loss));
-    *out_loss = loss.nll / (double)loss.labels;
+    lq_loss loss, ema_loss;
+    bool average;
+    LQ_TRY(score(t, &loss, &ema_loss, &average));
+    *out_loss = (average ? ema_loss.nll : loss.nll) / (double)loss.labels;
     if (t->at.best_step < 0 || *out_loss < t->at.best_loss) {
         t->at.best_step = t->at.step;
         t->at.best_loss = *out_loss;
+        t->at.best_is_ema = average;
         t->at.evals_without_gain = 0;
-        memcpy(t->best, t->ema ? t->ema : t->adapter->param,
+        memcpy(t->best, average ? t->ema : t->adapter->param,
                (size_t)t->adapter->n_params * sizeof(float));
     } else {
         t->at.evals_without_gain++;
     }
-    return lq_metrics_eval(t, &loss);
+    return lq_metrics_eval(t, &loss, &ema_loss);
 }
 
 /* ---- the loop -------------------------------------------------------------------------------- */
@@ -110,9 +120,14 @@ static lq_status log_step(lq_trainer *t) {
     return LQ_OK;
 }
 
+static bool is_logged(const lq_trainer *t, int64_t step) {
+    return step % t->config->logging_steps == 0 || step == t->total_steps;
+}
+
 static lq_status after_step(lq_trainer *t) {
     const int64_t step = t->at.step;
-    if (step % t->config->logging_steps == 0 || step == t->total_steps) LQ_TRY(log_step(t));
+    t->at.seconds = t->seconds_started + lq_seconds() - t->started;
+    if (is_logged(t, step)) LQ_TRY(log_step(t));
     else report(t, NAN, false);
     if (t->scorer && due(step, t->eval_every, t->total_steps)) {
         double loss;
@@ -125,15 +140,18 @@ static lq_status after_step(lq_trainer *t) {
 
 static lq_status train(lq_trainer *t) {
     if (t->scorer && t->at.step == 0) { /* where the run starts from: a row of every honest table */
-        lq_loss loss;
-        LQ_TRY(score(t, &loss));
-        LQ_TRY(lq_metrics_eval(t, &loss));
+        lq_loss loss, ema_loss;
+        bool average;
+        LQ_TRY(score(t, &loss, &ema_loss, &average));
+        LQ_TRY(lq_metrics_eval(t, &loss, &ema_loss));
         t->at.start_loss = loss.nll / (double)loss.labels;
         report(t, loss.nll / (double)loss.labels, true);
     }
     while (t->at.step < t->total_steps && !out_of_patience(t)) {
         LQ_TRY(choose_net(t));
+        if (is_logged(t, t->at.step + 1)) lq_adapter_watch(t->adapter, true);
         const lq_status status = lq_train_step(t);
+        lq_adapter_watch(t->adapter, false);
         if (status == LQ_EINTERRUPTED) {
             LQ_TRY(lq_checkpoint_save(t));
             return lq_fail(
@@ -151,13 +169,26 @@ static lq_status train(lq_trainer *t) {
     return LQ_OK;
 }
 
+/* Without a best: the last parameters or their average, whichever validates better. */
+static lq_status last_params(lq_trainer *t, const float **out) {
+    lq_loss loss, ema_loss;
+    bool average = t->ema != NULL;
+    if (t->ema && t->scorer) LQ_TRY(score(t, &loss, &ema_loss, &average));
+    *out = average ? t->ema : t->adapter->param;
+    return LQ_OK;
+}
+
 /* Puts what is to be shipped in place and proves that it is what was validated: the loss must
  * come out the same to the last bit. */
 static lq_status settle(lq_trainer *t, double *final_loss) {
     const bool best = t->scorer && t->config->load_best_model_at_end && t->at.best_step >= 0;
     *final_loss = NAN;
     lq_net_close(&t->net); /* its arena is not needed any more */
-    LQ_TRY(lq_trainer_use(t, best ? t->best : t->ema ? t->ema : t->adapter->param));
+    const float *param = t->best;
+    if (!best) LQ_TRY(last_params(t, &param));
+    lq_adapter_watch(t->adapter, true); /* for the record */
+    LQ_TRY(lq_trainer_use(t, param));
+    lq_adapter_watch(t->adapter, false);
     if (!t->scorer) return LQ_OK;
     lq_loss loss;
     LQ_TRY(lq_scorer_run(t->scorer, &loss));
@@ -178,6 +209,7 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     double final_loss;
     lq_status status = LQ_OK;
     t->started = lq_seconds();
+    t->seconds_started = t->at.seconds;
     t->tokens_started = (double)t->at.tokens;
     LQ_GOTO(status, train(t));
     LQ_GOTO(status, settle(t, &final_loss));

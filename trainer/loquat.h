@@ -146,6 +146,7 @@ typedef struct loquat_evaluate_options {
     int64_t ctx_size, chunks;      /* 0: 512; all */
     const char *save_all_logits;   /* write llama-perplexity's logits file; NULL: not */
     const char *kl_divergence_base;/* compare with such a file; NULL: not */
+    const char *reference;         /* compare with this model, on the text or the data; NULL: not */
     const char *data;              /* JSONL: masked loss and accuracy; NULL: not */
     bool exact_match;              /* generate greedily, compare with the last trained turn */
     int64_t max_new_tokens;        /* 0: 128 */
@@ -155,10 +156,27 @@ typedef struct loquat_evaluate_options {
     bool json;                     /* *out_text: one JSON object, else a line per value */
 } loquat_evaluate_options;
 /* *out_text has the keys that apply: perplexity, perplexity_error, nll, tokens, loss, accuracy,
- * exact_match, examples, kl_divergence, kl_divergence_median, ..., same_top, rms_delta_p,
- * ln_ppl_ratio, ... */
+ * exact_match, examples, kl_divergence (mean, nats), _error, _median, _90, _99, _99_9, _max,
+ * same_top, mean_delta_p, rms_delta_p, ln_ppl_ratio, ln_ppl_ratio_error. */
 loquat_status loquat_evaluate(loquat_model *m, const loquat_evaluate_options *options,
                               char **out_text);
+
+typedef enum loquat_table_format {
+    LOQUAT_TABLE_TEXT, LOQUAT_TABLE_CSV, LOQUAT_TABLE_MARKDOWN, LOQUAT_TABLE_JSON
+} loquat_table_format;
+typedef struct loquat_compare_options {
+    const char *const *runs; size_t n_runs;     /* run directories or models, or NAME=PATH */
+    const char *data;                           /* held-out examples, JSONL */
+    const char *const *types; size_t n_types;   /* also round plain runs to these */
+    const char *imatrix;                        /* and once more with importance; NULL */
+    const char *reference;     /* divergence from it; NULL: from the plain run of the same seed */
+    const char *baseline;      /* name of the row that others are compared with; NULL: the first */
+    bool exact_match;
+    int64_t max_new_tokens;    /* 0: 128 */
+    loquat_table_format format;
+} loquat_compare_options;
+/* One table over runs; those that differ only in seed (or bear the same NAME) are one row. */
+loquat_status loquat_compare(const loquat_compare_options *options, char **out_text);
 
 /* Base + adapters (none: a conversion) into one GGUF of a file type ("F16", "Q4_K_M", ...). */
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,

@@ -3,6 +3,7 @@
  * stopped. */
 #include "atomic_file.h"
 #include "expert_load.h"
+#include "telemetry.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -58,15 +59,17 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
                   (long long)t->at.skipped);
     put_number(&line, "tokens_per_second", tokens_per_second);
     lq_expert_load_print(&line, t->expert_load, t->model);
+    lq_telemetry_line(t->adapter, &line);
     lq_str_puts(&line, "}\n");
     return put_line(t, &line);
 }
 
-lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss) {
+lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss, const lq_loss *ema) {
     lq_str line = LQ_STR_INIT;
     lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
     put_number(&line, "eval_loss", loss->nll / (double)loss->labels);
     if (t->teacher) put_number(&line, "eval_kl", loss->kl / (double)loss->labels);
+    if (t->ema && ema->labels) put_number(&line, "eval_loss_ema", ema->nll / (double)ema->labels);
     put_number(&line, "eval_accuracy", (double)loss->correct / (double)loss->labels);
     lq_str_printf(&line, ", \"eval_tokens\": %lld", (long long)loss->labels);
     put_number(&line, "best_loss", t->at.best_loss);

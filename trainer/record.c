@@ -1,6 +1,7 @@
 /* run.json: what was trained, on what, how well, and what came out. */
 #include "atomic_file.h"
 #include "json_text.h"
+#include "telemetry.h"
 #include "trainer.h"
 
 #include <string.h>
@@ -81,7 +82,7 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
     const bool has_best = t->at.best_step >= 0;
     return json_pack(
         "{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:I, s:I, s:f}, s:o, s:o, s:o, s:I, s:I, s:I, "
-        "s:I, s:I, s:I, s:o}",
+        "s:I, s:I, s:I, s:b, s:f, s:o, s:o}",
         "version", loquat_version(), "config", config, "base", "path", t->config->base_model,
         "sha256", lq_base_hash_hex(&t->base_hash), "data", data_files(t->config), "train",
         counts(&t->data.train), "validation", counts(&t->data.val), "split", "train",
@@ -91,7 +92,9 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
         number(has_best ? t->at.best_loss : NAN), "best_step", (json_int_t)t->at.best_step, "steps",
         (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
         (json_int_t)t->at.tokens, "skipped_steps", (json_int_t)t->at.skipped, "trained_parameters",
-        (json_int_t)t->adapter->n_params, "artifacts", lq_artifacts_json(artifacts));
+        (json_int_t)t->adapter->n_params, "best_is_ema", (int)t->at.best_is_ema, "seconds",
+        t->at.seconds, "quantized", lq_telemetry_json(t->adapter), "artifacts",
+        lq_artifacts_json(artifacts));
 }
 
 lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,

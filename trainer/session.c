@@ -122,6 +122,22 @@ done:
     return (loquat_status)status;
 }
 
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora) {
+    loquat_model *s = lq_alloc(sizeof *s);
+    *out = NULL;
+    if (!s) {
+        lq_adapter_free(lora);
+        lq_model_close(model);
+        return LQ_EMEM;
+    }
+    s->model = model;
+    s->lora = lora;
+    const lq_status status = open_template(s);
+    if (status == LQ_OK) *out = s;
+    else loquat_model_close(s);
+    return status;
+}
+
 void loquat_model_close(loquat_model *s) {
     if (!s) return;
     lq_generator_free(s->generator);
@@ -141,7 +157,7 @@ void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime) {
     s->model->runtime = *runtime;
 }
 
-lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
+lq_status lq_session_forward(loquat_model *s, const int32_t *ids, int64_t n, const float **out) {
     const int64_t V = s->model->hp.n_vocab;
     if (n < 1) return lq_fail(LQ_EVALUE, "no token ids given");
     for (int64_t t = 0; t < n; t++)
@@ -156,7 +172,28 @@ lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, floa
     }
     lq_net_load_ids(&s->logits, ids, n, 0);
     LQ_TRY(lq_tape_forward(s->logits.tape, 0, 0));
-    memcpy(out, s->logits.io.out->data, (size_t)(n * V) * sizeof(float));
+    *out = lq_data_f32(s->logits.io.out);
+    return LQ_OK;
+}
+
+lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
+    const float *logits;
+    LQ_TRY(lq_session_forward(s, ids, n, &logits));
+    memcpy(out, logits, (size_t)(n * s->model->hp.n_vocab) * sizeof *out);
+    return LQ_OK;
+}
+
+lq_status lq_session_same_vocabulary(const loquat_model *a, const loquat_model *b) {
+    const lq_tokenizer *ta = a->model->tokenizer, *tb = b->model->tokenizer;
+    const char *pa = lq_gguf_path(a->model->file), *pb = lq_gguf_path(b->model->file);
+    const int64_t V = a->model->hp.n_vocab;
+    if (V != b->model->hp.n_vocab)
+        return lq_fail(LQ_ESHAPE, "%s: has a vocabulary of %lld, %s of %lld", pb,
+                       (long long)b->model->hp.n_vocab, pa, (long long)V);
+    for (int32_t i = 0; ta && tb && i < V; i++)
+        if (strcmp(lq_token_text(ta, i), lq_token_text(tb, i)) != 0)
+            return lq_fail(LQ_EVALUE, "%s: token %d is '%s', in %s it is '%s'", pb, i,
+                           lq_token_text(tb, i), pa, lq_token_text(ta, i));
     return LQ_OK;
 }
 

@@ -16,13 +16,18 @@ struct loquat_model {
     lq_generator *generator;     /* opened on first use */
 };
 
+/* Of a model and an adapter on it (NULL: none), both taken over, also when it fails. */
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora);
 const lq_patch *lq_session_patch(const loquat_model *s);   /* NULL without adapters */
 
 /* What the session rounds from now on. */
 void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime);
 
-/* logits (n,V) of one sequence. */
+/* logits (n,V) of one sequence: borrowed until the session's next forward, or copied. */
+lq_status lq_session_forward(loquat_model *s, const int32_t *ids, int64_t n, const float **out);
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out);
+/* Have both the same tokens, so that their logits can be compared? */
+lq_status lq_session_same_vocabulary(const loquat_model *a, const loquat_model *b);
 /* The session's generator, with room for n_ctx tokens. */
 lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **out);
 /* Reads ids and generates until an end-of-generation token (not included), max_new tokens or a

@@ -27,6 +27,7 @@ typedef struct lq_position {
     int64_t above_threshold;   /* steps in a row with a loss above loss_watchdog_threshold */
     int64_t evals_without_gain;
     int64_t best_step;         /* -1: no evaluation yet */
+    int64_t best_is_ema;       /* the best is the running average */
     double best_loss;
     double start_loss;         /* validated before the first step; NaN: no validation data */
     double last_loss, last_kl; /* of the last logged step */
@@ -34,6 +35,7 @@ typedef struct lq_position {
     double logged_loss, logged_kl; int64_t logged_labels, logged_tokens;
     int64_t metrics_bytes;     /* length of metrics.jsonl */
     int64_t optim_step;        /* updates applied: the optimizer's own t */
+    double seconds;            /* spent training, over all processes of the run */
 } lq_position;
 
 typedef struct lq_trainer {
@@ -70,7 +72,7 @@ typedef struct lq_trainer {
     lq_position at;
     FILE *metrics;
     const loquat_callbacks *callbacks;
-    double started, tokens_started;    /* clock and tokens of this process: tokens/s, time left */
+    double started, seconds_started, tokens_started;    /* of this process: tokens/s, time left */
     double grad_norm, learning_rate;   /* of the last step, for reports */
     int64_t *expert_load;              /* of the last step; NULL: the model has no experts */
 } lq_trainer;
@@ -81,7 +83,8 @@ void lq_trainer_close(lq_trainer *t);
 
 /* One optimizer step. LQ_EINTERRUPTED (nothing changed) when a stop was asked for. */
 lq_status lq_train_step(lq_trainer *t);
-/* Validates what would be shipped now (EMA if on), updates best and patience; mean nats. */
+/* Validates the parameters and their running average; the better one counts: best, patience; mean
+ * nats. */
 lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
@@ -112,7 +115,8 @@ lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step);
 /* ---- metrics.c: metrics.jsonl ---- */
 lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes first */
 lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second);
-lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss);
+/* ema: of the running average; written only where there is one. */
+lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss, const lq_loss *ema);
 lq_status lq_metrics_sync(lq_trainer *t);
 
 /* ---- run_imatrix.c: with qat.imatrix, puts the run's importance matrix into output_dir ---- */

@@ -135,6 +135,9 @@ step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLA
     "$python" "$here/check_families.py" "$loquat" "$make_tiny" "${LLAMA_BIN:-}"
 step stories 'has numpy && [ -d "${LOQUAT_SHARED_DATA:-}/models" ]' 'numpy or LOQUAT_SHARED_DATA is missing' \
     "$python" "$here/stories.py" "$loquat" "${LOQUAT_SHARED_DATA:-}"
+step divergence '[ -x "${LLAMA_BIN:-}/llama-perplexity" ] && [ -d "${LOQUAT_SHARED_DATA:-}/models" ]' \
+    'LLAMA_BIN or LOQUAT_SHARED_DATA is missing' \
+    "$python" "$here/check_divergence.py" "$loquat" "${LLAMA_BIN:-}" "${LOQUAT_SHARED_DATA:-}"
 
 [ -z "$skipped" ] || echo "skipped:$skipped"
 [ -z "$failed" ] || { echo "FAILED:$failed"; exit 1; }

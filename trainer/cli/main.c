@@ -16,10 +16,15 @@ static const arg_verb verbs[] = {
     {"plan", "RUN.yaml [--memory 4G] [--json] [--KEY VALUE]...",
      "Memory and steps of a run, before anything is loaded, and what would make it fit.", true, true, verb_plan},
     {"evaluate",
-     "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]]",
+     "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]] "
+     "[--reference MODEL2]",
      "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a "
      "reference.",
      false, true, verb_evaluate},
+    {"compare",
+     "RUN... --data FILE.jsonl [--quantize TYPE]... [--baseline ROW] [--csv | --markdown | --json]",
+     "One table over runs and over quantization of the plain ones; seeds are averaged.", false,
+     true, verb_compare},
     {"chat", "MODEL [--lora NAME=FILE[=SCALE]]... [--prompt TEXT]",
      "Talk to a model, a merged model, or a base with adapters.", false, false, verb_chat},
     {"tokenize", "MODEL [--file F | TEXT] [--ids] | MODEL --messages FILE.jsonl [--json]",

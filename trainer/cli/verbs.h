@@ -8,6 +8,7 @@ int verb_train(const arg_verb *verb, int argc, char **argv);
 int verb_preprocess(const arg_verb *verb, int argc, char **argv);
 int verb_plan(const arg_verb *verb, int argc, char **argv);
 int verb_evaluate(const arg_verb *verb, int argc, char **argv);
+int verb_compare(const arg_verb *verb, int argc, char **argv);
 int verb_chat(const arg_verb *verb, int argc, char **argv);
 int verb_tokenize(const arg_verb *verb, int argc, char **argv);
 int verb_logits(const arg_verb *verb, int argc, char **argv);

@@ -1,0 +1,119 @@
+/* See compare.h. */
+#include "compare.h"
+
+#include "atomic_file.h"
+#include "trainer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+lq_status lq_file_bytes(int64_t *out, const char *path) {
+    struct stat found;
+    if (stat(path, &found) != 0) return lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    *out = (int64_t)found.st_size;
+    return LQ_OK;
+}
+
+static int64_t artifact_bytes(const json_t *record, const char *kind) {
+    size_t i;
+    json_t *a;
+    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
+        const char *found = json_string_value(json_object_get(a, "kind"));
+        if (found && strcmp(found, kind) == 0)
+            return json_integer_value(json_object_get(a, "bytes"));
+    }
+    return 0;
+}
+
+/* Merged: one file. Separate: base and adapter. Plain: the base model and an F32 adapter. */
+static lq_status deployed_bytes(lq_compare_run *r, const json_t *record) {
+    const int64_t merged = artifact_bytes(record, "merged");
+    const int64_t adapter = artifact_bytes(record, "adapter");
+    r->bytes = r->plain ? 0 : merged;
+    if (r->bytes) return LQ_OK;
+    r->bytes = artifact_bytes(record, "base");
+    if (!r->bytes) LQ_TRY(lq_file_bytes(&r->bytes, r->config->base_model));
+    const json_int_t n = json_integer_value(json_object_get(record, "trained_parameters"));
+    r->bytes += adapter ? adapter : (int64_t)sizeof(float) * n;
+    return LQ_OK;
+}
+
+static lq_status read_run(lq_compare_run *r, const char *run_json) {
+    json_error_t error;
+    char *config = lq_path_join(r->path, "config.yaml");
+    json_t *record = json_load_file(run_json, 0, &error);
+    lq_status status = LQ_OK;
+    LQ_GOTO(status, config ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, record ? LQ_OK
+                           : lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
+    LQ_GOTO(status, lq_config_load(&r->config, config, NULL, 0));
+    r->plain = !r->config->has_qat;
+    const json_t *seconds = json_object_get(record, "seconds");
+    if (json_is_number(seconds)) r->seconds = json_number_value(seconds);
+    LQ_GOTO(status, deployed_bytes(r, record));
+done:
+    json_decref(record);
+    lq_free(config);
+    return status;
+}
+
+lq_status lq_compare_run_read(lq_compare_run *out, const char *argument) {
+    const char *equals = strchr(argument, '=');
+    lq_status status = LQ_OK;
+    *out = (lq_compare_run){.path = equals ? equals + 1 : argument, .seconds = NAN};
+    if (equals) {
+        out->name = lq_sprintf("%.*s", (int)(equals - argument), argument);
+        if (!out->name) return LQ_EMEM;
+    }
+    char *run_json = lq_path_join(out->path, "run.json");
+    if (!run_json) status = LQ_EMEM;
+    else if (lq_file_exists(run_json)) status = read_run(out, run_json);
+    else status = lq_file_bytes(&out->bytes, out->path);
+    lq_free(run_json);
+    return status;
+}
+
+void lq_compare_run_clear(lq_compare_run *r) {
+    lq_free(r->name);
+    lq_config_free(r->config);
+    *r = (lq_compare_run){0};
+}
+
+int64_t lq_compare_run_seed(const lq_compare_run *r) { return r->config ? r->config->seed : -1; }
+
+lq_status lq_compare_run_alike(const lq_compare_run *a, const lq_compare_run *b, bool *out) {
+    lq_str diff = LQ_STR_INIT;
+    *out = a->name && b->name && strcmp(a->name, b->name) == 0;
+    if (a->name || b->name || !a->config || !b->config) return LQ_OK;
+    const lq_status status = lq_config_diff(a->config, b->config, true, &diff);
+    *out = strcmp(lq_str_text(&diff), "seed") == 0;
+    lq_str_clear(&diff);
+    return status;
+}
+
+static lq_status open_plain(loquat_model **out, const lq_compare_run *r) {
+    const lq_types none = {0};
+    lq_model *model = NULL;
+    lq_adapter *adapter = NULL;
+    int64_t step;
+    lq_status status = LQ_OK;
+    char *dir = lq_path_join(r->path, "checkpoints");
+    LQ_GOTO(status, dir ? LQ_OK : LQ_EMEM);
+    LQ_GOTO(status, lq_model_open(&model, r->config->base_model, false));
+    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, r->config, &none, false));
+    LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
+    LQ_GOTO(status, lq_adapter_rebuild(adapter));
+done:
+    lq_free(dir);
+    if (status == LQ_OK) return lq_session_of(out, model, adapter);
+    lq_adapter_free(adapter);
+    lq_model_close(model);
+    return lq_fail_context(status, "%s: ", r->path);
+}
+
+lq_status lq_compare_run_session(loquat_model **out, const lq_compare_run *r) {
+    *out = NULL;
+    return r->plain ? open_plain(out, r) : (lq_status)loquat_model_open(out, r->path, NULL, 0);
+}
