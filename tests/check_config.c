@@ -197,14 +197,15 @@ START_TEST(all_mistakes_come_at_once) {
     lq_config *c;
     const lq_override o[] = {{"--lora-alfa", "1"}, {"--qat.mode", "both"}, {"--num-epochs", "-1"}};
     FILE *f = fopen(test_path("bad.yaml"), "w");
-    fputs("lora_r: x\nlearing_rate: 1\nqat:\n  ste: clipped\n", f);
+    fputs("lora_r: x\nlearing_rate: 1\ninit_lora_weights: pissa\nqat:\n  ste: 3\n", f);
     fclose(f);
     ck_fails(lq_config_load(&c, test_path("bad.yaml"), o, LQ_ARRAY_LEN(o)), LQ_ECONFIG, "");
     static const char *const parts[] = {
         "bad.yaml:1: lora_r: found 'x', wanted a whole number\n",
         "bad.yaml:2: learing_rate: unknown key; did you mean 'learning_rate'?\n",
-        "bad.yaml:4: qat.ste: 'clipped' is not supported by this version yet, wanted one of: "
-        "identity\n",
+        "bad.yaml:3: init_lora_weights: 'pissa' is not supported by this version yet, wanted one "
+        "of: default, gaussian, loftq, qera\n",
+        "bad.yaml:5: qat.ste: found '3', wanted one of: identity, clipped\n",
         "\n--lora-alfa: unknown key; did you mean 'lora_alpha'?\n",
         "\n--qat.mode: found 'both', wanted one of: merged, separate\n",
         "\n--num-epochs: found -1, wanted more than 0",
