@@ -1,4 +1,4 @@
-/* loquat_inspect and loquat_compare: reports on files, and on a run's directory through its
+/* loquat_inspect and loquat_inspect_two: reports on files, and on a run's directory through its
  * run.json. */
 #include "hf.h"
 #include "inspect.h"
@@ -61,7 +61,7 @@ loquat_status loquat_inspect(const char *path, bool json, char **out_text) {
     return finish(status, report, json, out_text);
 }
 
-loquat_status loquat_compare(const char *a, const char *b, bool json, char **out_text) {
+loquat_status loquat_inspect_two(const char *a, const char *b, bool json, char **out_text) {
     json_t *report = NULL;
     *out_text = NULL;
     const lq_status status = lq_inspect_compare(&report, a, b);

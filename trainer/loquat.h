@@ -208,7 +208,7 @@ loquat_status loquat_imatrix(const char *model, const char *output,
  * directory: its record and every file that it exported. */
 loquat_status loquat_inspect(const char *path, bool json, char **out_text);
 /* Which tensors and metadata keys of two GGUFs differ, and by how much. */
-loquat_status loquat_compare(const char *a, const char *b, bool json, char **out_text);
+loquat_status loquat_inspect_two(const char *a, const char *b, bool json, char **out_text);
 
 #ifdef __cplusplus
 }

@@ -210,7 +210,7 @@ int verb_inspect(const arg_verb *verb, int argc, char **argv) {
         const char *const *file = args.positional.v;
         cli_log_setup(&args.common);
         const loquat_status status =
-            args.positional.n == 2 ? loquat_compare(file[0], file[1], args.common.json, &text)
+            args.positional.n == 2 ? loquat_inspect_two(file[0], file[1], args.common.json, &text)
                                    : loquat_inspect(file[0], args.common.json, &text);
         exit_status = args_print(status, text);
     }
