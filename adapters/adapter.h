@@ -78,7 +78,7 @@ lq_status lq_adapter_rebuild(lq_adapter *a);
 /* The same, but K-quants keep the scales of the last rebuild and only round their codes anew. */
 lq_status lq_adapter_reround(lq_adapter *a);
 /* While on, a rebuild also fills `watched` of the weights it makes; switching on sets theirs to
- * zero. Those of weights that are quantized once stay. Costs about as much as the rebuild of Q4_0. */
+ * zero. Those of weights that are quantized once stay. Costs about a rebuild of Q4_0. */
 void lq_adapter_watch(lq_adapter *a, bool on);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
 

@@ -1,7 +1,7 @@
 /* File mixes: llama-quantize's file types (Q4_K_M, ...) and the type that each tensor of a model
  * gets in such a file. A pure function of the tensor list and a few numbers of the metadata, for
- * any architecture. Facts: llama.cpp's src/llama-quant.cpp. mix.c holds the table, mix_assign.c what is
- * common to all mixes. */
+ * any architecture. Facts: llama.cpp's src/llama-quant.cpp. mix.c holds the table, mix_assign.c
+ * what is common to all mixes. */
 #ifndef LOQUAT_MIX_H
 #define LOQUAT_MIX_H
 

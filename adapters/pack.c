@@ -69,7 +69,8 @@ static lq_status check_clipping(const lq_adapter *a) {
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_patch *patch = &a->patch[i];
         if (can_clip(patch) && lq_weight_is_experts(&a->model->weight[i]))
-            return lq_fail(LQ_EUNSUPPORTED, "qat.ste: clipped is not possible for the experts of %s",
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "qat.ste: clipped is not possible for the experts of %s",
                            a->model->weight[i].name);
         if (patch->merged && !lq_knows_saturation(patch->fmt))
             return lq_fail(LQ_EUNSUPPORTED,

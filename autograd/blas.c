@@ -74,7 +74,8 @@ static split choose_split(int64_t threads, int64_t m, int64_t n, int64_t k) {
 
 void lq_gemm(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq_mat b, int64_t m,
              int64_t n, int64_t k) {
-    const int threads = omp_in_parallel() || m * n * k < PARALLEL_PRODUCTS ? 1 : omp_get_max_threads();
+    const bool alone = omp_in_parallel() || m * n * k < PARALLEL_PRODUCTS;
+    const int threads = alone ? 1 : omp_get_max_threads();
     const split cut = choose_split(threads, m, n, k);
     const int64_t row_parts = cut.rows, col_parts = cut.cols, parts = row_parts * col_parts;
     const int64_t a_step = a.transposed ? 1 : a.ld, b_step = b.transposed ? b.ld : 1;

@@ -1,7 +1,7 @@
 /* The table of number formats: how a row of numbers lies in memory, and how it is (de)quantized.
  *
- * There is one quantizer per format: the fake-quantization in the forward pass and the exporter call
- * the same function. Its bytes equal ggml's reference quantizer on x86-64 (ggml-quants.c,
+ * There is one quantizer per format: the fake-quantization in the forward pass and the exporter
+ * call the same function. Its bytes equal ggml's reference quantizer on x86-64 (ggml-quants.c,
  * quantize_row_*_ref; llama.cpp's file types are defined in ggml.h). Formats other than the plain
  * float ones are block formats: `block` consecutive elements of a row share `bytes` bytes. */
 #ifndef LOQUAT_FORMAT_H
@@ -19,15 +19,17 @@ typedef struct lq_format {
     int ggml_id;        /* enum ggml_type */
     int file_type;      /* enum llama_ftype of a file made of it; -1: none */
     int block, bytes;   /* elements and bytes of one block */
-    /* Quantizes n elements (a multiple of block). `imatrix`: n non-negative importance weights, or NULL.
-     * NULL: the format cannot be a target. NaN or infinity in x gives unspecified codes: check first. */
+    /* Quantizes n elements (a multiple of block). `imatrix`: n non-negative importance weights, or
+     * NULL. NULL: the format cannot be a target. NaN or infinity in x gives unspecified codes:
+     * check first. */
     void (*quant)(const float *x, void *out, int64_t n, const float *imatrix);
     void (*dequant)(const void *in, float *out, int64_t n);  /* NULL for integer formats */
 } lq_format;
 
 extern const lq_format lq_f32, lq_f16, lq_bf16, lq_q8_0, lq_q4_0;
 extern const lq_format lq_q4_1, lq_q5_0, lq_q5_1, lq_q2_k, lq_q3_k, lq_q4_k, lq_q5_k, lq_q6_k;
-extern const lq_format lq_iq4_nl, lq_iq4_xs, lq_tq1_0, lq_tq2_0, lq_mxfp4, lq_nvfp4, lq_q1_0, lq_q2_0;
+extern const lq_format lq_iq4_nl, lq_iq4_xs, lq_tq1_0, lq_tq2_0, lq_mxfp4, lq_nvfp4;
+extern const lq_format lq_q1_0, lq_q2_0;
 extern const lq_format lq_iq1_s, lq_iq1_m, lq_iq2_xxs, lq_iq2_xs, lq_iq2_s, lq_iq3_xxs, lq_iq3_s;
 extern const lq_format lq_i32;  /* token ids, labels, positions: never a weight */
 
@@ -36,7 +38,7 @@ extern const lq_format *const lq_formats[];
 
 const lq_format *lq_format_by_name(const char *name);     /* any case; NULL if unknown */
 const lq_format *lq_format_by_ggml_id(int ggml_id);       /* NULL if unknown or not supported */
-const char *lq_ggml_type_name(int ggml_id);               /* also of types we do not support; NULL if no such id */
+const char *lq_ggml_type_name(int ggml_id);   /* also of unsupported types; NULL: no such id */
 
 int lq_ggml_type_by_name(const char *name);               /* any case; -1: no such type */
 

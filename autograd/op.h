@@ -25,14 +25,14 @@ typedef struct lq_node {
     lq_tensor *saved;          /* written by forward for backward; NULL if the op keeps nothing */
     const void *attr;          /* the op's own options struct (ops.h), copied into the tape */
     int segment;               /* checkpointing segment (a layer), or -1 */
-    uint32_t id;               /* stable: the same in a recomputed clone. Keys this node's random numbers */
+    uint32_t id;               /* the same in a recomputed clone; keys random numbers */
 } lq_node;
 
 /* What a kernel may know besides its tensors. */
 typedef struct lq_run {
     void *scratch;      /* 64-byte aligned; shared by all nodes, contents undefined on entry */
     bool training;      /* dropout and noise are on; what backward needs is saved */
-    uint64_t key;       /* random key of this micro-batch: the same in forward, recompute and backward */
+    uint64_t key;       /* of this micro-batch's random numbers, forward, recomputed and backward */
     int64_t n_past;     /* attention with a key/value cache: rows that it already holds */
 } lq_run;
 
@@ -46,13 +46,14 @@ struct lq_op {
     int n_in;            /* including optional ones */
     size_t attr_bytes;
     unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
-    /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which inputs
-     * have gradients: a linear reads X only if W is trained). From this the planner learns lifetimes. */
+    /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which
+     * inputs have gradients: a linear reads X only if W is trained). From this the planner learns
+     * lifetimes. */
     unsigned (*bwd_reads)(const lq_node *node);
-    /* Checks the inputs and sets the shapes and formats of out and of saved (saved stays NULL-shaped,
-     * ndim 0, when nothing is kept). Called once, when the node is recorded. */
+    /* Checks the inputs and sets the shapes and formats of out and of saved (saved stays
+     * NULL-shaped, ndim 0, when nothing is kept). Called once, when the node is recorded. */
     lq_status (*shape)(lq_node *node);
-    size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at the tape's capacity; NULL: none */
+    size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at full capacity; NULL: none */
     struct { lq_kernel_fn fwd, bwd; } kernel[LQ_N_DEV];
 };
 

@@ -15,8 +15,8 @@ typedef struct lq_plan_item {
 } lq_plan_item;
 
 /* Gives every item an offset such that items alive at the same time do not overlap; largest first,
- * each into the lowest gap that fits. *out_total: bytes of the arena. With ASan each item is followed
- * by a red zone. */
+ * each into the lowest gap that fits. *out_total: bytes of the arena. With ASan each item is
+ * followed by a red zone. */
 lq_status lq_plan(size_t *out_total, lq_plan_item *items, int64_t n);
 
 #ifdef __cplusplus

@@ -14,7 +14,7 @@ enum { LQ_CLIP_BITS = 32 };   /* elements per word of a mask */
 /* Is it known for fmt? Formats of single numbers clip nothing: true, and no mask is needed. */
 bool lq_knows_saturation(const lq_format *fmt);
 bool lq_can_saturate(const lq_format *fmt);
-/* Bit i % 32 of mask[i / 32]: x[i] is clipped in `blocks`, its quantization. n: a multiple of 32. */
+/* Bit i % 32 of mask[i / 32]: x[i] is clipped in `blocks`, its quantization. 32 divides n. */
 void lq_saturation(const lq_format *fmt, const float *x, const void *blocks, int64_t n,
                    uint32_t *mask);
 

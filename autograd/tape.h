@@ -1,9 +1,9 @@
-/* The tape: record nodes once, compile them to a flat schedule with a planned arena, run it many times.
+/* The tape: record nodes once, compile them to a flat schedule with a planned arena, run it often.
  *
- * Life: new -> record (tensors and ops of ops.h) -> compile -> alloc -> { set_rows, write the inputs,
- * forward, read outputs, backward }... -> free. Recording is sticky: after a failure every call returns
- * the poison tensor (never NULL) and compile reports the first error. Compile touches no large memory,
- * so a plan can be made for a model that does not fit (`loquat plan`). */
+ * Life: new -> record (tensors and ops of ops.h) -> compile -> alloc -> { set_rows, write the
+ * inputs, forward, read outputs, backward }... -> free. Recording is sticky: after a failure every
+ * call returns the poison tensor (never NULL) and compile reports the first error. Compile touches
+ * no large memory, so a plan can be made for a model that does not fit (`loquat plan`). */
 #ifndef LOQUAT_TAPE_H
 #define LOQUAT_TAPE_H
 
@@ -43,7 +43,7 @@ typedef struct lq_tape_options {
 } lq_tape_options;
 
 lq_status lq_tape_compile(lq_tape *tape, const lq_tape_options *options);
-size_t lq_tape_arena_bytes(const lq_tape *tape);   /* after compile: activations, gradients, scratch */
+size_t lq_tape_arena_bytes(const lq_tape *tape); /* compiled: activations, gradients, scratch */
 lq_status lq_tape_alloc(lq_tape *tape);            /* the only large allocation */
 
 /* ---- running ---- */

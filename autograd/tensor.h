@@ -1,4 +1,4 @@
-/* lq_tensor: format, shape, data, gradient. Always contiguous and row-major; no strides, no views. */
+/* lq_tensor: format, shape, data, gradient. Contiguous and row-major; no strides, no views. */
 #ifndef LOQUAT_TENSOR_H
 #define LOQUAT_TENSOR_H
 
@@ -9,7 +9,7 @@ extern "C" {
 #endif
 
 typedef enum lq_kind {
-    LQ_WEIGHT,      /* frozen; data belongs to someone else, is never written through here, has no gradient */
+    LQ_WEIGHT,      /* frozen: someone else's data, never written through here; no gradient */
     LQ_PARAM,       /* trained; data and grad lie in the flat parameter span */
     LQ_INPUT,       /* written by the host before each run: ids, labels, positions */
     LQ_ACTIVATION   /* in the tape's arena */
@@ -25,7 +25,7 @@ struct lq_tensor {
     void *data;
     lq_tensor *grad;     /* same shape, F32; NULL: no gradient flows here */
     const char *name;    /* for messages; borrowed from the tape; may be NULL */
-    int first, last;     /* schedule entries that first write and last read it; -1: unset (plan.h) */
+    int first, last;     /* schedule entries: first write, last read (plan.h); -1: unset */
     size_t offset;       /* in the arena */
 };
 
@@ -39,7 +39,9 @@ static inline int64_t lq_rows(const lq_tensor *t) {
 }
 
 static inline float *lq_data_f32(const lq_tensor *t) { return (float *)t->data; }
-static inline float *lq_grad_f32(const lq_tensor *t) { return t->grad ? (float *)t->grad->data : NULL; }
+static inline float *lq_grad_f32(const lq_tensor *t) {
+    return t->grad ? (float *)t->grad->data : NULL;
+}
 static inline const int32_t *lq_data_i32(const lq_tensor *t) { return (const int32_t *)t->data; }
 
 #ifdef __cplusplus

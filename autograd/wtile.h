@@ -9,7 +9,8 @@
 extern "C" {
 #endif
 
-/* Rows [o, o+n) of w (O,D): w's own memory if it is F32, else dequantized into scratch (n*D floats). */
+/* Rows [o, o+n) of w (O,D): w's own memory if it is F32, else dequantized into scratch (n*D
+ * floats). */
 const float *lq_wtile_rows(const lq_tensor *w, int64_t o, int64_t n, float *scratch);
 
 /* Rows per tile such that a tile of D columns stays in the L2 cache. */

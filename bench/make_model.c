@@ -1,6 +1,7 @@
 /* Writes a random GGUF in the shape of a public model, for bench/run.py:
  *   bench_make_model SHAPE OUT.gguf [TYPE]
- * The tokenizer is a character-level one, so the text of N digits is N + 2 tokens with the leading BOS and space. */
+ * The tokenizer is a character-level one, so the text of N digits is N + 2 tokens with the leading
+ * BOS and space. */
 #include "tiny_model.h"
 
 #include <stdio.h>
@@ -10,12 +11,13 @@ static const struct {
     const char *name;
     tiny_model options;
 } shapes[] = {
-    {"stories260k", {.n_vocab = 512, .n_embd = 64, .n_layer = 5, .n_head = 8, .n_head_kv = 4, .n_ff = 172,
-                     .n_ctx = 512, .tied = true}},
-    {"smollm2-135m", {.n_vocab = 49152, .n_embd = 576, .n_layer = 30, .n_head = 9, .n_head_kv = 3, .n_ff = 1536,
-                      .n_ctx = 2048, .rope_base = 100000, .tied = true}},
-    {"llama-3.2-1b", {.n_vocab = 128256, .n_embd = 2048, .n_layer = 16, .n_head = 32, .n_head_kv = 8, .n_ff = 8192,
-                      .n_ctx = 8192, .rope_base = 500000, .tied = true, .rope_freqs = true}},
+    {"stories260k", {.n_vocab = 512, .n_embd = 64, .n_layer = 5, .n_head = 8, .n_head_kv = 4,
+                     .n_ff = 172, .n_ctx = 512, .tied = true}},
+    {"smollm2-135m", {.n_vocab = 49152, .n_embd = 576, .n_layer = 30, .n_head = 9, .n_head_kv = 3,
+                      .n_ff = 1536, .n_ctx = 2048, .rope_base = 100000, .tied = true}},
+    {"llama-3.2-1b", {.n_vocab = 128256, .n_embd = 2048, .n_layer = 16, .n_head = 32,
+                      .n_head_kv = 8, .n_ff = 8192, .n_ctx = 8192, .rope_base = 500000,
+                      .tied = true, .rope_freqs = true}},
 };
 
 static const tiny_model *find_shape(const char *name) {

@@ -1,5 +1,5 @@
-/* The configurations of a recipe's phases, made from the recipe's own: its dump, read again with the
- * phase's settings on top. See config.h. */
+/* The configurations of a recipe's phases, made from the recipe's own: its dump, read again with
+ * the phase's settings on top. See config.h. */
 #include "schema.h"
 
 #include <string.h>

@@ -43,7 +43,7 @@ void lq_slot_mistake(lq_slot *s, const char *fmt, ...) {
 
 void lq_unknown_key(lq_reader *r, int line, const char *name) {
     char nearest[LQ_NAME_BYTES] = "";
-    if (r->n_mistakes < LQ_MAX_MISTAKES) lq_key_nearest(nearest, name); /* the rest are only counted */
+    if (r->n_mistakes < LQ_MAX_MISTAKES) lq_key_nearest(nearest, name); /* others: counted */
     if (*nearest) lq_mistake(r, line, "%.200s: unknown key; did you mean '%s'?", name, nearest);
     else lq_mistake(r, line, "%.200s: unknown key", name);
 }

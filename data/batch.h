@@ -22,7 +22,7 @@ lq_status lq_batch_init(lq_batch *b, int64_t capacity);
 void lq_batch_clear(lq_batch *b);
 /* Fills b with the n examples listed (in that order); capacity must suffice. */
 void lq_batch_fill(lq_batch *b, const lq_dataset *d, const int64_t *example, int64_t n);
-/* Fills b with the examples from `first` on, as many as fit (at least one must); returns the next. */
+/* Fills b with the examples from `first` on, as many as fit (one must); returns the next. */
 int64_t lq_batch_fill_from(lq_batch *b, const lq_dataset *d, int64_t first);
 
 typedef enum lq_order { LQ_ORDER_SHUFFLE, LQ_ORDER_SEQUENTIAL, LQ_ORDER_BUCKETED } lq_order;

@@ -65,7 +65,7 @@ lq_status lq_gguf_get_bool(const lq_gguf *g, const char *key, bool required, boo
 /* *out is a copy, the caller's to lq_free. */
 lq_status lq_gguf_get_string(const lq_gguf *g, const char *key, bool required, char **out);
 
-/* Elements per block of a ggml type, also of one that Loquat does not compute with; 0: no such type. */
+/* Elements per block of a ggml type, also of unsupported ones; 0: no such type. */
 int lq_gguf_type_block(int ggml_type);
 
 /* ---- writing --------------------------------------------------------------------------------- */

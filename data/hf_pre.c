@@ -31,8 +31,8 @@ static const row rows[] = {
     {CONTRACTION "|" WORD "|\\p{N}{1,3}|" TAIL, 1, "llama-bpe"},
     {CONTRACTION "|" WORD "|\\p{N}{1,3}|" TAIL, 0, "dbrx"},
     {CONTRACTION "|" WORD "|\\p{N}|" TAIL, -1, "qwen2"},
-    {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*"
-     "|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n", -1, "qwen35"},
+    {CONTRACTION "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+"
+     "[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+\n", -1, "qwen35"},
     {FRONT UPPER "*" LOWER "+|" FRONT UPPER "+" LOWER "*|\\p{N}|" PATH_TAIL, -1, "tekken"},
     {FRONT UPPER "*" LOWER "+" CONTRACTION "?|" FRONT UPPER "+" LOWER "*" CONTRACTION
      "?|\\p{N}{1,3}|" PATH_TAIL, -1, "gpt-4o"},
@@ -107,7 +107,8 @@ static lq_status read_byte_level(reading *r, const json_t *step) {
 static lq_status read_metaspace(reading *r, const json_t *step) {
     const char *scheme = text_of(step, "prepend_scheme");
     r->marks = true;
-    r->prefix = *scheme ? !is(scheme, "never") : !json_is_false(lq_hf_get(step, "add_prefix_space"));
+    r->prefix = *scheme ? !is(scheme, "never")
+                        : !json_is_false(lq_hf_get(step, "add_prefix_space"));
     return is(text_of(step, "replacement"), "▁") ? LQ_OK : unknown("pre_tokenizer", step);
 }
 

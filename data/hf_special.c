@@ -1,6 +1,6 @@
 /* Tokens with a role, whether BOS and EOS are added, and the chat template: from tokenizer.json's
- * post-processor, tokenizer_config.json and config.json, in the order in which llama.cpp's converter
- * believes them. */
+ * post-processor, tokenizer_config.json and config.json, in the order in which llama.cpp's
+ * converter believes them. */
 #include "hf_vocab.h"
 
 #include "atomic_file.h"
@@ -87,7 +87,8 @@ static void read_config_flags(specials *s) {
     }
 }
 
-/* -1: no added token of tokenizer.json, or of tokenizer_config.json where there is none, is this. */
+/* -1: no added token of tokenizer.json, or of tokenizer_config.json where there is none, is
+ * this. */
 static int64_t find_added(const lq_hf_files *f, const char *text) {
     size_t i;
     const char *id;
@@ -203,7 +204,8 @@ static lq_status write_file(lq_gguf_writer *w, const char *dir) {
     lq_status status = path ? LQ_OK : LQ_EMEM;
     if (status == LQ_OK && lq_file_exists(path)) {
         status = lq_read_file(&source, &n, path);
-        if (status == LQ_OK) status = lq_gguf_writer_set_string(w, "tokenizer.chat_template", source);
+        if (status == LQ_OK)
+            status = lq_gguf_writer_set_string(w, "tokenizer.chat_template", source);
     } else if (status == LQ_OK) {
         status = lq_json_read(&file, dir, "chat_template.json", false);
         if (status == LQ_OK) status = write_value(w, lq_hf_get(file, "chat_template"));

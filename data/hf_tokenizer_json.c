@@ -164,7 +164,8 @@ static lq_status read_merge_lines(lq_hf_vocab *v, const char *text) {
         if (n && !version) {
             const char *right = text + n_left + 1;
             if (!n_left || n_left + 1 >= n || memchr(right, ' ', n - n_left - 1))
-                return lq_fail(LQ_EFORMAT, "line %d must be two strings with a space between", line);
+                return lq_fail(LQ_EFORMAT, "line %d must be two strings with a space between",
+                               line);
             LQ_TRY(lq_hf_vocab_merge(v, text, n_left, right, n - n_left - 1));
         }
         text += n;

@@ -143,7 +143,8 @@ lq_status lq_hf_vocab_write(const lq_hf_vocab *v, lq_gguf_writer *w) {
     LQ_GOTO(status, text && score && type ? LQ_OK : LQ_EMEM);
     const char *model = v->spm ? "llama" : "gpt2";
     LQ_GOTO(status, lq_gguf_writer_set_string(w, "tokenizer.ggml.model", model));
-    LQ_GOTO(status, lq_gguf_writer_set_string(w, "tokenizer.ggml.pre", v->spm ? "default" : v->pre));
+    const char *pre = v->spm ? "default" : v->pre;
+    LQ_GOTO(status, lq_gguf_writer_set_string(w, "tokenizer.ggml.pre", pre));
     LQ_GOTO(status, write_tokens(v, w, text));
     LQ_GOTO(status, write_numbers(v, w, score, type));
     if (v->space_prefix >= 0)

@@ -10,7 +10,7 @@ typedef struct lq_imatrix_entry {
     int64_t n, n_counts;     /* n_counts matrices (experts) of n / n_counts columns */
     float *sum;              /* (n) */
     float *count;            /* (n_counts) rows that were summed */
-    float *mean;             /* (n) what quantizers take: sum / count, 1 where nothing was counted */
+    float *mean;             /* (n) what quantizers take: sum / count; 1 if never counted */
 } lq_imatrix_entry;
 
 typedef struct lq_imatrix {

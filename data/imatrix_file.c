@@ -1,7 +1,7 @@
 /* llama.cpp's files of importance matrices. GGUF: tensors NAME.in_sum2 (columns, matrices) and
  * NAME.counts (1, matrices), F32, and keys imatrix.*. The older binary file, little-endian: i32
- * entries; per entry i32 length, name, i32 calls, i32 n, n F32 (sums of one mean per call); then i32
- * calls and a dataset's name with its i32 length, which may be missing. */
+ * entries; per entry i32 length, name, i32 calls, i32 n, n F32 (sums of one mean per call); then
+ * i32 calls and a dataset's name with its i32 length, which may be missing. */
 #include "atomic_file.h"
 #include "gguf.h"
 #include "imatrix.h"

@@ -17,7 +17,8 @@ typedef struct evidence {
 } evidence;
 
 static const evidence rows[] = {
-    {{"ssm_in"}, {0}, {"mamba", "mamba2", "jamba", "falcon-h1", "granitehybrid", "plamo2", "nemotron_h"}},
+    {{"ssm_in"}, {0},
+     {"mamba", "mamba2", "jamba", "falcon-h1", "granitehybrid", "plamo2", "nemotron_h"}},
     {{"attn_kv_a_mqa"}, {0}, {"deepseek2", "minicpm3", "plm"}},
     {{"time_mix_w1"}, {0}, {"rwkv6", "rwkv7", "rwkv6qwen2", "arwkv7"}},
     {{"attn_qkv", "position_embd"}, {"ffn_gate"}, {"gpt2", "starcoder"}},
@@ -25,18 +26,21 @@ static const evidence rows[] = {
     {{"attn_qkv.bias", "ffn_up"}, {"ffn_gate"}, {"gptneox", "bloom", "codeshell", "phi2"}},
     {{"attn_qkv", "attn_norm.bias"}, {"ffn_gate"}, {"mpt", "gptneox", "bloom"}},
     {{"attn_qkv", "ffn_up"}, {"ffn_gate"}, {"phi3", "mpt", "phimoe", "glm4"}},
-    {{"ffn_gate_exps", "ffn_gate_shexp"}, {"attn_q_norm"}, {"qwen2moe", "deepseek", "ernie4_5-moe"}},
+    {{"ffn_gate_exps", "ffn_gate_shexp"}, {"attn_q_norm"},
+     {"qwen2moe", "deepseek", "ernie4_5-moe"}},
     {{"ffn_gate_exps", "attn_q_norm"}, {"attn_norm.bias"}, {"qwen3moe", "olmoe"}},
     {{"ffn_gate_exps"}, {0}, {"llama", "granitemoe", "dbrx", "grok", "gpt-oss", "mixtral"}},
     {{"attn_q_norm", "post_attention_norm", "attn_norm"}, {0}, {"gemma3", "gemma4", "gemma3n"}},
     {{"attn_q_norm", "post_attention_norm"}, {"attn_norm"}, {"olmo2"}},
     {{"post_attention_norm", "post_ffw_norm"}, {"attn_q_norm"}, {"gemma2", "glm4"}},
-    {{"attn_q_norm", "ffn_gate"}, {0}, {"qwen3", "stablelm", "command-r", "chameleon", "hunyuan-dense"}},
+    {{"attn_q_norm", "ffn_gate"}, {0},
+     {"qwen3", "stablelm", "command-r", "chameleon", "hunyuan-dense"}},
     {{"attn_norm.bias", "ffn_gate"}, {0}, {"stablelm"}},
     {{"attn_q.bias", "ffn_gate"}, {"attn_output.bias"}, {"qwen2", "llama", "stablelm"}},
     {{"attn_norm.bias", "attn_q"}, {"ffn_gate"}, {"phi2", "starcoder2", "gptneox", "nemotron"}},
     {{"attn_q", "ffn_gate", "attn_norm"}, {0},
-     {"llama", "gemma", "smollm3", "granite", "minicpm", "mistral3", "exaone", "internlm2", "olmo", "qwen2"}},
+     {"llama", "gemma", "smollm3", "granite", "minicpm", "mistral3", "exaone", "internlm2", "olmo",
+      "qwen2"}},
 };
 
 /* `stem`, or "stem.bias". */
@@ -97,8 +101,8 @@ void lq_report_architecture(lq_report *r, json_t *out) {
     const evidence *e = find(r->file);
     if (e) lq_report_put(r, object, "by its tensors", names_json(e));
     if (e && arch && is_known(arch) && !names(e, arch))
-        lq_report_warn(r, "the file says that its architecture is %s, but its tensors are those of %s",
-                       arch, e->names[0]);
+        lq_report_warn(r, "the file says that its architecture is %s, but its tensors are those "
+                       "of %s", arch, e->names[0]);
     lq_report_names(r, arch ? arch : e ? e->names[0] : "");
     lq_free(arch);
 }
@@ -163,8 +167,8 @@ static void check_name(lq_report *r, const char *where, const char *name, const 
     low[n] = 0;
     const promise *p = broken_promise(low, arch);
     if (p)
-        lq_report_warn(r, "the %s '%s' says %s, but the architecture is %s: renamed, mislabelled or "
-                       "distilled", where, name, p->word, arch);
+        lq_report_warn(r, "the %s '%s' says %s, but the architecture is %s: renamed, mislabelled "
+                       "or distilled", where, name, p->word, arch);
 }
 
 void lq_report_names(lq_report *r, const char *arch) {

@@ -30,8 +30,8 @@ static double row_norm(const lq_gguf_tensor *t, int64_t id, float *row) {
 
 /* Filled in because the vocabulary had to be of some size: no text ever has them. */
 static bool is_never_trained(const lq_tokenizer *t, int32_t id) {
-    static const char *const fronts[] = {"[PAD", "<unused", "<|reserved_special_token_", "<SPECIAL_",
-                                         "<|dummy_", "<extra_id_", "<|placeholder"};
+    static const char *const fronts[] = {"[PAD", "<unused", "<|reserved_special_token_",
+                                         "<SPECIAL_", "<|dummy_", "<extra_id_", "<|placeholder"};
     const char *s = lq_token_text(t, id);
     if (lq_token_type(t, id) == LQ_TOKEN_UNUSED) return true;
     for (int i = 0; i < LQ_ARRAY_LEN(fronts); i++)
@@ -56,7 +56,8 @@ static void sample(norms *s, const lq_tokenizer *t, const lq_gguf_tensor *embd, 
     s->n = 0;
     for (int32_t id = 0; id < n && s->n < MAX_SAMPLES; id += step) {
         const bool normal = lq_token_type(t, id) == LQ_TOKEN_NORMAL && !is_never_trained(t, id);
-        if (never_trained ? is_never_trained(t, id) : normal) s->v[s->n++] = row_norm(embd, id, row);
+        if (never_trained ? is_never_trained(t, id) : normal)
+            s->v[s->n++] = row_norm(embd, id, row);
     }
 }
 
@@ -70,7 +71,10 @@ static void report_norms(lq_report *r, json_t *out, traces *found, norms *s, flo
     found->turn = row_norm(embd, lq_tokenizer_eot(t), row);
     lq_report_put(r, object, "end-of-turn token", json_real(found->turn));
     sample(s, t, embd, row, false);
-    if (s->n) lq_report_put(r, object, "median of normal tokens", json_real(found->normal = median(s)));
+    if (s->n) {
+        found->normal = median(s);
+        lq_report_put(r, object, "median of normal tokens", json_real(found->normal));
+    }
     sample(s, t, embd, row, true);
     lq_report_int(r, object, "never-trained tokens", s->n);
     if (s->n < MIN_UNUSED || !(found->normal > 0)) return;
@@ -150,6 +154,6 @@ void lq_report_tuning(lq_report *r, json_t *out) {
         r->failed = true;
     lq_free(reading);
     if (found.known && turns && template && !found.trained)
-        lq_report_warn(r, "there is a chat template, but the end-of-turn token looks never trained: "
-                       "a pretrained model with a template put in");
+        lq_report_warn(r, "there is a chat template, but the end-of-turn token looks never "
+                       "trained: a pretrained model with a template put in");
 }

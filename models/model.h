@@ -118,7 +118,7 @@ typedef struct lq_build_options {
     bool loss;               /* end in ce_head, or kd_head with distil; else in logits (N,V) */
     bool hidden;             /* end in what the head is multiplied with (N,D): a teacher's */
     const lq_distil *distil; /* NULL: labels only */
-    bool exact;              /* the model's runtime rounds nothing here: before quantization, a teacher */
+    bool exact;              /* its runtime rounds nothing here: before quantization, a teacher */
     float noise_alpha;       /* NEFTune, on the embedding */
     float *const *k_cache, *const *v_cache; /* per layer (n_ctx, K*d) F32 for generation, or NULL */
     /* Longest sequence, and rows of the caches. Beyond the original context RoPE takes a model's

@@ -25,8 +25,8 @@ START_TEST(codes_explain_values) {
         for (int j = i - i % SHARE; j < i; j++) {
             const bool same = codes[i] == codes[j] || (value[i] == 0 && value[j] == 0);
             ck_assert_msg(same == (value[i] == value[j]),
-                          "%s: elements %d and %d: codes %d and %d, values %g and %g", fmt->name, j, i, codes[j], codes[i],
-                          (double)value[j], (double)value[i]);
+                          "%s: elements %d and %d: codes %d and %d, values %g and %g", fmt->name,
+                          j, i, codes[j], codes[i], (double)value[j], (double)value[i]);
         }
     }
     ck_assert_msg(at_end[0] > 0 && at_end[1] > 0, "%s: %d and %d codes at the ends", fmt->name,

@@ -63,8 +63,8 @@ START_TEST(quantized_model_approaches_its_teacher) {
     fixture_make(&second, "quantized", 30,
                  "qat: {weight_dtype: q4_0, mode: merged}\nkd: {alpha: 1}\n");
     train(&first, "");
-    snprintf(options, sizeof options, "--lora-model-dir %s/model-F32-LoRA.gguf --learning-rate 2e-3",
-             first.out);
+    snprintf(options, sizeof options,
+             "--lora-model-dir %s/model-F32-LoRA.gguf --learning-rate 2e-3", first.out);
     train(&second, options);
     const values kl = metrics_of(&second, "eval_kl");
     double least = kl.v[0];

@@ -144,13 +144,15 @@ START_TEST(refusals) {
     ck_fails(lq_export_lora(full, path, &lq_f16, &lineage), LQ_EUNSUPPORTED, "no adapter");
     ck_fails(lq_export_lora(plain, path, &lq_q8_0, &lineage), LQ_EUNSUPPORTED, "not as Q8_0");
     ck_fails(lq_export_merged(separate, path, NULL, &lineage), LQ_EUNSUPPORTED, "quantize again");
-    ck_fails(lq_export_merged(merged, path, fixture_types(&lq_q8_0), &lineage), LQ_EVALUE, "trained for Q4_0");
+    ck_fails(lq_export_merged(merged, path, fixture_types(&lq_q8_0), &lineage), LQ_EVALUE,
+             "trained for Q4_0");
     ck_fails(lq_export_base(merged, path, &lineage), LQ_EVALUE, "qat.mode separate");
     plain->param[plain->item[2].b] = NAN;
     ck_fails(lq_export_lora(plain, path, &lq_f32, &lineage), LQ_ENONFINITE, ".lora_b");
     ck_fails(lq_export_merged(plain, path, NULL, &lineage), LQ_ENONFINITE, "blk.");
     full->param[full->item[0].a] = 1e6f;
-    ck_fails(lq_export_merged(full, path, fixture_types(&lq_q4_0), &lineage), LQ_ENONFINITE, "weight");
+    ck_fails(lq_export_merged(full, path, fixture_types(&lq_q4_0), &lineage), LQ_ENONFINITE,
+             "weight");
     ck_assert_int_ne(access(path, F_OK), 0);
     lq_adapter_free(merged);
     lq_adapter_free(separate);

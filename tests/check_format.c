@@ -1,5 +1,5 @@
-/* format.c, formats/, cpu/quant_*.c, rounding.c: exact bytes of every format, on every instruction set.
- * The golden hashes are of what ggml's own quantizers make of the same input;
+/* format.c, formats/, cpu/quant_*.c, rounding.c: exact bytes of every format, on every instruction
+ * set. The golden hashes are of what ggml's own quantizers make of the same input;
  * conformance/check_formats.py makes that comparison live. */
 #include "cpu.h"
 #include "format.h"
@@ -14,7 +14,7 @@ enum { ROW = 1024, ROWS = 4, N = ROW * ROWS };
 
 static float golden_x[N], golden_imatrix[ROW];
 static uint8_t noise[FORMAT_NOISE];
-static const lq_format *block_formats[64]; /* those of the table with more than one element per block */
+static const lq_format *block_formats[64]; /* with more than one element per block */
 static int n_block_formats;
 
 static uint32_t draw(uint32_t *state) { return *state = *state * 1664525u + 1013904223u; }
@@ -53,7 +53,8 @@ static uint64_t hash_of_blocks(const lq_format *fmt, int kind, const float *imat
     static uint8_t bytes[N * 4];
     const size_t row_bytes = lq_format_bytes(fmt, ROW);
     for (int i = 0; i < N; i++) x[i] = kind_at(kind, i);
-    for (int r = 0; r < ROWS; r++) fmt->quant(x + r * ROW, bytes + (size_t)r * row_bytes, ROW, imatrix);
+    for (int r = 0; r < ROWS; r++)
+        fmt->quant(x + r * ROW, bytes + (size_t)r * row_bytes, ROW, imatrix);
     return fnv1a(bytes, row_bytes * ROWS);
 }
 
@@ -79,7 +80,8 @@ START_TEST(golden_input_is_the_scripts) {
 }
 END_TEST
 
-/* Every block format makes ggml's bytes of every kind of numbers, and reads any bytes as ggml does. */
+/* Every block format makes ggml's bytes of every kind of numbers, and reads any bytes as ggml
+ * does. */
 START_TEST(bytes_are_ggmls) {
     make_golden_input();
     const lq_format *const fmt = block_formats[_i];
@@ -130,7 +132,8 @@ START_TEST(roundings_are_found) {
     ck_assert_ptr_null(how);
     ck_ok(lq_cache_rounding(&how, "here", "q4_0"));
     ck_assert_ptr_eq(how->fmt, &lq_q4_0);
-    ck_fails(lq_cache_rounding(&how, "here", "q9"), LQ_ECONFIG, "here: found 'q9', wanted f32, f16");
+    ck_fails(lq_cache_rounding(&how, "here", "q9"), LQ_ECONFIG,
+             "here: found 'q9', wanted f32, f16");
 }
 END_TEST
 

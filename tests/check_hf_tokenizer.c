@@ -57,8 +57,9 @@ static json_t *byte_level_json(const lq_gguf *g, const char *normalizer, const c
         char *text = lq_strndup(token[i].s, token[i].n);
         json_object_set_new(vocab, text, json_integer((json_int_t)i));
         if (type_at(g, i) != 1)
-            json_array_append_new(added, json_pack("{s:I, s:s, s:b}", "id", (json_int_t)i, "content",
-                                                   text, "special", type_at(g, i) == 3));
+            json_array_append_new(added,
+                                  json_pack("{s:I, s:s, s:b}", "id", (json_int_t)i, "content",
+                                            text, "special", type_at(g, i) == 3));
         lq_free(text);
     }
     const lq_gguf_str *merge = strings(g, "tokenizer.ggml.merges");
@@ -108,7 +109,8 @@ typedef struct pre_case { const char *pre, *steps; } pre_case;
 
 static const pre_case pre_cases[] = {
     {"gpt-2", "{\"type\": \"ByteLevel\"}"},
-    {"smollm", SEQUENCE("{\"type\": \"Digits\", \"individual_digits\": true}, {\"type\": \"ByteLevel\"}")},
+    {"smollm",
+     SEQUENCE("{\"type\": \"Digits\", \"individual_digits\": true}, {\"type\": \"ByteLevel\"}")},
     {"qwen2", SEQUENCE(SPLIT(CONTRACTION "|" WORD "|\\\\p{N}|" TAIL) BYTES)},
     {"dbrx", SEQUENCE(SPLIT(CONTRACTION "|" WORD "|\\\\p{N}{1,3}|" TAIL) BYTES)},
     {"falcon", SEQUENCE("{\"type\": \"Punctuation\", \"behavior\": \"Contiguous\"}, {\"type\": "
@@ -155,8 +157,9 @@ START_TEST(vocab_json_and_merges_are_read) {
     json_decref(all);
     lq_str_clear(&lines);
     ck_fails(lq_tokenizer_from_hf(&got, dir), LQ_EUNSUPPORTED, "tokenizer_class '(none)'");
-    put_json("tokenizer_config.json", json_pack("{s:s, s:o}", "tokenizer_class", "GPT2TokenizerFast",
-                                                "added_tokens_decoder", decoder));
+    put_json("tokenizer_config.json",
+             json_pack("{s:s, s:o}", "tokenizer_class", "GPT2TokenizerFast",
+                       "added_tokens_decoder", decoder));
     ck_ok(lq_tokenizer_from_hf(&got, dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
     same_ids(got, want);
@@ -262,10 +265,10 @@ START_TEST(merges_become_scores) {
     lq_tokens ids = LQ_TOKENS_INIT;
     start();
     put_text("tokenizer.json",
-             "{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\":"
-             " \"\\u2581\"}, \"model\": {\"type\": \"BPE\", \"byte_fallback\": true, \"unk_token\":"
-             " \"<unk>\", \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2, \"a\": 3, \"b\": 4,"
-             " \"c\": 5, \"bc\": 6, \"ab\": 7, \"abc\": 8, \"<0x41>\": 9, \"\\u2581\": 10},"
+             "{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
+             "\"content\": \"\\u2581\"}, \"model\": {\"type\": \"BPE\", \"byte_fallback\": "
+             "true, \"unk_token\": \"<unk>\", \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2,"
+             " \"a\": 3, \"b\": 4, \"c\": 5, \"bc\": 6, \"ab\": 7, \"abc\": 8, \"<0x41>\": 9, \"\\u2581\": 10},"
              " \"merges\": [[\"a\", \"b\"], \"ab c\"]}}");
     ck_ok(lq_tokenizer_from_hf(&t, dir));
     ck_ok(lq_tokenize(t, "abcbcab", 7, 0, &ids));
@@ -330,8 +333,8 @@ START_TEST(specials_and_templates_are_read) {
     json_t *tokenizer = byte_level_json(g, "null", pre_cases[0].steps);
     json_object_set_new(
         tokenizer, "post_processor",
-        json_loads("{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, {\"type\": "
-                   "\"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
+        json_loads("{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, "
+                   "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
                    "\"<|endoftext|>\"}}, {\"Sequence\": {\"id\": \"A\"}}]}]}", 0, NULL));
     put_json("tokenizer.json", tokenizer);
     put_text("tokenizer_config.json", "{\"bos_token\": {\"content\": \"<|endoftext|>\"}, "
@@ -386,17 +389,17 @@ static const bad_case bad_cases[] = {
      "model type 'Unigram' is not supported"},
     {"tokenizer.json", "{\"normalizer\": {\"type\": \"Lowercase\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "normalizer {\"type\":\"Lowercase\"} has no equivalent"},
-    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"}, " MODEL "}", LQ_EUNSUPPORTED,
-     "pre_tokenizer {\"type\":\"Whitespace\"} has no equivalent"},
+    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"}, " MODEL "}",
+     LQ_EUNSUPPORTED, "pre_tokenizer {\"type\":\"Whitespace\"} has no equivalent"},
     {"tokenizer.json", "{\"pre_tokenizer\": " SEQUENCE(SPLIT("x+") BYTES) ", " MODEL "}",
      LQ_EUNSUPPORTED, "its steps are:\nx+"},
     {"tokenizer.json", "{" MODEL "}", LQ_EUNSUPPORTED, "neither byte-level BPE"},
-    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {\"a\":"
-     " 0}, \"merges\": [\"ab\"]}}", LQ_EFORMAT, "merge 0 must be"},
-    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {\"a\":"
-     " -1}, \"merges\": []}}", LQ_EFORMAT, "token 'a' has id -1"},
-    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {\"a\":"
-     " 99999999999}, \"merges\": []}}", LQ_EFORMAT, "must be 0 to"},
+    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": "
+     "{\"a\": 0}, \"merges\": [\"ab\"]}}", LQ_EFORMAT, "merge 0 must be"},
+    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": "
+     "{\"a\": -1}, \"merges\": []}}", LQ_EFORMAT, "token 'a' has id -1"},
+    {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": "
+     "{\"a\": 99999999999}, \"merges\": []}}", LQ_EFORMAT, "must be 0 to"},
     {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"model\": {\"vocab\": {},"
      " \"merges\": []}}", LQ_EFORMAT, "missing or empty"},
     {"tokenizer.json", "{\"added_tokens\": [{\"id\": 2}], \"pre_tokenizer\": {\"type\": "
@@ -416,7 +419,8 @@ START_TEST(tokens_outside_the_model_are_refused) {
     start();
     put_text("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, " MODEL "}");
     put_text("config.json", "{\"vocab_size\": 1}");
-    ck_fails(lq_tokenizer_from_hf(&t, dir), LQ_EFORMAT, "token 1 is outside vocab_size, which is 1");
+    ck_fails(lq_tokenizer_from_hf(&t, dir), LQ_EFORMAT,
+             "token 1 is outside vocab_size, which is 1");
 }
 END_TEST
 

@@ -116,7 +116,12 @@ END_TEST
 
 /* ---- files that cannot be right -------------------------------------------------------------- */
 
-typedef struct bad { const char *sums, *counts; int64_t n_counts; float value, count; const char *says; } bad;
+typedef struct bad {
+    const char *sums, *counts;
+    int64_t n_counts;
+    float value, count;
+    const char *says;
+} bad;
 
 static const bad bads[] = {
     {"q.in_sum2", "q.counts", 1, NAN, 1, "q: the importance of column 2 is nan"},

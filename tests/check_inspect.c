@@ -212,8 +212,8 @@ END_TEST
 START_TEST(people_get_lines) {
     char *text = NULL;
     ck_ok(lq_inspect(&text, test_tiny_model(), false));
-    ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n  by its tensors: llama, gemma, "),
-                  "%s", text);
+    ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n"
+                                      "  by its tensors: llama, gemma, "), "%s", text);
     ck_assert_msg(test_contains(text, "\nlicence: not stated\n"), "%s", text);
     lq_free(text);
     ck_fails(lq_inspect(&text, "/no/such", false), LQ_EIO, "/no/such: No such file");

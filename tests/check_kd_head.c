@@ -1,6 +1,6 @@
-/* ops/kd_head.c: against PyTorch's values; against the double-precision reference with more rows and
- * tokens than a chunk and a piece hold, its gradient along itself by differences; a teacher that is
- * the model; logits beyond what exp() holds; shapes that do not fit. */
+/* ops/kd_head.c: against PyTorch's values; against the double-precision reference with more rows
+ * and tokens than a chunk and a piece hold, its gradient along itself by differences; a teacher
+ * that is the model; logits beyond what exp() holds; shapes that do not fit. */
 #include "node_util.h"
 #include "ops.h"
 #include "ref.h"

@@ -202,8 +202,10 @@ START_TEST(refusals) {
     const lq_mix *mix;
     const lq_type_override bad[] = {{"blk.(1", LQ_TYPE_Q8_0}}, wide[] = {{"attn_q", LQ_TYPE_NVFP4}};
     lq_gguf *g = make(&plain_model), *odd = make(&(mix_model){"llama", 2, 4, 4, 0, 0, 0, 96, 40});
-    ck_fails(lq_mix_find(&mix, "--type", "Q9_K"), LQ_ECONFIG, "--type: found 'Q9_K', wanted one of");
-    ck_fails(lq_mix_find(&mix, "--type", "iq3_m"), LQ_EUNSUPPORTED, "the nearest type that is: Q3_K_M");
+    ck_fails(lq_mix_find(&mix, "--type", "Q9_K"), LQ_ECONFIG,
+             "--type: found 'Q9_K', wanted one of");
+    ck_fails(lq_mix_find(&mix, "--type", "iq3_m"), LQ_EUNSUPPORTED,
+             "the nearest type that is: Q3_K_M");
     lq_mix_request r = request("Q2_K_S");
     ck_fails(lq_mix_assign(t, &r, g), LQ_EVALUE, "blk.0.attn_k.weight: becomes Q2_K in a Q2_K_S");
     r = request("Q4_K_M");

@@ -47,7 +47,8 @@ START_TEST(one_command_makes_a_better_file) {
     ck_assert_msg(floating < rounded && trained < rounded, "losses %g, %g, %g", floating, rounded,
                   trained);
     ck_assert_double_eq_tol(won, (rounded - trained) / (rounded - floating), 1e-9);
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(report, "recipe"), 1)), "qad");
+    const json_t *phases = json_object_get(report, "recipe");
+    ck_assert_str_eq(json_string_value(json_array_get(phases, 1)), "qad");
     ck_assert(json_is_object(json_object_get(report, "lora")));
     json_decref(report);
     const fixture_result r =

@@ -65,7 +65,8 @@ static const struct {
     const char *name, *extra, *files[3];
     bool wide;
 } modes[] = {
-    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"}, false},
+    {"merged", "qat: {weight_dtype: q4_0, mode: merged}\nema_decay: 0.9\n", {"model-Q4_0.gguf"},
+     false},
     {"separate",
      "qat: {weight_dtype: q8_0, mode: separate}\nlora_dropout: 0.1\nsample_packing: true\n",
      {"model-base-Q8_0.gguf", "model-F32-LoRA.gguf"}, false},

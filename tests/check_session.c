@@ -39,7 +39,8 @@ static const struct { const char *args; int exit_status; const char *says; } ref
     {"evaluate model.gguf --data data.jsonl --predictions x.jsonl", 2, "--exact-match"},
     {"evaluate model.gguf --data data.jsonl --save-all-logits x", 2, "--perplexity"},
     {"evaluate model.gguf --perplexity data.jsonl --ctx-size 2", 2, "wanted 3 or more"},
-    {"evaluate model.gguf --perplexity data.jsonl --ctx-size 9223372036854775807", 1, "twice as many"},
+    {"evaluate model.gguf --perplexity data.jsonl --ctx-size 9223372036854775807", 1,
+     "twice as many"},
     {"evaluate model.gguf --ctx-sise 3", 2, "did you mean --ctx-size?"},
     {"evaluate model.gguf --chunks -1", 2, "wanted a whole number of 0 or more"},
     {"merge model.gguf --lora data.jsonl --output x.gguf --json", 2, "unknown option --json"},
@@ -54,7 +55,8 @@ START_TEST(refused_by_name) {
     fixture_make(&f, "refused", 2, "");
     ck_assert_int_eq(chdir(f.dir), 0);
     const fixture_result r = fixture_loquat("%s", refused[_i].args);
-    ck_assert_msg(r.exit_status == refused[_i].exit_status && test_contains(r.err, refused[_i].says),
+    ck_assert_msg(r.exit_status == refused[_i].exit_status &&
+                      test_contains(r.err, refused[_i].says),
                   "loquat %s: exit %d: %s", refused[_i].args, r.exit_status, r.err);
 }
 END_TEST

@@ -96,7 +96,8 @@ void ref_attention(double *out, const double *q, const double *k, const double *
         if (attr.window && t - attr.window + 1 > first) first = t - attr.window + 1;
         for (int64_t h = 0; h < attr.n_head; h++) {
             const int64_t at = (t * attr.n_head + h) * d, kv = h / group * d;
-            ref_attend(out + at, q + at, k + kv, v + kv, first, t, stride, ref_slope(attr, h), attr);
+            ref_attend(out + at, q + at, k + kv, v + kv, first, t, stride, ref_slope(attr, h),
+                       attr);
         }
     }
 }

@@ -1,5 +1,6 @@
-/* Checkpoints: step-000100.h5 with everything that decides the rest of the run, so that a resumed run ends with
- * the same bytes as one never stopped. A checkpoint of another base, data or config is refused by name. */
+/* Checkpoints: step-000100.h5 with everything that decides the rest of the run, so that a resumed
+ * run ends with the same bytes as one never stopped. A checkpoint of another base, data or config
+ * is refused by name. */
 #include "atomic_file.h"
 #include "h5.h"
 #include "trainer.h"
@@ -12,7 +13,7 @@
 
 enum { VERSION = 2 };
 
-/* ---- the directory ------------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 typedef struct steps {
     int64_t *v;
@@ -82,7 +83,7 @@ static lq_status enforce_limit(const lq_trainer *t) {
     return status;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     const int64_t n = t->adapter->n_params, version = VERSION, n_state = n * t->rule->n_state;
@@ -121,7 +122,7 @@ done:
     return status;
 }
 
-/* ---- reading -------------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static lq_status read_span(lq_h5 *h, const char *name, float *out, int64_t n) {
     void *data = NULL;
@@ -213,8 +214,8 @@ static lq_status resume_file(lq_trainer *t, const char *path) {
     return status == LQ_OK ? LQ_OK : lq_fail_context(status, "%s: ", path);
 }
 
-/* A damaged newest file (never left by us, but disks exist) falls back to the one before it. With all of them damaged
- * the user decides: starting over by itself would throw the run's record away. */
+/* A damaged newest file (never left by us, but disks exist) falls back to the one before it. With
+ * all of them damaged the user decides: starting over would throw away the run's record. */
 static lq_status resume_newest(lq_trainer *t, bool *resumed) {
     steps s;
     LQ_TRY(list_steps(&s, t->checkpoint_dir));

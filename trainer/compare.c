@@ -1,5 +1,5 @@
 /* loquat_compare: every run's model, and every rounding of the plain ones, on the same held-out
- * data. The divergence is from the plain run of the same seed, so it says what quantization changed. */
+ * data. The divergence is from the plain run of the same seed, so it shows quantization alone. */
 #include "compare.h"
 
 #include "exact_match.h"

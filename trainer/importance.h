@@ -15,10 +15,11 @@ typedef struct lq_importance_text {
     int64_t n_ctx, chunks;
     bool process_output;     /* the head too */
 } lq_importance_text;
-lq_status lq_importance_of_text(lq_imatrix **out, const lq_model *m, const lq_importance_text *text);
+lq_status lq_importance_of_text(lq_imatrix **out, const lq_model *m,
+                                const lq_importance_text *text);
 
-/* Examples of a dataset, spread over all of it, up to some ten thousand tokens. `name` goes into the
- * file as the dataset's. */
+/* Examples of a dataset, spread over all of it, up to some ten thousand tokens. `name` goes into
+ * the file as the dataset's. */
 lq_status lq_importance_of_data(lq_imatrix **out, const lq_model *m, const lq_dataset *d,
                                 const char *name);
 

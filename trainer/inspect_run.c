@@ -56,8 +56,9 @@ static loquat_status finish(lq_status status, json_t *report, bool json, char **
 loquat_status loquat_inspect(const char *path, bool json, char **out_text) {
     json_t *report = NULL;
     *out_text = NULL;
+    const bool is_run = is_directory(path) && !lq_hf_is_dir(path);
     const lq_status status =
-        is_directory(path) && !lq_hf_is_dir(path) ? inspect_run(&report, path) : lq_inspect_report(&report, path);
+        is_run ? inspect_run(&report, path) : lq_inspect_report(&report, path);
     return finish(status, report, json, out_text);
 }
 

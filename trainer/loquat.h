@@ -151,8 +151,8 @@ typedef struct loquat_evaluate_options {
     bool exact_match;              /* generate greedily, compare with the last trained turn */
     int64_t max_new_tokens;        /* 0: 128 */
     const char *predictions;       /* write {"prompt","expected","got"} lines here; NULL: not */
-    const char *activation_dtype;  /* "runtime": round activations as llama.cpp does; NULL, "off": not */
-    const char *cache_type_k, *cache_type_v;  /* round keys, values as its cache of that type; NULL: F32 */
+    const char *activation_dtype;  /* "runtime": rounded as llama.cpp does; NULL, "off": not */
+    const char *cache_type_k, *cache_type_v;  /* rounded as in its cache of that type; NULL: F32 */
     bool json;                     /* *out_text: one JSON object, else a line per value */
 } loquat_evaluate_options;
 /* *out_text has the keys that apply: perplexity, perplexity_error, nll, tokens, loss, accuracy,

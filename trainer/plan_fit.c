@@ -96,6 +96,6 @@ lq_status lq_plan_memory(size_t *out, const char *text) {
         *out = (size_t)(n * units[i].bytes);
         return LQ_OK;
     }
-    return lq_fail(LQ_ECONFIG, "memory: found '%s', wanted a number of bytes, as 4G, 512M or 3.5GiB",
-                   text);
+    return lq_fail(LQ_ECONFIG,
+                   "memory: found '%s', wanted a number of bytes, as 4G, 512M or 3.5GiB", text);
 }

@@ -1,4 +1,4 @@
-/* The estimate behind loquat_plan: planned arenas, spans, copies, and what the program itself takes. */
+/* The estimate behind loquat_plan: planned arenas, spans, copies, and the program itself. */
 #include "gguf_requantize.h"
 #include "net.h"
 #include "optim.h"

@@ -36,8 +36,8 @@ static lq_status sources_from_entries(source_list *l, const lq_dataset_entries *
     return LQ_OK;
 }
 
-/* mlx-lm's convention: a directory with train.jsonl, valid.jsonl (and test.jsonl, which training never reads);
- * anything else is one training file. */
+/* mlx-lm's convention: a directory with train.jsonl, valid.jsonl (and test.jsonl, which training
+ * never reads); anything else is one training file. */
 static lq_status sources_from_data(source_list *train, source_list *val, const char *data) {
     lq_status status = LQ_OK;
     char *train_path = lq_path_join(data, "train.jsonl"),
@@ -95,8 +95,8 @@ lq_status lq_choose_template(lq_template **out, char **source, const char *name,
 static void advise(const char *source, const lq_tokenizer *tok) {
     const char *own = lq_tokenizer_chat_template(tok);
     if (own && source && strcmp(own, source) != 0)
-        lq_log(LQ_LOG_WARN, "the model has a chat template of its own (an instruction-tuned model?), "
-               "but another is configured: it has to learn that format first");
+        lq_log(LQ_LOG_WARN, "the model has a chat template of its own (an instruction-tuned "
+               "model?), but another is configured: it has to learn that format first");
     else if (!own && source)
         lq_log(LQ_LOG_WARN, "the model has no chat template (a pretrained model?): it learns the "
                "configured one from this data alone");

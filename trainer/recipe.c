@@ -1,7 +1,7 @@
 /* A recipe: runs in sequence, each starting from what the one before it exported, in directories of
  * their own below output_dir. Fine-tuning in floating point comes first, then the quantized model
  * is trained from that adapter, with the floating-point model as its teacher. A finished phase that
- * is resumed trains nothing and exports the same bytes again: resuming needs no memory of its own. */
+ * is resumed trains nothing and exports the same bytes again: resuming needs no record. */
 #include "recipe.h"
 
 #include "atomic_file.h"

@@ -16,15 +16,26 @@ typedef struct outlook {
 static json_t *as_json(const outlook *all) {
     const lq_run_plan *p = &all->plan;
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:b, s:O}",
-        "weights_bytes", (json_int_t)p->weights, "packed_bytes", (json_int_t)p->packed,
-        "parameters_bytes", (json_int_t)p->parameters, "activations_bytes",
-        (json_int_t)p->activations, "validation_bytes", (json_int_t)p->validation, "teacher_bytes", (json_int_t)p->teacher, "checkpoint_bytes",
-        (json_int_t)p->checkpoint, "program_bytes", (json_int_t)p->program, "peak_bytes", (json_int_t)p->peak, "model_parameters",
-        (json_int_t)p->model_parameters, "trained_parameters", (json_int_t)p->trained_parameters,
-        "steps", (json_int_t)p->steps, "examples", (json_int_t)p->examples, "tokens_per_epoch",
-        (json_int_t)p->tokens_per_epoch, "rows_per_micro_batch", (json_int_t)p->max_rows, "flops",
-        p->flops, "memory_bytes", (json_int_t)all->memory, "fits", p->peak <= all->memory,
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:I, "
+        "s:b, s:O}",
+        "weights_bytes", (json_int_t)p->weights,
+        "packed_bytes", (json_int_t)p->packed,
+        "parameters_bytes", (json_int_t)p->parameters,
+        "activations_bytes", (json_int_t)p->activations,
+        "validation_bytes", (json_int_t)p->validation,
+        "teacher_bytes", (json_int_t)p->teacher,
+        "checkpoint_bytes", (json_int_t)p->checkpoint,
+        "program_bytes", (json_int_t)p->program,
+        "peak_bytes", (json_int_t)p->peak,
+        "model_parameters", (json_int_t)p->model_parameters,
+        "trained_parameters", (json_int_t)p->trained_parameters,
+        "steps", (json_int_t)p->steps,
+        "examples", (json_int_t)p->examples,
+        "tokens_per_epoch", (json_int_t)p->tokens_per_epoch,
+        "rows_per_micro_batch", (json_int_t)p->max_rows,
+        "flops", p->flops,
+        "memory_bytes", (json_int_t)all->memory,
+        "fits", p->peak <= all->memory,
         "to_fit", all->changes);
 }
 

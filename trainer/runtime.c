@@ -1,6 +1,6 @@
-/* See runtime.h. llama.cpp's attention on the CPU computes with F32 queries as long as keys and values
- * are both F32 or both F16; otherwise it turns the queries into what products with the keys' type
- * want, as it does with activations and weights. */
+/* See runtime.h. llama.cpp's attention on the CPU computes with F32 queries as long as keys and
+ * values are both F32 or both F16; otherwise it turns the queries into what products with the keys'
+ * type want, as it does with activations and weights. */
 #include "runtime.h"
 
 #include <string.h>

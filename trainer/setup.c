@@ -17,7 +17,7 @@
 
 enum { VALIDATION_ROWS = 512 };
 
-/* ---- output directory --------------------------------------------------------------------------- */
+/* ---- output directory ------------------------------------------------------------------------ */
 
 lq_status lq_lock_output(int *lock, const char *dir) {
     char *path = lq_path_join(dir, ".lock");
@@ -100,7 +100,7 @@ static lq_status write_started(const lq_trainer *t) {
     return status;
 }
 
-/* ---- adapter ------------------------------------------------------------------------------------ */
+/* ---- adapter --------------------------------------------------------------------------------- */
 
 static lq_status copy_pattern(lq_pattern **out, const lq_map *map) {
     *out = lq_alloc_array(map->n, sizeof **out);
@@ -152,7 +152,7 @@ done:
     return status;
 }
 
-/* ---- optimizer ---------------------------------------------------------------------------------- */
+/* ---- optimizer ------------------------------------------------------------------------------- */
 
 /* The span holds all A, then all B: LoRA+ trains the second part with a rate of its own. */
 static void make_groups(lq_trainer *t) {
@@ -203,7 +203,7 @@ static lq_status open_optimizer(lq_trainer *t) {
     return LQ_OK;
 }
 
-/* ---- the plan of steps --------------------------------------------------------------------------- */
+/* ---- the plan of steps ----------------------------------------------------------------------- */
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -72,7 +72,7 @@ const char *lq_status_text(lq_status status);
 void *lq_alloc(size_t bytes);                         /* zeroed */
 void *lq_alloc_array(int64_t n, size_t elem_bytes);   /* zeroed */
 void *lq_alloc_aligned(size_t bytes);                 /* 64-byte aligned, zeroed */
-void *lq_resize(void *ptr, int64_t n, size_t elem_bytes);  /* as realloc; on failure ptr stays valid */
+void *lq_resize(void *ptr, int64_t n, size_t elem_bytes); /* realloc; failed: ptr stays valid */
 void lq_free(void *ptr);                              /* any of the above; NULL is fine */
 char *lq_strdup(const char *s);
 char *lq_strndup(const char *s, size_t n);
@@ -85,7 +85,7 @@ lq_status lq_reserve(void **array, int64_t *capacity, int64_t want, size_t elem_
 typedef bool (*lq_alloc_hook)(void *ctx, size_t bytes);
 void lq_set_alloc_hook(lq_alloc_hook hook, void *ctx);
 
-/* Up to the next multiple of 64: a cache line, and what the arena and packed weights are aligned to. */
+/* Up to the next multiple of 64: a cache line, and the alignment of arena and packed weights. */
 static inline size_t lq_align64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 /* Checked a * b for sizes: LQ_EMEM on overflow. */

@@ -1,5 +1,5 @@
-/* Counter-based random numbers (splitmix64 finalizer over a keyed counter; Steele, Lea & Flood 2014):
- * value = f(key, counter), so a resumed run, another thread or a recomputed layer draws the same. */
+/* Counter-based random numbers (splitmix64 finalizer over a keyed counter; Steele, Lea & Flood
+ * 2014): value = f(key, counter), so a resumed run, another thread and a recomputed layer agree. */
 #ifndef LOQUAT_RANDOM_H
 #define LOQUAT_RANDOM_H
 

@@ -26,7 +26,7 @@ void lq_str_putc(lq_str *s, char c);
 void lq_str_printf(lq_str *s, const char *fmt, ...) LQ_PRINTF(2, 3);
 const char *lq_str_text(const lq_str *s);                   /* "" when empty or failed */
 lq_status lq_str_status(const lq_str *s);                   /* LQ_OK or LQ_EMEM */
-char *lq_str_take(lq_str *s);                               /* hands the bytes over; NULL if failed */
+char *lq_str_take(lq_str *s);                               /* hands over the bytes; NULL: failed */
 
 /* Damerau-free edit distance, for "did you mean" hints. */
 int lq_edit_distance(const char *a, const char *b);

@@ -1,6 +1,6 @@
-/* Attention with narrow heads, up to 16 numbers: a product whose sums are that short spends its time
- * packing and storing, so scores, exponentials and sums are made here in one pass, with keys in
- * the lanes of a vector. Only instruction sets with such a kernel have it; see ops/attention.c. */
+/* Attention with narrow heads, up to 16 numbers: a product whose sums are that short spends its
+ * time packing and storing, so scores, exponentials and sums are made here in one pass, with keys
+ * in the lanes of a vector. Only some instruction sets have it; see ops/attention.c. */
 #ifndef LOQUAT_NARROW_H
 #define LOQUAT_NARROW_H
 
@@ -32,7 +32,8 @@ typedef struct lq_narrow_grad {
 
 typedef struct lq_narrow_kernel {
     /* cols = rows (m, head_dim), ld apart, transposed */
-    void (*gather)(lq_narrow_cols *cols, const float *rows, int64_t ld, int64_t m, int64_t head_dim);
+    void (*gather)(lq_narrow_cols *cols, const float *rows, int64_t ld, int64_t m,
+                   int64_t head_dim);
     /* rows += cols transposed */
     void (*scatter)(float *rows, int64_t ld, const lq_narrow_cols *cols, int64_t m,
                     int64_t head_dim);

@@ -99,7 +99,7 @@ INLINE __m512 project(const __m512 x[], const lq_narrow_cols *cols, int64_t j, c
     return _mm512_add_ps(even, odd);
 }
 
-/* Lane e becomes the sum of v[e]'s lanes: each step adds what two vectors have left, side by side. */
+/* Lane e becomes the sum of v[e]'s lanes: each step adds what is left of two, side by side. */
 INLINE __m512 sums(const __m512 v[], const int D) {
     __m512 t[HALF];
 #pragma GCC unroll 8
@@ -154,7 +154,8 @@ INLINE void forward_row(const lq_narrow *b, int64_t i, float *max, double *sum, 
             add[e] = _mm512_fmadd_ps(p, _mm512_load_ps((*b->v)[e] + j), add[e]);
     }
     const __mmask16 elements = lanes(b->head_dim);
-    store(out, elements, _mm512_fmadd_ps(load(elements, out), _mm512_set1_ps(shrink), sums(add, D)));
+    store(out, elements,
+          _mm512_fmadd_ps(load(elements, out), _mm512_set1_ps(shrink), sums(add, D)));
     *max = top;
     *sum = *sum * (double)shrink + (double)_mm512_reduce_add_ps(total);
 }

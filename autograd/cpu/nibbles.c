@@ -1,4 +1,4 @@
-/* The fixed values of 4-bit formats, the plain kernels that define them, and the choice of a version. */
+/* The fixed values of 4-bit formats, the plain kernels that define them, the choice of one. */
 #include "nibbles.h"
 
 #include "cpu.h"

@@ -1,6 +1,6 @@
-/* Block quantizers and dequantizers per instruction set; the codecs of the formats point here. Every
- * version of a quantizer writes the same bytes: those of ggml's reference on x86-64. The files are
- * compiled without contraction and use no fused multiply-add, which would move codes at ties. */
+/* Block quantizers and dequantizers per instruction set; the codecs of the formats point here.
+ * Every version of a quantizer writes the same bytes: those of ggml's reference on x86-64. No
+ * contraction, no fused multiply-add: either would move codes at ties. */
 #ifndef LOQUAT_QUANT_H
 #define LOQUAT_QUANT_H
 

@@ -7,8 +7,8 @@
 float lq_absmax(const float *x, int n);      /* largest magnitude; 0 when n is 0 */
 float lq_signed_max(const float *x, int n);  /* the first element of largest magnitude */
 
-/* v rounded half to even, for |v| < 2^22; NaN gives 0. Beyond, what ggml's trick gives: the low bits
- * of v + 1.5 2^23. */
+/* v rounded half to even, for |v| < 2^22; NaN gives 0. Beyond, what ggml's trick gives: the low
+ * bits of v + 1.5 2^23. */
 int lq_nearest_int(float v);
 
 /* 1 / d, or 0 for 0. */

@@ -1,5 +1,5 @@
-/* IQ1_M: as IQ1_S, but with a scale of 3 bits per 16 numbers and a direction per 8. The F16 scale d of
- * the block lies in the upper four bits of the four words of scales. Only read. */
+/* IQ1_M: as IQ1_S, but with a scale of 3 bits per 16 numbers and a direction per 8. The F16 scale d
+ * of the block lies in the upper four bits of the four words of scales. Only read. */
 #include "format.h"
 #include "iq_parts.h"
 

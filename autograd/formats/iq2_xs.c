@@ -1,5 +1,5 @@
-/* IQ2_XS: per 8 numbers a code-book index of 9 bits and 7 bits of signs, per 16 a scale s of 4; value
- * = d * (s + 1/2) / 4 * (+- entry). Only read. */
+/* IQ2_XS: per 8 numbers a code-book index of 9 bits and 7 bits of signs, per 16 a scale s of 4;
+ * value = d * (s + 1/2) / 4 * (+- entry). Only read. */
 #include "format.h"
 #include "iq_parts.h"
 

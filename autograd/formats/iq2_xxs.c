@@ -1,5 +1,5 @@
-/* IQ2_XXS: per 32 numbers four code-book indices of 8 bits, four times 7 bits of signs, a scale s of
- * 4; value = d * (s + 1/2) / 4 * (+- entry). Only read. */
+/* IQ2_XXS: per 32 numbers four code-book indices of 8 bits, four times 7 bits of signs, a scale s
+ * of 4; value = d * (s + 1/2) / 4 * (+- entry). Only read. */
 #include "format.h"
 #include "iq_parts.h"
 

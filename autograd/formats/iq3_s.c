@@ -1,5 +1,5 @@
-/* IQ3_S: per 4 numbers a code-book index of 9 bits and 4 signs, per 32 a scale s of 4; value = d * (2
- * s + 1) * (+- entry), the entries being odd numbers up to 15. Only read. */
+/* IQ3_S: per 4 numbers a code-book index of 9 bits and 4 signs, per 32 a scale s of 4; value = d *
+ * (2 s + 1) * (+- entry), the entries being odd numbers up to 15. Only read. */
 #include "format.h"
 #include "iq_parts.h"
 

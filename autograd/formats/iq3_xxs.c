@@ -1,5 +1,5 @@
-/* IQ3_XXS: per 4 numbers a code-book index of 8 bits; per 32 four times 7 bits of signs and a scale s
- * of 4; value = d * (s + 1/2) / 2 * (+- entry). Only read. */
+/* IQ3_XXS: per 4 numbers a code-book index of 8 bits; per 32 four times 7 bits of signs and a scale
+ * s of 4; value = d * (s + 1/2) / 2 * (+- entry). Only read. */
 #include "format.h"
 #include "iq_parts.h"
 

@@ -1,7 +1,7 @@
 /* IQ4_NL: 32 codes of 4 bits and one F16 scale d; value = d * values[code]. Of the scales that put
  * the largest number on -127 to within 7, either way round, the one with the least weighted squared
- * error is kept, refined by least squares. Sums are F32, in order: the order is part of the format's
- * definition. IQ4_XS searches the scale of each 32 numbers in the same way. */
+ * error is kept, refined by least squares. Sums are F32, in order: the order is part of the
+ * format's definition. IQ4_XS searches the scale of each 32 numbers in the same way. */
 #include "format.h"
 #include "block_parts.h"
 #include "iq4_parts.h"

@@ -1,7 +1,7 @@
-/* What the IQ formats share: code books of short vectors of small numbers. An entry packs the indices
- * of its numbers among a few values, the first in the lowest bits: 8 numbers of 2 bits (IQ1: -1 0 1;
- * IQ2: 8 25 43) or 4 numbers of 3 bits (IQ3). These formats are only read: a quantizer would search
- * the code book. */
+/* What the IQ formats share: code books of short vectors of small numbers. An entry packs the
+ * indices of its numbers among a few values, the first in the lowest bits: 8 numbers of 2 bits
+ * (IQ1: -1 0 1; IQ2: 8 25 43) or 4 numbers of 3 bits (IQ3). These formats are only read: a
+ * quantizer would search the code book. */
 #ifndef LOQUAT_IQ_PARTS_H
 #define LOQUAT_IQ_PARTS_H
 

@@ -1,6 +1,6 @@
-/* MXFP4: 32 numbers of E2M1 and one exponent e (E8M0); value = 2^(e - 128) * (twice the number). The
- * exponent puts the largest magnitude into [4, 8) times 2^(e - 127), so up to 6 is exact in range.
- * An importance matrix does not change it. */
+/* MXFP4: 32 numbers of E2M1 and one exponent e (E8M0); value = 2^(e - 128) * (twice the number).
+ * The exponent puts the largest magnitude into [4, 8) times 2^(e - 127), so up to 6 is exact in
+ * range. An importance matrix does not change it. */
 #include "format.h"
 #include "block_parts.h"
 #include "nibbles.h"

@@ -1,7 +1,7 @@
 /* See rounding.h. An 8-bit activation is x / scale rounded half to even, where a Q8_0 weight's is
  * rounded half away: the inverse scale is 127 / largest, not 1 / (largest / 127). Q8_1, for weights
- * with a minimum (Q4_1, Q5_1), holds the same numbers as Q8_0 and their sum in F16; what the rounding
- * of that sum does to a product is not computed.
+ * with a minimum (Q4_1, Q5_1), holds the same numbers as Q8_0 and their sum in F16; what the
+ * rounding of that sum does to a product is not computed.
  *
  *   Q8_0  32 numbers: d = F16(largest magnitude / 127)
  *   Q8_K  256 numbers: d = 1 / (-127 / largest), F32, the sign being that of the largest */
@@ -82,7 +82,8 @@ static const lq_rounding
     as_q4_0 = {&lq_q4_0, SMALL_BLOCK, round_through},
     as_q4_1 = {&lq_q4_1, SMALL_BLOCK, round_through},
     as_q5_0 = {&lq_q5_0, SMALL_BLOCK, round_through},
-    as_q5_1 = {&lq_q5_1, SMALL_BLOCK, round_through}, as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
+    as_q5_1 = {&lq_q5_1, SMALL_BLOCK, round_through},
+    as_iq4_nl = {&lq_iq4_nl, SMALL_BLOCK, round_iq4_nl};
 
 const lq_rounding *lq_activation_rounding(const lq_format *weight) {
     if (weight == &lq_f32) return NULL;

@@ -1,6 +1,6 @@
 /* TQ1_0: 256 ternary codes 0, 1, 2 and one F16 scale d = the largest magnitude; value = d * (code -
- * 1). Five codes t0..t4 share a byte: as the fraction 0.t0t1t2t3t4 in base 3, in 256ths, rounded up,
- * so that multiplying by 3 moves one code after the other out at the top. Bytes come in runs; a
+ * 1). Five codes t0..t4 share a byte: as the fraction 0.t0t1t2t3t4 in base 3, in 256ths, rounded
+ * up, so that multiplying by 3 moves one code after the other out at the top. Bytes come in runs; a
  * byte's codes are a run's length apart. The last run has four codes per byte. An importance
  * matrix does not change it. */
 #include "format.h"

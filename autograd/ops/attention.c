@@ -65,10 +65,11 @@ static unsigned bwd_reads(const lq_node *node) {
 static lq_attention_job make_job(const lq_node *node, const lq_run *run) {
     const lq_attention_attr *attr = node->attr;
     const bool cached = node->in[K_CACHE] != NULL;
-    lq_attention_job j = {.attr = attr, .q = lq_data_f32(node->in[Q]), .starts = lq_data_i32(node->in[STARTS]),
-             .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
-             .q_ld = (int64_t)attr->n_head * attr->head_dim,
-             .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
+    lq_attention_job j = {.attr = attr, .q = lq_data_f32(node->in[Q]),
+                          .starts = lq_data_i32(node->in[STARTS]),
+                          .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
+                          .q_ld = (int64_t)attr->n_head * attr->head_dim,
+                          .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
     j.k = lq_data_f32(node->in[cached ? K_CACHE : K]);
     j.v = lq_data_f32(node->in[cached ? V_CACHE : V]);
     return j;
@@ -91,7 +92,8 @@ typedef struct block {
     float slope;             /* ALiBi's; 0: none */
 } block;
 
-static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key, int64_t key_stop) {
+static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key,
+                        int64_t key_stop) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
     return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
                    .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key),
@@ -134,7 +136,8 @@ typedef struct softmax {
 } softmax;
 
 /* Adds a key block: s becomes p relative to the new maximum, out and the sum are rescaled to it. */
-static void online_softmax(const lq_attention_job *j, const block *b, float *s, softmax *state, float *out) {
+static void online_softmax(const lq_attention_job *j, const block *b, float *s, softmax *state,
+                           float *out) {
     const lq_cpu *cpu = lq_cpu_kernels();
     for (int64_t i = 0; i < b->n; i++) {
         float *const row = s + i * BK;
@@ -152,7 +155,8 @@ static void online_softmax(const lq_attention_job *j, const block *b, float *s, 
 }
 
 /* out rows [t, t + BQ) of head h, and their L. */
-static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float *out_all, float *lse) {
+static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float *out_all,
+                          float *lse) {
     const int64_t d = j->attr->head_dim, n = min64(BQ, j->n - t);
     float s[BQ * BK];
     softmax state;
@@ -203,8 +207,8 @@ static void forward(const lq_node *node, const lq_run *run) {
 /* ---- backward ------------------------------------------------------------------------------- */
 
 /* s becomes p; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
-static void score_gradient(const lq_attention_job *j, const block *b, const float *lse, const float *correction,
-                           float *s, float *dp) {
+static void score_gradient(const lq_attention_job *j, const block *b, const float *lse,
+                           const float *correction, float *s, float *dp) {
     const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
     for (int64_t i = 0; i < b->n; i++) {
         float *const rows[] = {s + i * BK, dp + i * BK};
@@ -272,12 +276,14 @@ static void add_partials(const lq_attention_job *j, const float *partial, float 
                                    partial + (h * j->n + t) * d, d);
 }
 
-static lq_attention_grad make_head_grad(const lq_node *node, const lq_attention_job *j, int64_t h, float *partial) {
+static lq_attention_grad make_head_grad(const lq_node *node, const lq_attention_job *j, int64_t h,
+                                        float *partial) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d, size = j->n * d;
     float *const dq = lq_grad_f32(node->in[Q]), *const dk = lq_grad_f32(node->in[K]);
     float *const dv = lq_grad_f32(node->in[V]);
-    lq_attention_grad g = {.out = lq_data_f32(node->out) + h * d, .dout = lq_grad_f32(node->out) + h * d,
-                   .lse = lq_data_f32(node->saved) + h, .dq = dq ? dq + h * d : NULL};
+    lq_attention_grad g = {.out = lq_data_f32(node->out) + h * d,
+                           .dout = lq_grad_f32(node->out) + h * d,
+                           .lse = lq_data_f32(node->saved) + h, .dq = dq ? dq + h * d : NULL};
     if (!is_grouped(j->attr)) {
         g.kv_ld = j->kv_ld;
         g.dk = dk ? dk + kv : NULL;

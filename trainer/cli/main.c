@@ -14,7 +14,8 @@ static const arg_verb verbs[] = {
     {"preprocess", "RUN.yaml [--debug [--show N]] [--KEY VALUE]...",
      "Tokenize and cache the data; show what training will see.", true, false, verb_preprocess},
     {"plan", "RUN.yaml [--memory 4G] [--json] [--KEY VALUE]...",
-     "Memory and steps of a run, before anything is loaded, and what would make it fit.", true, true, verb_plan},
+     "Memory and steps of a run, before anything is loaded, and what would make it fit.", true,
+     true, verb_plan},
     {"evaluate",
      "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]] "
      "[--reference MODEL2]",
