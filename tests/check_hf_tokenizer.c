@@ -2,67 +2,28 @@
  * the reason. The same vocabulary as GGUF (vocab_fixture.h) is the reference for the ids. */
 #include "hf_tokenizer.h"
 
-#include "atomic_file.h"
 #include "test_util.h"
+#include "tokenizer_dir.h"
 #include "vocab_fixture.h"
 
 #include <jansson.h>
-#include <nettle/base64.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static char dir[256];
-
-static void put(const char *name, const void *bytes, size_t n) {
-    char *path = lq_path_join(dir, name);
-    ck_ok(lq_write_file(path, bytes, n));
-    lq_free(path);
-}
-
-static void put_text(const char *name, const char *text) { put(name, text, strlen(text)); }
-
-static void put_json(const char *name, json_t *v) {
-    char *text = json_dumps(v, 0);
-    ck_assert(text != NULL);
-    put_text(name, text);
-    free(text);
-    json_decref(v);
-}
-
-/* An empty directory of this test's own; every test is a process. */
-static void start(void) {
-    char name[32];
-    snprintf(name, sizeof name, "hf-%d", (int)getpid());
-    snprintf(dir, sizeof dir, "%s", test_path(name));
-    ck_ok(lq_make_dirs(dir));
-}
-
-static const lq_gguf_str *strings(const lq_gguf *g, const char *key) {
-    return lq_gguf_find(g, key)->data;
-}
-
-static int type_at(const lq_gguf *g, uint64_t i) {
-    int32_t type;
-    const char *data = lq_gguf_find(g, "tokenizer.ggml.token_type")->data;
-    memcpy(&type, data + 4 * i, sizeof type);
-    return type;
-}
 
 /* A byte-level tokenizer.json of the same vocabulary; the components are JSON text. */
 static json_t *byte_level_json(const lq_gguf *g, const char *normalizer, const char *pre) {
     json_t *vocab = json_object(), *merges = json_array(), *added = json_array();
-    const lq_gguf_str *token = strings(g, "tokenizer.ggml.tokens");
+    const lq_gguf_str *token = fixture_strings(g, "tokenizer.ggml.tokens");
     for (uint64_t i = 0; i < lq_gguf_find(g, "tokenizer.ggml.tokens")->n; i++) {
         char *text = lq_strndup(token[i].s, token[i].n);
         json_object_set_new(vocab, text, json_integer((json_int_t)i));
-        if (type_at(g, i) != 1)
+        if (fixture_type(g, i) != 1)
             json_array_append_new(added,
                                   json_pack("{s:I, s:s, s:b}", "id", (json_int_t)i, "content",
-                                            text, "special", type_at(g, i) == 3));
+                                            text, "special", fixture_type(g, i) == 3));
         lq_free(text);
     }
-    const lq_gguf_str *merge = strings(g, "tokenizer.ggml.merges");
+    const lq_gguf_str *merge = fixture_strings(g, "tokenizer.ggml.merges");
     for (uint64_t i = 0; i < lq_gguf_find(g, "tokenizer.ggml.merges")->n; i++)
         json_array_append_new(merges, json_stringn(merge[i].s, merge[i].n));
     return json_pack("{s:o, s:o, s:o, s:{s:s, s:b, s:o, s:o}}", "normalizer",
@@ -78,23 +39,6 @@ static lq_gguf *open_bpe(const char *pre) {
     ck_ok(fixture_open(&g, w, test_path("reference.gguf")));
     lq_gguf_writer_free(w);
     return g;
-}
-
-static const char *const texts[] = {
-    "hello", " hello  hello\n\n", "Hello, world 1234 + x_y", "<tag>hello</tag><|im_end|>",
-    "  \t\n he'll 3.14 \xf0\x9f\x91\x8d\xe4\xbd\xa0\xe5\xa5\xbd e\xcc\x81 \xff", "",
-};
-
-static void same_ids(const lq_tokenizer *a, const lq_tokenizer *b) {
-    for (int i = 0; i < LQ_ARRAY_LEN(texts); i++) {
-        lq_tokens x = LQ_TOKENS_INIT, y = LQ_TOKENS_INIT;
-        ck_ok(lq_tokenize(a, texts[i], strlen(texts[i]), LQ_TOK_SPECIAL | LQ_TOK_BOS, &x));
-        ck_ok(lq_tokenize(b, texts[i], strlen(texts[i]), LQ_TOK_SPECIAL | LQ_TOK_BOS, &y));
-        ck_assert_int_eq(x.n, y.n);
-        for (int64_t k = 0; k < x.n; k++) ck_assert_int_eq(x.id[k], y.id[k]);
-        lq_tokens_clear(&x);
-        lq_tokens_clear(&y);
-    }
 }
 
 #define BYTES "{\"type\": \"ByteLevel\", \"use_regex\": false}"
@@ -124,12 +68,13 @@ static const pre_case pre_cases[] = {
 START_TEST(byte_level_is_read) {
     lq_tokenizer *want, *got;
     lq_gguf *g = open_bpe(pre_cases[_i].pre);
-    start();
-    put_json("tokenizer.json", byte_level_json(g, "{\"type\": \"NFC\"}", pre_cases[_i].steps));
-    ck_ok(lq_tokenizer_from_hf(&got, dir));
+    fixture_start();
+    fixture_put_json("tokenizer.json",
+                     byte_level_json(g, "{\"type\": \"NFC\"}", pre_cases[_i].steps));
+    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
     ck_assert_str_eq(lq_tokenizer_pre(got), pre_cases[_i].pre);
-    same_ids(got, want);
+    fixture_same_ids(got, want);
     lq_tokenizer_close(got);
     lq_tokenizer_close(want);
     lq_gguf_close(g);
@@ -139,7 +84,7 @@ END_TEST
 START_TEST(vocab_json_and_merges_are_read) {
     lq_tokenizer *want, *got;
     lq_gguf *g = open_bpe("gpt-2");
-    start();
+    fixture_start();
     json_t *all = byte_level_json(g, "null", "null"), *model = json_object_get(all, "model");
     json_t *decoder = json_object(), *entry;
     lq_str lines = LQ_STR_INIT;
@@ -152,109 +97,19 @@ START_TEST(vocab_json_and_merges_are_read) {
     lq_str_puts(&lines, "#version: 0.2\n");
     json_array_foreach(json_object_get(model, "merges"), i, entry)
         lq_str_printf(&lines, "%s\r\n", json_string_value(entry));
-    put_json("vocab.json", json_incref(json_object_get(model, "vocab")));
-    put_text("merges.txt", lq_str_text(&lines));
+    fixture_put_json("vocab.json", json_incref(json_object_get(model, "vocab")));
+    fixture_put_text("merges.txt", lq_str_text(&lines));
     json_decref(all);
     lq_str_clear(&lines);
-    ck_fails(lq_tokenizer_from_hf(&got, dir), LQ_EUNSUPPORTED, "tokenizer_class '(none)'");
-    put_json("tokenizer_config.json",
+    ck_fails(lq_tokenizer_from_hf(&got, fixture_dir), LQ_EUNSUPPORTED, "tokenizer_class '(none)'");
+    fixture_put_json("tokenizer_config.json",
              json_pack("{s:s, s:o}", "tokenizer_class", "GPT2TokenizerFast",
                        "added_tokens_decoder", decoder));
-    ck_ok(lq_tokenizer_from_hf(&got, dir));
+    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
-    same_ids(got, want);
+    fixture_same_ids(got, want);
     lq_tokenizer_close(got);
     lq_tokenizer_close(want);
-    lq_gguf_close(g);
-}
-END_TEST
-
-/* ---- SentencePiece ---- */
-
-static void add_varint(lq_str *out, uint64_t v) {
-    for (; v > 127; v >>= 7) lq_str_putc(out, (char)(v | 128));
-    lq_str_putc(out, (char)v);
-}
-
-static void add_bytes(lq_str *out, int field, const char *s, size_t n) {
-    add_varint(out, (uint64_t)field << 3 | 2);
-    add_varint(out, n);
-    lq_str_add(out, s, n);
-}
-
-static void add_number(lq_str *out, int field, uint64_t v) {
-    add_varint(out, (uint64_t)field << 3);
-    add_varint(out, v);
-}
-
-/* The pieces of g as a protocol buffer, the model's type and the space prefix behind them. */
-static void make_model(lq_str *out, const lq_gguf *g, int type, bool prefix) {
-    const lq_gguf_str *token = strings(g, "tokenizer.ggml.tokens");
-    const char *scores = lq_gguf_find(g, "tokenizer.ggml.scores")->data;
-    lq_str part = LQ_STR_INIT;
-    for (uint64_t i = 0; i < lq_gguf_find(g, "tokenizer.ggml.tokens")->n; i++) {
-        lq_str_reset(&part);
-        add_bytes(&part, 1, token[i].s, token[i].n);
-        add_varint(&part, 2 << 3 | 5);
-        lq_str_add(&part, scores + 4 * i, 4);
-        add_number(&part, 3, (uint64_t)type_at(g, i));
-        add_bytes(out, 1, part.s, part.n);
-    }
-    lq_str_reset(&part);
-    add_number(&part, 3, (uint64_t)type);
-    add_bytes(out, 2, part.s, part.n);
-    lq_str_reset(&part);
-    add_number(&part, 3, prefix);
-    add_bytes(out, 3, part.s, part.n);
-    lq_str_clear(&part);
-}
-
-static lq_gguf *open_spm(void) {
-    lq_gguf_writer *w;
-    lq_gguf *g;
-    ck_ok(fixture_spm(&w));
-    ck_ok(fixture_open(&g, w, test_path("reference.gguf")));
-    lq_gguf_writer_free(w);
-    return g;
-}
-
-/* What the GGUF holds as user-defined and control comes from tokenizer_config.json. */
-static void put_added(const lq_gguf *g) {
-    const lq_gguf_str *token = strings(g, "tokenizer.ggml.tokens");
-    json_t *decoder = json_object();
-    for (uint64_t i = 0; i < lq_gguf_find(g, "tokenizer.ggml.tokens")->n; i++) {
-        char id[32];
-        snprintf(id, sizeof id, "%d", (int)i);
-        if (type_at(g, i) == 3 || type_at(g, i) == 4)
-            json_object_set_new(decoder, id,
-                                json_pack("{s:s#, s:b}", "content", token[i].s, (int)token[i].n,
-                                          "special", type_at(g, i) == 3));
-    }
-    put_json("tokenizer_config.json", json_pack("{s:o}", "added_tokens_decoder", decoder));
-}
-
-START_TEST(sentencepiece_is_read) {
-    lq_tokenizer *want, *got;
-    lq_gguf *g = open_spm();
-    lq_str model = LQ_STR_INIT;
-    start();
-    make_model(&model, g, 2, true);
-    put("tokenizer.model", model.s, model.n);
-    put_added(g);
-    ck_ok(lq_tokenizer_from_hf(&got, dir));
-    ck_ok(lq_tokenizer_from_gguf(&want, g));
-    same_ids(got, want);
-    lq_tokenizer_close(got);
-    lq_tokenizer_close(want);
-    put("tokenizer.model", model.s, model.n - 3);
-    ck_fails(lq_tokenizer_from_hf(&got, dir), LQ_EFORMAT, "a broken field");
-    put("tokenizer.model", "x", 1);
-    ck_fails(lq_tokenizer_from_hf(&got, dir), LQ_EFORMAT, "not a SentencePiece model");
-    lq_str_reset(&model);
-    make_model(&model, g, 1, true);
-    put("tokenizer.model", model.s, model.n);
-    ck_fails(lq_tokenizer_from_hf(&got, dir), LQ_EUNSUPPORTED, "of type 1 (1 is Unigram)");
-    lq_str_clear(&model);
     lq_gguf_close(g);
 }
 END_TEST
@@ -263,14 +118,14 @@ END_TEST
 START_TEST(merges_become_scores) {
     lq_tokenizer *t;
     lq_tokens ids = LQ_TOKENS_INIT;
-    start();
-    put_text("tokenizer.json",
+    fixture_start();
+    fixture_put_text("tokenizer.json",
              "{\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, "
              "\"content\": \"\\u2581\"}, \"model\": {\"type\": \"BPE\", \"byte_fallback\": "
              "true, \"unk_token\": \"<unk>\", \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2,"
-             " \"a\": 3, \"b\": 4, \"c\": 5, \"bc\": 6, \"ab\": 7, \"abc\": 8, \"<0x41>\": 9, \"\\u2581\": 10},"
-             " \"merges\": [[\"a\", \"b\"], \"ab c\"]}}");
-    ck_ok(lq_tokenizer_from_hf(&t, dir));
+             " \"a\": 3, \"b\": 4, \"c\": 5, \"bc\": 6, \"ab\": 7, \"abc\": 8, \"<0x41>\": 9,"
+             " \"\\u2581\": 10}, \"merges\": [[\"a\", \"b\"], \"ab c\"]}}");
+    ck_ok(lq_tokenizer_from_hf(&t, fixture_dir));
     ck_ok(lq_tokenize(t, "abcbcab", 7, 0, &ids));
     ck_assert_int_eq(ids.n, 3);
     ck_assert_int_eq(ids.id[0], 8);
@@ -280,39 +135,6 @@ START_TEST(merges_become_scores) {
     ck_assert_int_eq(lq_token_type(t, 9), 6);
     lq_tokens_clear(&ids);
     lq_tokenizer_close(t);
-}
-END_TEST
-
-/* ---- tekken ---- */
-
-static json_t *tekken_token(const char *bytes, size_t n) {
-    char text[64];
-    base64_encode_raw(text, n, (const uint8_t *)bytes);
-    return json_pack("{s:s#}", "token_bytes", text, (int)BASE64_ENCODE_RAW_LENGTH(n));
-}
-
-START_TEST(tekken_is_read) {
-    lq_tokenizer *t;
-    lq_tokens ids = LQ_TOKENS_INIT;
-    json_t *vocab = json_array();
-    for (int byte = 0; byte < 256; byte++)
-        json_array_append_new(vocab, tekken_token(&(char){(char)byte}, 1));
-    json_array_append_new(vocab, tekken_token("he", 2));
-    json_array_append_new(vocab, tekken_token("hey", 3));
-    start();
-    put_json("tekken.json", json_pack("{s:o, s:{s:i, s:i}}", "vocab", vocab, "config",
-                                      "default_vocab_size", 278, "default_num_special_tokens", 20));
-    ck_ok(lq_tokenizer_from_hf(&t, dir));
-    ck_assert_str_eq(lq_tokenizer_pre(t), "tekken");
-    ck_assert_int_eq(lq_token_find(t, "[INST]"), 3);
-    ck_ok(lq_tokenize(t, "hey he[INST]", 12, LQ_TOK_BOS | LQ_TOK_SPECIAL, &ids));
-    ck_assert_int_eq(ids.n, 5);
-    const int32_t want[] = {1, 277, 20 + ' ', 276, 3};
-    for (int i = 0; i < 5; i++) ck_assert_int_eq(ids.id[i], want[i]);
-    lq_tokens_clear(&ids);
-    lq_tokenizer_close(t);
-    put_text("tekken.json", "{\"vocab\": [], \"config\": {}}");
-    ck_fails(lq_tokenizer_from_hf(&t, dir), LQ_EFORMAT, "does not fit a vocab of 0");
 }
 END_TEST
 
@@ -329,40 +151,41 @@ START_TEST(specials_and_templates_are_read) {
     lq_gguf_writer *w;
     uint32_t id = 0;
     bool add_bos = false;
-    start();
+    fixture_start();
     json_t *tokenizer = byte_level_json(g, "null", pre_cases[0].steps);
     json_object_set_new(
         tokenizer, "post_processor",
         json_loads("{\"type\": \"Sequence\", \"processors\": [{\"type\": \"ByteLevel\"}, "
                    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": "
                    "\"<|endoftext|>\"}}, {\"Sequence\": {\"id\": \"A\"}}]}]}", 0, NULL));
-    put_json("tokenizer.json", tokenizer);
-    put_text("tokenizer_config.json", "{\"bos_token\": {\"content\": \"<|endoftext|>\"}, "
+    fixture_put_json("tokenizer.json", tokenizer);
+    fixture_put_text("tokenizer_config.json", "{\"bos_token\": {\"content\": \"<|endoftext|>\"}, "
              "\"eos_token\": \"<|im_end|>\", \"add_bos_token\": false}");
-    put_text("config.json", "{\"vocab_size\": 300, \"pad_token_id\": 5, \"eos_token_id\": [1, 2]}");
-    put_text("chat_template.jinja", "{{ 1 }}");
+    fixture_put_text("config.json",
+                     "{\"vocab_size\": 300, \"pad_token_id\": 5, \"eos_token_id\": [1, 2]}");
+    fixture_put_text("chat_template.jinja", "{{ 1 }}");
     lq_gguf_close(g);
     ck_ok(lq_gguf_writer_new(&w));
-    ck_ok(lq_hf_tokenizer_metadata(w, dir));
+    ck_ok(lq_hf_tokenizer_metadata(w, fixture_dir));
     ck_ok(fixture_open(&g, w, test_path("converted.gguf")));
     ck_ok(lq_gguf_get_u32(g, "tokenizer.ggml.bos_token_id", true, &id));
-    ck_assert(memcmp(strings(g, "tokenizer.ggml.tokens")[id].s, "<|endoftext|>", 13) == 0);
+    ck_assert(memcmp(fixture_strings(g, "tokenizer.ggml.tokens")[id].s, "<|endoftext|>", 13) == 0);
     ck_ok(lq_gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &id));
-    ck_assert(memcmp(strings(g, "tokenizer.ggml.tokens")[id].s, "<|im_end|>", 10) == 0);
+    ck_assert(memcmp(fixture_strings(g, "tokenizer.ggml.tokens")[id].s, "<|im_end|>", 10) == 0);
     ck_ok(lq_gguf_get_u32(g, "tokenizer.ggml.padding_token_id", true, &id));
     ck_assert_int_eq(id, 5);
     ck_ok(lq_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", true, &add_bos));
     ck_assert_msg(add_bos, "the post-processor counts");
     ck_assert_int_eq(lq_gguf_find(g, "tokenizer.ggml.tokens")->n, 300);
-    ck_assert_int_eq(type_at(g, 299), 5);
+    ck_assert_int_eq(fixture_type(g, 299), 5);
     char *template = string_at(g, "tokenizer.chat_template");
     ck_assert_str_eq(template, "{{ 1 }}");
     lq_free(template);
     lq_gguf_close(g);
-    put_text("tokenizer_config.json",
+    fixture_put_text("tokenizer_config.json",
              "{\"chat_template\": [{\"name\": \"default\", \"template\": \"d\"}, {\"name\": "
              "\"tool use\", \"template\": \"t\"}]}");
-    ck_ok(lq_hf_tokenizer_metadata(w, dir));
+    ck_ok(lq_hf_tokenizer_metadata(w, fixture_dir));
     ck_ok(fixture_open(&g, w, test_path("converted.gguf")));
     template = string_at(g, "tokenizer.chat_template.tool_use");
     ck_assert_str_eq(template, "t");
@@ -408,18 +231,18 @@ static const bad_case bad_cases[] = {
 
 START_TEST(broken_directories_are_refused) {
     lq_tokenizer *t;
-    start();
-    put_text(bad_cases[_i].file, bad_cases[_i].text);
-    ck_fails(lq_tokenizer_from_hf(&t, dir), bad_cases[_i].status, bad_cases[_i].message);
+    fixture_start();
+    fixture_put_text(bad_cases[_i].file, bad_cases[_i].text);
+    ck_fails(lq_tokenizer_from_hf(&t, fixture_dir), bad_cases[_i].status, bad_cases[_i].message);
 }
 END_TEST
 
 START_TEST(tokens_outside_the_model_are_refused) {
     lq_tokenizer *t;
-    start();
-    put_text("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, " MODEL "}");
-    put_text("config.json", "{\"vocab_size\": 1}");
-    ck_fails(lq_tokenizer_from_hf(&t, dir), LQ_EFORMAT,
+    fixture_start();
+    fixture_put_text("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, " MODEL "}");
+    fixture_put_text("config.json", "{\"vocab_size\": 1}");
+    ck_fails(lq_tokenizer_from_hf(&t, fixture_dir), LQ_EFORMAT,
              "token 1 is outside vocab_size, which is 1");
 }
 END_TEST
@@ -435,11 +258,12 @@ static lq_status convert_once(void *ctx) {
 }
 
 START_TEST(failed_allocations_are_clean) {
-    start();
-    put_text("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"added_tokens\": "
-             "[{\"id\": 3, \"content\": \"<x>\"}], " MODEL "}");
-    put_text("tokenizer_config.json", "{\"chat_template\": \"x\", \"eos_token\": \"<x>\"}");
-    test_alloc_failures(convert_once, dir);
+    fixture_start();
+    fixture_put_text("tokenizer.json",
+                     "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, \"added_tokens\": "
+                     "[{\"id\": 3, \"content\": \"<x>\"}], " MODEL "}");
+    fixture_put_text("tokenizer_config.json", "{\"chat_template\": \"x\", \"eos_token\": \"<x>\"}");
+    test_alloc_failures(convert_once, fixture_dir);
 }
 END_TEST
 
@@ -448,9 +272,7 @@ int main(void) {
     TCase *tc = tcase_create("hf_tokenizer");
     tcase_add_loop_test(tc, byte_level_is_read, 0, LQ_ARRAY_LEN(pre_cases));
     tcase_add_test(tc, vocab_json_and_merges_are_read);
-    tcase_add_test(tc, sentencepiece_is_read);
     tcase_add_test(tc, merges_become_scores);
-    tcase_add_test(tc, tekken_is_read);
     tcase_add_test(tc, specials_and_templates_are_read);
     tcase_add_loop_test(tc, broken_directories_are_refused, 0, LQ_ARRAY_LEN(bad_cases));
     tcase_add_test(tc, tokens_outside_the_model_are_refused);

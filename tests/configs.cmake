@@ -1,4 +1,5 @@
 lq_check(config configs)
 lq_check(config_check configs)
+lq_check(config_override configs)
 lq_check(schema configs)
 lq_fuzz(config configs)
