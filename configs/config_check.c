@@ -110,8 +110,19 @@ static void check_recipe(lq_reader *r) {
                                          "neither quantizes nor has a teacher");
 }
 
-static void check_schedule(lq_reader *r) {
+static void check_start(lq_reader *r) {
     const lq_config *c = r->config;
+    if (c->lora_model_dir && *c->lora_model_dir)
+        refuse_if_set(r, "init_lora_weights",
+                      "has no meaning with lora_model_dir: that adapter is the start");
+}
+
+static void check_optimizer(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (strcmp(c->optimizer, "sgd") == 0) {
+        refuse_if_set(r, "adam_beta2", "has no meaning with optimizer: sgd");
+        refuse_if_set(r, "adam_epsilon", "has no meaning with optimizer: sgd");
+    }
     if (strcmp(c->lr_scheduler, "cosine") != 0)
         refuse_if_set(r, "cosine_min_lr_ratio", "has no meaning without lr_scheduler: cosine");
 }
@@ -138,7 +149,8 @@ void lq_config_check(lq_reader *r) {
     check_full(r);
     check_qat(r);
     check_recipe(r);
-    check_schedule(r);
+    check_start(r);
+    check_optimizer(r);
     check_template(r);
     check_validation(r);
 }

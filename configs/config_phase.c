@@ -45,6 +45,7 @@ lq_status lq_config_phase(lq_config **out, const lq_config *c, const char *phase
         put(&l, "export.outtype", "f32");
     } else {
         put(&l, "lora_model_dir", paths->adapter);
+        put(&l, "init_lora_weights", "default");
         if (!c->has_kd) put(&l, "kd", "on");
         if (is_merged(c)) put(&l, "lora_dropout", "0");
     }

@@ -43,7 +43,8 @@ const lq_section lq_sections[LQ_N_SECTIONS] = {
 /* group, name, aliases, kind, field, default, bounds, choices, supported now, flags, help */
 const lq_key lq_keys[] = {
     {"model", "base_model", "model_name_or_path base_model_name_or_path model", TEXT,
-     AT(base_model), NULL, ANY, NULL, NULL, KEEPS, "the frozen base: a GGUF file"},
+     AT(base_model), NULL, ANY, NULL, NULL, KEEPS,
+     "the frozen base: a GGUF file or a Hugging Face directory"},
     {"model", "adapter", "", TEXT, AT(adapter), "lora", ANY, "lora full", NULL, 0,
      "what is trained: low-rank matrices beside the base, or every weight"},
     {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL,
@@ -190,7 +191,7 @@ const lq_key lq_keys[] = {
     {"run", "loss_watchdog_patience", "", INT, AT(loss_watchdog_patience), "3", 1, 1e6, NULL, NULL,
      0, "for so many updates, or so many with a loss that is not finite"},
 
-    {"qat", "qat.weight_dtype", "", TEXT, AT(qat.weight_dtype), "q4_0", ANY, 
+    {"qat", "qat.weight_dtype", "", TEXT, AT(qat.weight_dtype), "q4_0", ANY,
      GGUF_TYPES " " FILE_MIXES READ_ONLY, NULL, 0,
      "GGUF type of the shipped weights, or a file mix such as Q4_K_M"},
     {"qat", "qat.mode", "", TEXT, AT(qat.mode), "merged", ANY, "merged separate", NULL, 0,
