@@ -48,7 +48,7 @@ struct lq_op {
     unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
     /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which
      * inputs have gradients: a linear reads X only if W is trained). From this the planner learns
-     * lifetimes. */
+     * lifetimes. NULL: none. */
     unsigned (*bwd_reads)(const lq_node *node);
     /* Checks the inputs and sets the shapes and formats of out and of saved (saved stays
      * NULL-shaped, ndim 0, when nothing is kept). Called once, when the node is recorded. */
@@ -56,6 +56,10 @@ struct lq_op {
     size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at full capacity; NULL: none */
     struct { lq_kernel_fn fwd, bwd; } kernel[LQ_N_DEV];
 };
+
+static inline unsigned lq_bwd_reads(const lq_node *node) {
+    return node->op->bwd_reads ? node->op->bwd_reads(node) : 0;
+}
 
 /* The one list. Declares lq_op_<name>; tests and the op table loop over it. */
 #define LQ_OPS(X) \

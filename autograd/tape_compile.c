@@ -96,9 +96,9 @@ static void read_clones(lq_node *const *original, lq_node *const *clone, int64_t
  * backward, or its repeated forward, reads its output. `again` is known for all later ones. */
 static bool must_run_again(lq_node *const *clone, int64_t n, int64_t i, const bool *again) {
     const lq_node *const node = clone[i];
-    if (node->out->grad && (node->saved || node->op->bwd_reads(node) & LQ_OUT)) return true;
+    if (node->out->grad && (node->saved || lq_bwd_reads(node) & LQ_OUT)) return true;
     for (int64_t j = i + 1; j < n; j++) {
-        const unsigned reads = clone[j]->out->grad ? clone[j]->op->bwd_reads(clone[j]) : 0;
+        const unsigned reads = clone[j]->out->grad ? lq_bwd_reads(clone[j]) : 0;
         for (int k = 0; k < clone[j]->op->n_in; k++)
             if (clone[j]->in[k] == node->out && (again[j] || reads & LQ_IN(k))) return true;
     }
@@ -165,7 +165,7 @@ static void use_at(lq_tensor *t, int entry) {
 static void use_by_kernel(const lq_entry *entry, int at) {
     const lq_node *const node = entry->node;
     const bool backward = entry->kind == LQ_ENTRY_BACKWARD;
-    const unsigned reads = backward ? node->op->bwd_reads(node) : ~0u;
+    const unsigned reads = backward ? lq_bwd_reads(node) : ~0u;
     for (int i = 0; i < node->op->n_in; i++) {
         if (node->in[i] && reads & LQ_IN(i)) use_at(node->in[i], at);
         if (backward) use_at(input_grad(node, i), at);

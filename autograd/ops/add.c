@@ -9,11 +9,6 @@ static lq_status shape(lq_node *node) {
     return LQ_OK;
 }
 
-static unsigned bwd_reads(const lq_node *node) {
-    (void)node;
-    return 0;
-}
-
 static void sum(float *y, const float *a, const float *b, int64_t rows, int64_t cols) {
     const lq_cpu *const cpu = lq_cpu_kernels();
 #pragma omp parallel for schedule(static) if (rows * cols >= LQ_PARALLEL_ELEMENTS)
@@ -38,7 +33,6 @@ static void backward(const lq_node *node, const lq_run *run) {
 const lq_op lq_op_add = {
     .name = "add",
     .n_in = 2,
-    .bwd_reads = bwd_reads,
     .shape = shape,
     .kernel = {[LQ_CPU] = {forward, backward}},
 };

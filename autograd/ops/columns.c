@@ -16,11 +16,6 @@ static lq_status shape(lq_node *node) {
     return LQ_OK;
 }
 
-static unsigned bwd_reads(const lq_node *node) {
-    (void)node;
-    return 0;
-}
-
 static void forward(const lq_node *node, const lq_run *run) {
     (void)run;
     const lq_columns_attr *const attr = node->attr;
@@ -48,7 +43,6 @@ const lq_op lq_op_columns = {
     .name = "columns",
     .n_in = 1,
     .attr_bytes = sizeof(lq_columns_attr),
-    .bwd_reads = bwd_reads,
     .shape = shape,
     .kernel = {[LQ_CPU] = {forward, backward}},
 };

@@ -11,11 +11,6 @@ static lq_status shape(lq_node *node) {
     return LQ_OK;
 }
 
-static unsigned bwd_reads(const lq_node *node) {
-    (void)node;
-    return 0;
-}
-
 static void forward(const lq_node *node, const lq_run *run) {
     (void)run;
     const lq_scale_attr *const attr = node->attr;
@@ -45,7 +40,6 @@ const lq_op lq_op_scale = {
     .name = "scale",
     .n_in = 1,
     .attr_bytes = sizeof(lq_scale_attr),
-    .bwd_reads = bwd_reads,
     .shape = shape,
     .kernel = {[LQ_CPU] = {forward, backward}},
 };
