@@ -122,6 +122,10 @@ lq_status lq_write_file(const char *path, const void *bytes, size_t n) {
     return status;
 }
 
+lq_status lq_remove_file(const char *path) {
+    return unlink(path) == 0 || errno == ENOENT ? LQ_OK : io_error(path);
+}
+
 static lq_status read_all(FILE *f, char **out, size_t *out_n, const char *path) {
     int64_t cap = 0;
     *out_n = 0;

@@ -23,6 +23,7 @@ lq_status lq_atomic_publish(const char *tmp, const char *path);
 
 lq_status lq_write_file(const char *path, const void *bytes, size_t n); /* atomic */
 lq_status lq_read_file(char **out, size_t *out_n, const char *path);    /* NUL-terminated copy */
+lq_status lq_remove_file(const char *path);                             /* absent: done */
 lq_status lq_make_dirs(const char *path);                               /* mkdir -p */
 bool lq_file_exists(const char *path);
 bool lq_file_exists_in(const char *dir, const char *name);              /* allocates nothing */

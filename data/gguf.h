@@ -48,7 +48,6 @@ void lq_gguf_close(lq_gguf *g);
 const char *lq_gguf_path(const lq_gguf *g);
 /* What was read: one file, or the parts of several, in order. */
 const lq_bytes *lq_gguf_regions(const lq_gguf *g, int *n);
-const void *lq_gguf_data(const lq_gguf *g);      /* of the first */
 size_t lq_gguf_bytes(const lq_gguf *g);          /* of all regions */
 int64_t lq_gguf_n_kv(const lq_gguf *g);
 const lq_gguf_kv *lq_gguf_kv_at(const lq_gguf *g, int64_t i);

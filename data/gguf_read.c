@@ -356,8 +356,6 @@ const lq_bytes *lq_gguf_regions(const lq_gguf *g, int *n) {
     return g->region ? g->region : &g->whole;
 }
 
-const void *lq_gguf_data(const lq_gguf *g) { return g->region ? g->region[0].p : g->bytes; }
-
 size_t lq_gguf_bytes(const lq_gguf *g) {
     size_t total = 0;
     int n;

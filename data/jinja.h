@@ -68,7 +68,6 @@ void lq_jexec(jx *x, const jnode *statements);
 void lq_jdefine(jx *x, const char *name, jvalue value); /* in the current scope */
 jvalue lq_jlookup(jx *x, const char *name);
 jvalue lq_jcall(jx *x, jvalue callee, const jargs *args);
-jvalue lq_jcall_macro(jx *x, const jmacro *macro, const jargs *args);
 void lq_jeval_args(jx *x, const jnode *list, jargs *args);
 jvalue lq_jcall_builtin(jx *x, const jbuiltin *b, jvalue self, const jargs *args);
 jvalue lq_jget_attr(jx *x, jvalue object, const char *name); /* object.name */
@@ -78,8 +77,6 @@ jvalue lq_jget_item(jx *x, jvalue object, jvalue key);       /* object[key] */
 jvalue lq_jget_path(jx *x, jvalue object, jvalue path, const jvalue *otherwise);
 jvalue lq_jcapture(jx *x, const jnode *statements, jscope *scope);
 
-const jbuiltin *lq_jfind_filter(const char *name);
-const jbuiltin *lq_jfind_test(const char *name);
 const jbuiltin *lq_jfind_global(const char *name);
 const jbuiltin *lq_jfind_method(jvalue object, const char *name); /* NULL: none */
 bool lq_jmethod_changes(jvalue object, const char *name);         /* list.append and its like */

@@ -102,7 +102,6 @@ jnode *lq_jparse_expression(jparser *p, bool with_if_else);
 jnode *lq_jparse_tuple(jparser *p, bool with_if_else, const char *end_name);
 jnode *lq_jparse_target(jparser *p, const char *end_name, bool namespaces);
 jnode *lq_jparse_filters(jparser *p, jnode *node, bool first_without_pipe);
-jnode *lq_jparse_statements(jparser *p);
 jnode *lq_jparse_primary(jparser *p, bool namespaces); /* a name, a literal, (...), [...], {...} */
 jnode *lq_jparse_args(jparser *p);                     /* "(a, *b, c=d)" */
 const char *lq_jdotted_name(jparser *p);

@@ -87,7 +87,7 @@ static void bind_rest(jx *x, const jmacro *macro, const jargs *args, int64_t use
     }
 }
 
-jvalue lq_jcall_macro(jx *x, const jmacro *macro, const jargs *args) {
+static jvalue call_macro(jx *x, const jmacro *macro, const jargs *args) {
     jscope *const outer = x->scope, *const scope = lq_jalloc(&x->m, sizeof *scope);
     const jvalue keywords = lq_jdict(&x->m, 0);
     for (int64_t i = 0; args->keywords && i < args->keywords->n; i++)
@@ -160,7 +160,7 @@ jvalue lq_jcall(jx *x, jvalue callee, const jargs *args) {
     lq_jneed_defined(&x->m, callee);
     if (callee.type == J_FUNCTION)
         return lq_jcall_builtin(x, callee.u.function->builtin, callee.u.function->self, args);
-    if (callee.type == J_MACRO) return lq_jcall_macro(x, callee.u.macro, args);
+    if (callee.type == J_MACRO) return call_macro(x, callee.u.macro, args);
     if (callee.type == J_JOINER) {
         jcycler *const joiner = callee.u.cycler;
         return joiner->at++ ? joiner->items->v[0] : lq_jtext(&x->m, "");

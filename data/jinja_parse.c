@@ -24,7 +24,7 @@ static bool skip_tag(jparser *p, const char *name) {
 }
 
 /* Statements up to a tag that closes or continues a block, which stays. */
-jnode *lq_jparse_statements(jparser *p) {
+static jnode *parse_statements(jparser *p) {
     static const char *const ends[] = {"endfor",  "endif",        "elif",    "else",
                                        "endset",  "endmacro",     "endcall", "endfilter",
                                        "endwith", "endgeneration"};
@@ -44,7 +44,7 @@ jnode *lq_jparse_statements(jparser *p) {
 static jnode *parse_body(jparser *p) {
     lq_jskip_op(p, ':');
     expect_block_end(p);
-    return lq_jparse_statements(p);
+    return parse_statements(p);
 }
 
 static void expect_tag(jparser *p, const char *name, const jnode *opener) {
@@ -256,7 +256,7 @@ static void parse_all(jtemplate *t, const char *source) {
     jparser p = {.m = &t->m};
     const jtoken *const tokens = lq_jinja_lex(&t->m, source);
     p.at = tokens;
-    t->body = lq_jparse_statements(&p);
+    t->body = parse_statements(&p);
     if (p.at->type == T_BLOCK_BEGIN) p.at++;
     t->m.line = p.at->line;
     if (p.at->type != T_END) lq_jthrow(&t->m, LQ_EVALUE, "the tag '%s' closes nothing", p.at->text);

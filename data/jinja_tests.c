@@ -129,11 +129,23 @@ static jvalue t_upper(jx *x, const jcall *c) {
     return lq_jbool(all_cased(lq_jself_str(x, c), true));
 }
 
+static const jbuiltin *find(const jbuiltin *table, const char *name) {
+    while (table->name && strcmp(table->name, name)) table++;
+    return table->name ? table : NULL;
+}
+
+static const jbuiltin *find_filter(const char *name) {
+    const jbuiltin *b = find(lq_jseq_filters, name);
+    return b ? b : find(lq_jtext_filters, name);
+}
+
+static const jbuiltin *find_test(const char *name);
+
 static jvalue t_filter(jx *x, const jcall *c) {
-    return lq_jbool(lq_jfind_filter(lq_jself_str(x, c)->s) != NULL);
+    return lq_jbool(find_filter(lq_jself_str(x, c)->s) != NULL);
 }
 static jvalue t_test(jx *x, const jcall *c) {
-    return lq_jbool(lq_jfind_test(lq_jself_str(x, c)->s) != NULL);
+    return lq_jbool(find_test(lq_jself_str(x, c)->s) != NULL);
 }
 
 static const jbuiltin tests[] = {
@@ -150,26 +162,16 @@ static const jbuiltin tests[] = {
     {"sequence", t_sequence, ""}, {"string", t_type, ""}, {"test", t_test, ""},
     {"true", t_true, ""}, {"undefined", t_type, ""}, {"upper", t_upper, ""}, {NULL, NULL, NULL}};
 
-static const jbuiltin *find(const jbuiltin *table, const char *name) {
-    while (table->name && strcmp(table->name, name)) table++;
-    return table->name ? table : NULL;
-}
-
-const jbuiltin *lq_jfind_test(const char *name) { return find(tests, name); }
-
-const jbuiltin *lq_jfind_filter(const char *name) {
-    const jbuiltin *b = find(lq_jseq_filters, name);
-    return b ? b : find(lq_jtext_filters, name);
-}
+static const jbuiltin *find_test(const char *name) { return find(tests, name); }
 
 jvalue lq_japply_filter(jx *x, const char *name, jvalue self, const jargs *args) {
-    const jbuiltin *b = lq_jfind_filter(name);
+    const jbuiltin *b = find_filter(name);
     if (!b) lq_jthrow(&x->m, LQ_EVALUE, "there is no filter named '%s'", name);
     return lq_jcall_builtin(x, b, self, args);
 }
 
 bool lq_japply_test(jx *x, const char *name, jvalue self, const jargs *args) {
-    const jbuiltin *b = lq_jfind_test(name);
+    const jbuiltin *b = find_test(name);
     if (!b) lq_jthrow(&x->m, LQ_EVALUE, "there is no test named '%s'", name);
     return lq_jtruth(lq_jcall_builtin(x, b, self, args));
 }

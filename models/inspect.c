@@ -200,12 +200,3 @@ lq_status lq_inspect_text(char **out_text, const json_t *report, bool json) {
     *out_text = lq_str_take(&text);
     return status;
 }
-
-lq_status lq_inspect(char **out_text, const char *path, bool json) {
-    json_t *report;
-    *out_text = NULL;
-    LQ_TRY(lq_inspect_report(&report, path));
-    const lq_status status = lq_inspect_text(out_text, report, json);
-    json_decref(report);
-    return status;
-}

@@ -15,7 +15,4 @@ lq_status lq_inspect_compare(json_t **out, const char *path_a, const char *path_
  * tensor is left out of the lines. */
 lq_status lq_inspect_text(char **out_text, const json_t *report, bool json);
 
-/* The report as text. */
-lq_status lq_inspect(char **out_text, const char *path, bool json);
-
 #endif

@@ -92,21 +92,6 @@ static json_t *names_json(const evidence *e) {
     return list;
 }
 
-void lq_report_architecture(lq_report *r, json_t *out) {
-    char *arch = NULL;
-    json_t *object = lq_report_object(r, out, "architecture");
-    const lq_status status = lq_gguf_get_string(r->file, "general.architecture", false, &arch);
-    if (status == LQ_EMEM) r->failed = true;
-    lq_report_text(r, object, "name", arch ? arch : "not stated");
-    const evidence *e = find(r->file);
-    if (e) lq_report_put(r, object, "by its tensors", names_json(e));
-    if (e && arch && is_known(arch) && !names(e, arch))
-        lq_report_warn(r, "the file says that its architecture is %s, but its tensors are those "
-                       "of %s", arch, e->names[0]);
-    lq_report_names(r, arch ? arch : e ? e->names[0] : "");
-    lq_free(arch);
-}
-
 /* ---- names ---- */
 
 /* What a word in a model's name promises. */
@@ -171,7 +156,7 @@ static void check_name(lq_report *r, const char *where, const char *name, const 
                        "or distilled", where, name, p->word, arch);
 }
 
-void lq_report_names(lq_report *r, const char *arch) {
+static void report_names(lq_report *r, const char *arch) {
     static const char *const keys[] = {"general.name", "general.basename"};
     if (!*arch) return;
     const char *slash = strrchr(r->path, '/');
@@ -182,4 +167,21 @@ void lq_report_names(lq_report *r, const char *arch) {
         if (name) check_name(r, keys[i], name, arch);
         lq_free(name);
     }
+}
+
+/* ---- the report ---- */
+
+void lq_report_architecture(lq_report *r, json_t *out) {
+    char *arch = NULL;
+    json_t *object = lq_report_object(r, out, "architecture");
+    const lq_status status = lq_gguf_get_string(r->file, "general.architecture", false, &arch);
+    if (status == LQ_EMEM) r->failed = true;
+    lq_report_text(r, object, "name", arch ? arch : "not stated");
+    const evidence *e = find(r->file);
+    if (e) lq_report_put(r, object, "by its tensors", names_json(e));
+    if (e && arch && is_known(arch) && !names(e, arch))
+        lq_report_warn(r, "the file says that its architecture is %s, but its tensors are those "
+                       "of %s", arch, e->names[0]);
+    report_names(r, arch ? arch : e ? e->names[0] : "");
+    lq_free(arch);
 }

@@ -36,7 +36,6 @@ const char *lq_tensor_stem(char stem[LQ_STEM_BYTES], const char *name);
 
 /* The architecture that the tensors have, whether the file says so, and whether its name does. */
 void lq_report_architecture(lq_report *r, json_t *out);
-void lq_report_names(lq_report *r, const char *arch);
 /* Which family's the vocabulary is; NULL: none that is known. */
 const char *lq_vocabulary_family(const lq_tokenizer *t);
 /* pt, it or qat, with the evidence. */

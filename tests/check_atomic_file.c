@@ -123,6 +123,16 @@ START_TEST(directories_are_made) {
 }
 END_TEST
 
+START_TEST(files_are_removed_once) {
+    const char *path = test_path("removed");
+    ck_ok(lq_write_file(path, "", 0));
+    ck_ok(lq_remove_file(path));
+    ck_assert(!lq_file_exists(path));
+    ck_ok(lq_remove_file(path));
+    ck_fails(lq_remove_file(test_path("")), LQ_EIO, "");
+}
+END_TEST
+
 START_TEST(paths_are_joined) {
     static const struct { const char *dir, *name, *want; } row[] = {
         {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"/", "b", "/b"},
@@ -160,6 +170,7 @@ int main(void) {
     tcase_add_test(tc, bad_paths_are_named);
     tcase_add_test(tc, names_written_by_libraries_are_published);
     tcase_add_test(tc, directories_are_made);
+    tcase_add_test(tc, files_are_removed_once);
     tcase_add_test(tc, paths_are_joined);
     tcase_add_test(tc, failed_allocations_are_clean);
     suite_add_tcase(suite, tc);

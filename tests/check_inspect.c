@@ -9,9 +9,17 @@
 
 #include <string.h>
 
+static lq_status as_text(char **out_text, const char *path, bool json) {
+    json_t *report;
+    LQ_TRY(lq_inspect_report(&report, path));
+    const lq_status status = lq_inspect_text(out_text, report, json);
+    json_decref(report);
+    return status;
+}
+
 static json_t *inspect(const char *path) {
     char *text = NULL;
-    ck_ok(lq_inspect(&text, path, true));
+    ck_ok(as_text(&text, path, true));
     json_t *report = json_loads(text, 0, NULL);
     ck_assert_msg(report != NULL, "not JSON: %s", text);
     lq_free(text);
@@ -211,18 +219,18 @@ END_TEST
 
 START_TEST(people_get_lines) {
     char *text = NULL;
-    ck_ok(lq_inspect(&text, test_tiny_model(), false));
+    ck_ok(as_text(&text, test_tiny_model(), false));
     ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n"
                                       "  by its tensors: llama, gemma, "), "%s", text);
     ck_assert_msg(test_contains(text, "\nlicence: not stated\n"), "%s", text);
     lq_free(text);
-    ck_fails(lq_inspect(&text, "/no/such", false), LQ_EIO, "/no/such: No such file");
+    ck_fails(as_text(&text, "/no/such", false), LQ_EIO, "/no/such: No such file");
 }
 END_TEST
 
 static lq_status inspect_once(void *ctx) {
     char *text = NULL;
-    LQ_TRY(lq_inspect(&text, ctx, false));
+    LQ_TRY(as_text(&text, ctx, false));
     lq_free(text);
     return LQ_OK;
 }

@@ -24,7 +24,7 @@ _Static_assert((int)LOQUAT_EDEVICE == (int)LQ_EDEVICE && (int)LOQUAT_EBUSY == (i
 
 const char *loquat_version(void) { return LOQUAT_VERSION; }
 const char *loquat_error(void) { return lq_error(); }
-void loquat_free(void *text) { lq_free(text); }
+void loquat_free(void *out) { lq_free(out); }
 
 void loquat_set_log(void (*fn)(void *ctx, loquat_log_level level, const char *line), void *ctx) {
     lq_set_log((lq_log_fn)fn, ctx);

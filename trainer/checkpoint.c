@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { VERSION = 2 };
 
@@ -53,9 +52,7 @@ static char *step_path(const char *dir, int64_t step) {
 static lq_status remove_step(const char *dir, int64_t step) {
     char *path = step_path(dir, step);
     if (!path) return LQ_EMEM;
-    const lq_status status = unlink(path) == 0 || errno == ENOENT
-                                 ? LQ_OK
-                                 : lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    const lq_status status = lq_remove_file(path);
     lq_free(path);
     return status;
 }

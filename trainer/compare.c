@@ -20,7 +20,7 @@ typedef struct comparison {
     lq_compare_table table;
 } comparison;
 
-void lq_compare_clear(lq_compare_table *t) {
+static void table_clear(lq_compare_table *t) {
     for (int64_t i = 0; i < t->n; i++) {
         for (int64_t k = 0; k < t->row[i].n; k++) lq_free(t->row[i].cell[k].nll);
         lq_free(t->row[i].cell);
@@ -37,7 +37,7 @@ static void comparison_clear(comparison *c) {
     loquat_model_close(c->first);
     loquat_model_close(c->reference);
     lq_dataset_clear(&c->data);
-    lq_compare_clear(&c->table);
+    table_clear(&c->table);
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

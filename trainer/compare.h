@@ -49,7 +49,6 @@ typedef struct lq_compare_table {
     int64_t baseline;              /* row */
 } lq_compare_table;
 
-void lq_compare_clear(lq_compare_table *t);
 /* ---- compare_print.c ---- */
 lq_status lq_compare_print(const lq_compare_table *t, loquat_table_format format, lq_str *out);
 

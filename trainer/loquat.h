@@ -2,8 +2,8 @@
  * evaluate, generate and export. This header stands alone (C11 and C++).
  *
  * Every function that can fail returns a loquat_status (0 is success) and leaves a message for
- * loquat_error() in the calling thread. Text that comes back through `char **` is the caller's to
- * loquat_free. The library never prints and never exits; it logs through loquat_set_log. */
+ * loquat_error() in the calling thread. Text and arrays that come back through `**out_...` are the
+ * caller's to loquat_free. The library never prints and never exits; it logs through loquat_set_log. */
 #ifndef LOQUAT_H
 #define LOQUAT_H
 
@@ -32,7 +32,7 @@ typedef enum loquat_status {
 
 const char *loquat_version(void);
 const char *loquat_error(void);            /* borrowed until the next failure in this thread */
-void loquat_free(void *text);
+void loquat_free(void *out);
 
 typedef enum loquat_log_level {
     LOQUAT_LOG_DEBUG,
@@ -105,7 +105,6 @@ void loquat_model_close(loquat_model *m);
 int64_t loquat_model_vocabulary(const loquat_model *m);
 
 enum { LOQUAT_TOKENIZE_NO_BOS = 1, LOQUAT_TOKENIZE_SPECIAL = 2 };
-/* *out_ids: allocated. */
 loquat_status loquat_tokenize(const loquat_model *m, const char *text, size_t n, unsigned flags,
                               int32_t **out_ids, size_t *out_n);
 loquat_status loquat_detokenize(const loquat_model *m, const int32_t *ids, size_t n,

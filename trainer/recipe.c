@@ -7,7 +7,6 @@
 #include "atomic_file.h"
 #include "json_text.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,9 +31,7 @@ static bool resumes(const lq_config *c) {
 static lq_status remove_file(const char *dir, const char *name) {
     char *path = lq_path_join(dir, name);
     if (!path) return LQ_EMEM;
-    const lq_status status = unlink(path) == 0 || errno == ENOENT
-                                 ? LQ_OK
-                                 : lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
+    const lq_status status = lq_remove_file(path);
     lq_free(path);
     return status;
 }

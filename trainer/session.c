@@ -197,7 +197,8 @@ lq_status lq_session_same_vocabulary(const loquat_model *a, const loquat_model *
     return LQ_OK;
 }
 
-lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **out) {
+/* The session's generator, with room for n_ctx tokens. */
+static lq_status open_generator(loquat_model *s, int64_t n_ctx, lq_generator **out) {
     if (s->generator && lq_generator_n_ctx(s->generator) < n_ctx) {
         lq_generator_free(s->generator);
         s->generator = NULL;
@@ -224,7 +225,7 @@ lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n,
     const int64_t room = s->model->hp.n_ctx_train;
     size_t sent = out->n;
     lq_generator *g;
-    LQ_TRY(lq_session_generator(s, max_new < room - n ? n + max_new : room, &g));
+    LQ_TRY(open_generator(s, max_new < room - n ? n + max_new : room, &g));
     LQ_TRY(lq_generator_prompt(g, ids, n));
     bool going = true;
     for (int64_t i = 0; i < max_new && going && !lq_generator_full(g); i++) {

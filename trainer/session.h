@@ -28,8 +28,6 @@ lq_status lq_session_forward(loquat_model *s, const int32_t *ids, int64_t n, con
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out);
 /* Have both the same tokens, so that their logits can be compared? */
 lq_status lq_session_same_vocabulary(const loquat_model *a, const loquat_model *b);
-/* The session's generator, with room for n_ctx tokens. */
-lq_status lq_session_generator(loquat_model *s, int64_t n_ctx, lq_generator **out);
 /* Reads ids and generates until an end-of-generation token (not included), max_new tokens or a
  * full context. */
 lq_status lq_session_continue(loquat_model *s, const int32_t *ids, int64_t n,

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-bool lq_trainer_stop_asked(const lq_trainer *t) {
+static bool stop_asked(const lq_trainer *t) {
     return t->callbacks && t->callbacks->stop && t->callbacks->stop(t->callbacks->ctx);
 }
 
@@ -24,7 +24,7 @@ static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
     lq_expert_load_reset(t->expert_load, t->model);
     memset(t->adapter->grad, 0, (size_t)t->adapter->n_params * sizeof(float));
     for (int64_t i = 0; i < n; i++) {
-        if (lq_trainer_stop_asked(t)) return lq_fail(LQ_EINTERRUPTED, "stopped on request");
+        if (stop_asked(t)) return lq_fail(LQ_EINTERRUPTED, "stopped on request");
         LQ_TRY(lq_loader_next(t->loader, &t->batch));
         lq_net_load(&t->net, &t->batch);
         if (t->teacher) LQ_TRY(lq_teacher_load(t->teacher, &t->batch, &t->net));

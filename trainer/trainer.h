@@ -93,7 +93,6 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 lq_status lq_lock_output(int *lock, const char *dir);
 /* The error for a directory with an earlier run in it. */
 lq_status lq_output_taken(const char *dir);
-bool lq_trainer_stop_asked(const lq_trainer *t);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);
 /* The effective weights of the parameters after an update: searched for anew every

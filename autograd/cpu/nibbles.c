@@ -61,11 +61,11 @@ static void pack_fp4(const float *x, float d, int half, uint8_t *codes) {
         codes[i] = (uint8_t)(fp4_code(x[i], d) | fp4_code(x[i + half], d) << 4);
 }
 
-const lq_nibbles lq_nibbles_ref = {unpack, fit_iq4, pack_iq4, pack_fp4};
+static const lq_nibbles reference = {unpack, fit_iq4, pack_iq4, pack_fp4};
 
 const lq_nibbles *lq_nibbles_kernels(void) {
     static const lq_nibbles *const by_level[LQ_LEVELS] = {
-        [LQ_LEVEL_REF] = &lq_nibbles_ref,
+        [LQ_LEVEL_REF] = &reference,
         [LQ_LEVEL_AVX2] = &lq_nibbles_avx2,
         [LQ_LEVEL_AVX512] = &lq_nibbles_avx512,
     };

@@ -31,7 +31,7 @@ typedef struct lq_nibbles {
     void (*pack_fp4)(const float *x, float d, int half, uint8_t *codes);
 } lq_nibbles;
 
-extern const lq_nibbles lq_nibbles_ref, lq_nibbles_avx2, lq_nibbles_avx512;
+extern const lq_nibbles lq_nibbles_avx2, lq_nibbles_avx512;
 const lq_nibbles *lq_nibbles_kernels(void);   /* of the level in use */
 
 #endif
