@@ -1,8 +1,6 @@
 /* The fingerprint of a base's weights. See base_stamp.h. */
 #include "base_stamp.h"
 
-#include <string.h>
-
 static const lq_format *format_of(const lq_model *m, const lq_patch *patch, int i) {
     return patch && patch[i].fmt ? patch[i].fmt : m->weight[i].fmt;
 }

@@ -6,7 +6,6 @@
 #include "quant.h"
 
 #include <assert.h>
-#include <string.h>
 
 static uint32_t block_mask(const float *x, const lq_q4_0_block *block) {
     const float d = lq_f32_from_f16(block->d), inverse = d != 0 ? 1 / d : 0;

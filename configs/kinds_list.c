@@ -4,7 +4,6 @@
 #include "schema.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 lq_status lq_text_split(lq_slot *s, const char *text, lq_status (*one)(lq_slot *, const char *)) {

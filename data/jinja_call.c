@@ -1,7 +1,6 @@
 /* Calls: arguments, macros, and built-in functions with named parameters. */
 #include "jinja.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static void add_arg(jx *x, jargs *args, jvalue v) {

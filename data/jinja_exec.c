@@ -3,7 +3,6 @@
 #include "jinja.h"
 
 #include <string.h>
-#include <time.h>
 
 typedef enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } flow;
 

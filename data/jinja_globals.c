@@ -1,7 +1,6 @@
 /* Global functions of a template, and the methods of dicts, lists, loops and cyclers. */
 #include "jinja_methods.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 

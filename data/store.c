@@ -6,7 +6,6 @@
 #include "h5.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 #include <time.h>
 

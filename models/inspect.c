@@ -5,7 +5,6 @@
 #include "inspect_parts.h"
 #include "model_parts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

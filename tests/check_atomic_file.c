@@ -8,7 +8,6 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static void check_content(const char *path, const char *want) {
     char *text = NULL;

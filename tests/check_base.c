@@ -3,7 +3,6 @@
 #include "str.h"
 #include "test_util.h"
 
-#include <math.h>
 #include <string.h>
 
 START_TEST(message_keeps_context) {

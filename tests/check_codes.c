@@ -3,9 +3,6 @@
 #include "codes.h"
 #include "test_util.h"
 
-#include <math.h>
-#include <string.h>
-
 enum { N = 1024, SHARE = 16 /* neighbours below one scale, in every format */ };
 
 static float x[N], value[N];

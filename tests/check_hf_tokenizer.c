@@ -7,7 +7,6 @@
 #include "vocab_fixture.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A byte-level tokenizer.json of the same vocabulary; the components are JSON text. */

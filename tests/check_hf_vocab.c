@@ -7,8 +7,6 @@
 
 #include <jansson.h>
 #include <nettle/base64.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* ---- SentencePiece --------------------------------------------------------------------------- */
 

@@ -6,7 +6,6 @@
 #include "test_util.h"
 #include "tiny_model.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,6 @@
  * files that Loquat cannot use. */
 #include "inspect.h"
 
-#include "atomic_file.h"
 #include "inspect_parts.h"
 #include "test_util.h"
 #include "tiny_model.h"

@@ -3,7 +3,6 @@
 #include "template.h"
 #include "test_util.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *load(const char *name) {

@@ -4,7 +4,6 @@
 #include "test_util.h"
 
 #include <math.h>
-#include <stdio.h>
 
 enum { CTX = 6, VOCAB = 7, CHUNKS = 2, ROWS = CHUNKS * (CTX - 1 - CTX / 2) };
 

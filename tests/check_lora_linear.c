@@ -4,7 +4,6 @@
 #include "ops.h"
 #include "test_util.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { X, W, BIAS, A, B };

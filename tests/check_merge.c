@@ -3,7 +3,6 @@
 
 #include "test_util.h"
 
-#include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <string.h>

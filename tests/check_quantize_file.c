@@ -11,7 +11,6 @@
 #include "test_util.h"
 #include "tiny_model.h"
 
-#include <math.h>
 #include <string.h>
 
 static const char model[] = LOQUAT_SOURCE_DIR "/examples/pip-F16.gguf";

@@ -6,7 +6,6 @@
 #include "run_fixture.h"
 #include "str.h"
 
-#include <errno.h>
 #include <glob.h>
 #include <signal.h>
 #include <stdio.h>

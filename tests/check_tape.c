@@ -4,9 +4,6 @@
 #include "ops.h"
 #include "test_util.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { ROWS = 12, D = 16, F = 24, V = 11, LAYERS = 4, MAX_PARAMS = 3 * LAYERS + 2 };

@@ -4,7 +4,6 @@
 #include "template.h"
 #include "test_util.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *parse(const char *text) {

@@ -7,7 +7,6 @@
 #include "test_util.h"
 #include "vocab_fixture.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum { BOS_EOS = LQ_TOK_BOS | LQ_TOK_EOS, ALL = BOS_EOS | LQ_TOK_SPECIAL, MAX_IDS = 48 };

@@ -9,7 +9,6 @@
 #include "trainer.h"
 
 #include <omp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #ifndef LOQUAT_VERSION

@@ -8,7 +8,6 @@
 #include "scorer.h"
 
 #include <math.h>
-#include <string.h>
 
 static void set_real(json_t *o, const char *key, double value) {
     json_object_set_new(o, key, isfinite(value) ? json_real(value) : json_null());

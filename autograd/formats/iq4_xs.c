@@ -5,7 +5,6 @@
 #include "block_parts.h"
 #include "iq4_parts.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { BLOCK = 256, GROUPS = BLOCK / LQ_IQ4_BLOCK };

@@ -5,8 +5,6 @@
 #include "ops.h"
 #include "wtile.h"
 
-#include <assert.h>
-
 enum { X, W, BIAS, N_IN };
 
 lq_status lq_linear_shape(lq_node *node, const char *name) {

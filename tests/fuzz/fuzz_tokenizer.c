@@ -6,9 +6,7 @@
 #include "tokenizer.h"
 #include "vocab_fixture.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { N_VOCABS = 3 };

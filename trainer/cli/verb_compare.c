@@ -2,7 +2,6 @@
 #include "progress.h"
 #include "verbs.h"
 
-#include <stdint.h>
 #include <stdio.h>
 
 int verb_compare(const arg_verb *verb, int argc, char **argv) {
