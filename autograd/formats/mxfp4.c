@@ -2,7 +2,7 @@
  * exponent puts the largest magnitude into [4, 8) times 2^(e - 127), so up to 6 is exact in range.
  * An importance matrix does not change it. */
 #include "format.h"
-#include "block_parts.h"
+#include "groups.h"
 #include "nibbles.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     const lq_nibbles *const k = lq_nibbles_kernels();
     block *b = out;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
-        const float most = lq_absmax(x + i, BLOCK);
+        const float most = lq_groups()->largest(x + i, BLOCK);
         /* A block below 2^-125 wraps around to a large exponent, with all codes 0. */
         b->e = most > 0 ? (uint8_t)((int)floorf(log2f(most)) - 2 + 127) : 0;
         k->pack_fp4(x + i, scale_of(b->e), BLOCK / 2, b->codes);
