@@ -68,7 +68,7 @@ static void code_scales(const lq_fit *fit, int first, const float *weight, uint8
     head->dmin = lq_f16_from_f32(dmin);
 }
 
-static void scales_of(const lq_ka_head *head, float d[GROUPS], float m[GROUPS]) {
+static void scales_of(const lq_ka_head *head, float d[restrict GROUPS], float m[restrict GROUPS]) {
     const float scale = lq_f32_from_f16(head->d), min = lq_f32_from_f16(head->dmin);
     scale_codes c;
     unpack_scales(head->scales, &c);
