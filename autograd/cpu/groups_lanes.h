@@ -269,8 +269,8 @@ static void expand_trits(const uint8_t *bytes, int n, int digits, float d, float
 }
 
 __attribute__((always_inline)) static inline void
-expand_groups(const uint8_t *codes, int groups, int size, int offset, const float *d, const float *m,
-              float *out) {
+expand_groups(const uint8_t *codes, int groups, int size, int offset, const float *d,
+              const float *m, float *out) {
     for (int g = 0; g < groups; g++) {
         const lanes scale = all(d[g]), min = all(m[g]);
         for (int i = g * size; i < (g + 1) * size; i += LANES) {

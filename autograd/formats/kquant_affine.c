@@ -23,8 +23,9 @@ static void pack_scales(const scale_codes *c, uint8_t out[12]) {
 static void unpack_scales(const uint8_t in[12], scale_codes *c) {
     uint32_t w[3];   /* four bytes at a time */
     memcpy(w, in, sizeof w);
-    const uint32_t scale[2] = {w[0] & 0x3f3f3f3fu, (w[2] & 0x0f0f0f0fu) | (w[0] >> 2 & 0x30303030u)};
-    const uint32_t min[2] = {w[1] & 0x3f3f3f3fu, (w[2] >> 4 & 0x0f0f0f0fu) | (w[1] >> 2 & 0x30303030u)};
+    const uint32_t six = 0x3f3f3f3fu, four = 0x0f0f0f0fu, upper = 0x30303030u;
+    const uint32_t scale[2] = {w[0] & six, (w[2] & four) | (w[0] >> 2 & upper)};
+    const uint32_t min[2] = {w[1] & six, (w[2] >> 4 & four) | (w[1] >> 2 & upper)};
     memcpy(c->scale, scale, sizeof scale);
     memcpy(c->min, min, sizeof min);
 }

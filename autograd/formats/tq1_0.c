@@ -51,17 +51,23 @@ static void shift_last(const uint8_t *bytes, uint8_t out[16]) {
         for (int i = 0; i < 4; i++) out[4 * k + i] = (uint8_t)(bytes[i] * power_of_3[k]);
 }
 
-static void dequant(const void *in, float *out, int64_t n) {
+static void dequant_block(const block *b, float *out) {
     const lq_group_kernels *const k = lq_groups();
-    const block *b = in;
-    for (int64_t i = 0; i < n; i += BLOCK, b++) {
-        const float d = lq_f32_from_f16(b->d);
-        uint8_t last[16];
-        shift_last(b->codes + 48, last);
-        k->expand_trits(b->codes, 32, 5, d, out + i);
-        k->expand_trits(b->codes + 32, 16, 5, d, out + i + 160);
-        k->expand_trits(last, 16, 1, d, out + i + 240);
+    const float d = lq_f32_from_f16(b->d);
+    const uint8_t *code = b->codes;
+    for (int r = 0; r < N_RUNS - 1; r++) {
+        k->expand_trits(code, runs[r].bytes, runs[r].codes, d, out);
+        code += runs[r].bytes;
+        out += runs[r].bytes * runs[r].codes;
     }
+    uint8_t last[16];
+    shift_last(code, last);
+    k->expand_trits(last, sizeof last, 1, d, out);
+}
+
+static void dequant(const void *in, float *out, int64_t n) {
+    const block *b = in;
+    for (int64_t i = 0; i < n; i += BLOCK) dequant_block(b++, out + i);
 }
 
 const lq_format lq_tq1_0 = {"tq1_0", "TQ1_0", 34, 36, BLOCK, sizeof(block), quant, dequant};
