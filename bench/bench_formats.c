@@ -1,7 +1,8 @@
 /* Times every block format's quantizer and dequantizer against ggml's own functions, on one core
  * and in one run, and compares the results. By hand: bench_formats GGML_LIBRARY [FORMAT...], with a
  * libggml-base.so for x86-64. LOQUAT_CPU chooses the kernels. Prints million elements per second
- * and the ratio to ggml: above 1 is faster. Never a test. */
+ * of processor time, so that other programs disturb less, and the ratio to ggml: above 1 is faster.
+ * Never a test. */
 #include "format.h"
 #include "random.h"
 
@@ -43,7 +44,7 @@ static void ggml_dequant(const subject *s) { s->dequantize(blocks, ggml_back, N)
 
 static double now(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 

@@ -10,6 +10,8 @@ target_sources(check_ops PRIVATE op_bench.c op_cases.c op_cases_families.c ref.c
 target_include_directories(check_ops PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
 lq_check(format autograd)
 target_include_directories(check_format PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
+lq_check(halves autograd)
+target_include_directories(check_halves PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
 lq_check(wtile autograd)
 target_link_libraries(check_wtile PRIVATE OpenMP::OpenMP_C)
 foreach(op attention ce_head kd_head lora_linear)

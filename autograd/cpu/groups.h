@@ -47,6 +47,16 @@ typedef struct lq_group_kernels {
                      uint8_t *codes);
     /* The least and the largest of n numbers, a multiple of 16; of equal zeros either. */
     void (*range)(const float *x, int n, float *low, float *high);
+    /* The largest magnitude of n numbers, a multiple of 16; NaN does not count. */
+    float (*largest)(const float *x, int n);
+    /* y = d nearest(x inverse), |x inverse| below 2^22; n is a multiple of 16; y may be x. */
+    void (*snap)(const float *x, int n, float inverse, float d, float *y);
+    /* codes = 0, 1, 2 for -1, 0, 1: x inverse, of magnitude at most 1, rounded half away from zero;
+     * NaN counts as 0. n is a multiple of 16. */
+    void (*trits)(const float *x, int n, float inverse, uint8_t *codes);
+    /* Each byte is a fraction in 256ths; its first digits in base 3, minus 1, times d: digit k of
+     * byte i is out[k * n + i]. n is a multiple of 16. */
+    void (*expand_trits)(const uint8_t *bytes, int n, int digits, float d, float *out);
     /* out = d (code - offset) - m for groups of `size` (a multiple of 16), d and m per group. */
     void (*expand)(const uint8_t *codes, int groups, int size, int offset, const float *d,
                    const float *m, float *out);

@@ -10,5 +10,9 @@ const lq_group_kernels lq_groups_avx2 = {
     .round = round_codes,
     .truncate = truncate,
     .range = range,
+    .largest = largest_magnitude,
+    .snap = snap,
+    .trits = trits,
+    .expand_trits = expand_trits,
     .expand = expand,
 };

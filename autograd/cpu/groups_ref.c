@@ -209,6 +209,36 @@ static void range(const float *x, int n, float *low, float *high) {
     }
 }
 
+static float largest(const float *x, int n) {
+    float most = 0;
+    for (int i = 0; i < n; i++)
+        if (fabsf(x[i]) > most) most = fabsf(x[i]);
+    return most;
+}
+
+/* The last place of 1.5 2^23 is 1. */
+static void snap(const float *x, int n, float inverse, float d, float *y) {
+    for (int i = 0; i < n; i++) y[i] = d * (x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
+}
+
+static void trits(const float *x, int n, float inverse, uint8_t *codes) {
+    for (int i = 0; i < n; i++) {
+        const float v = x[i] * inverse;
+        codes[i] = (uint8_t)(1 + (v >= 0.5f) - (v <= -0.5f));
+    }
+}
+
+static void expand_trits(const uint8_t *bytes, int n, int digits, float d, float *out) {
+    for (int i = 0; i < n; i++) {
+        int rest = bytes[i];
+        for (int k = 0; k < digits; k++) {
+            rest *= 3;
+            out[k * n + i] = (float)(rest / 256 - 1) * d;
+            rest %= 256;
+        }
+    }
+}
+
 static void expand(const uint8_t *codes, int groups, int size, int offset, const float *d,
                    const float *m, float *out) {
     for (int g = 0; g < groups; g++)
@@ -223,5 +253,9 @@ const lq_group_kernels lq_groups_ref = {
     .round = round_codes,
     .truncate = truncate,
     .range = range,
+    .largest = largest,
+    .snap = snap,
+    .trits = trits,
+    .expand_trits = expand_trits,
     .expand = expand,
 };

@@ -53,6 +53,6 @@ static inline float least(lanes v) {
     return _mm_cvtss_f32(_mm_min_ss(m, _mm_movehdup_ps(m)));
 }
 
-static inline float largest(lanes v) { return -least(all(0) - v); }
+static inline float largest(lanes v) { return -least(-v); }
 
 #endif

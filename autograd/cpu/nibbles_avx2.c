@@ -74,18 +74,21 @@ static void pack_iq4(const float *x, float inverse, uint8_t codes[LQ_IQ4_BLOCK /
                     iq4_code(_mm256_mul_ps(by, _mm256_loadu_ps(x + i + HALF))));
 }
 
+/* Only values of x's sign come nearer than 0: the search is among magnitudes. */
 static __m256i fp4_code(__m256 x, __m256 d) {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    __m256 least = _mm256_andnot_ps(sign, x);
+    const __m256 sign = _mm256_set1_ps(-0.0f), size = _mm256_andnot_ps(sign, x);
+    __m256 least = size;
     __m256i best = _mm256_setzero_si256();
-    for (int i = 1; i < 16; i++) {
+    for (int i = 1; i < 8; i++) {
         const __m256 at = _mm256_mul_ps(_mm256_set1_ps(lq_fp4_values[i]), d);
-        const __m256 distance = _mm256_andnot_ps(sign, _mm256_sub_ps(at, x));
+        const __m256 distance = _mm256_andnot_ps(sign, _mm256_sub_ps(at, size));
         const __m256 nearer = _mm256_cmp_ps(distance, least, _CMP_LT_OQ);
         least = _mm256_blendv_ps(least, distance, nearer);
         best = _mm256_blendv_epi8(best, _mm256_set1_epi32(i), _mm256_castps_si256(nearer));
     }
-    return best;
+    const __m256i zero = _mm256_cmpeq_epi32(best, _mm256_setzero_si256());
+    const __m256i upper = _mm256_and_si256(_mm256_castps_si256(x), _mm256_castps_si256(sign));
+    return _mm256_or_si256(best, _mm256_andnot_si256(zero, _mm256_srli_epi32(upper, 28)));
 }
 
 static void pack_fp4(const float *x, float d, int half, uint8_t *codes) {

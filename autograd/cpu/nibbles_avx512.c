@@ -67,17 +67,21 @@ static void pack_iq4(const float *x, float inverse, uint8_t codes[LQ_IQ4_BLOCK /
     _mm_storeu_si128((__m128i *)codes, both_nibbles(low, high));
 }
 
+/* Only values of x's sign come nearer than 0: the search is among magnitudes. */
 static inline __m512i fp4_code(__m512 x, float d) {
-    __m512 least = _mm512_abs_ps(x);
+    const __m512 size = _mm512_abs_ps(x);
+    __m512 least = size;
     __m512i best = _mm512_setzero_si512();
-    for (int i = 1; i < 16; i++) {
+    for (int i = 1; i < 8; i++) {
         const __m512 at = _mm512_set1_ps(lq_fp4_values[i] * d);
-        const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(at, x));
+        const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(at, size));
         const __mmask16 nearer = _mm512_cmp_ps_mask(distance, least, _CMP_LT_OQ);
         least = _mm512_mask_mov_ps(least, nearer, distance);
         best = _mm512_mask_mov_epi32(best, nearer, _mm512_set1_epi32(i));
     }
-    return best;
+    const __mmask16 negative =
+        _mm512_movepi32_mask(_mm512_castps_si512(x)) & _mm512_test_epi32_mask(best, best);
+    return _mm512_mask_add_epi32(best, negative, best, _mm512_set1_epi32(8));
 }
 
 /* A run of 16 elements: the codes of the upper half move beside those of the lower. */

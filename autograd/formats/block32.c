@@ -12,12 +12,12 @@ int lq_b32_count(int64_t n) {
     return n < LQ_GROUPS * LQ_B32 ? (int)(n / LQ_B32) : LQ_GROUPS;
 }
 
-void lq_b32_pack(const uint8_t codes[LQ_B32], uint8_t nibbles[HALF]) {
+void lq_b32_pack(const uint8_t codes[restrict LQ_B32], uint8_t nibbles[restrict HALF]) {
     for (int i = 0; i < HALF; i++)
         nibbles[i] = (uint8_t)((codes[i] & 15) | (codes[i + HALF] & 15) << 4);
 }
 
-void lq_b32_unpack(const uint8_t nibbles[HALF], uint8_t codes[LQ_B32]) {
+void lq_b32_unpack(const uint8_t nibbles[restrict HALF], uint8_t codes[restrict LQ_B32]) {
     for (int i = 0; i < HALF; i++) {
         codes[i] = nibbles[i] & 15;
         codes[i + HALF] = nibbles[i] >> 4;
@@ -33,19 +33,12 @@ void lq_b32_pack5(const uint8_t codes[LQ_B32], uint8_t high[4], uint8_t nibbles[
     }
 }
 
-/* Eight bits as eight bytes of 0 or 16: bit j is isolated in byte j, then carried to bit 7. */
-static uint64_t sixteens(uint8_t bits) {
-    const uint64_t isolated = bits * 0x0101010101010101u & 0x8040201008040201u;
-    return ((isolated + 0x7f7f7f7f7f7f7f7fu) & 0x8080808080808080u) >> 3;
-}
-
 void lq_b32_unpack5(const uint8_t high[4], const uint8_t nibbles[HALF], uint8_t codes[LQ_B32]) {
     lq_b32_unpack(nibbles, codes);
     for (int k = 0; k < 4; k++) {
-        const uint64_t fifth = sixteens(high[k]);
         uint64_t eight;
         memcpy(&eight, codes + 8 * k, sizeof eight);
-        eight |= fifth;
+        eight |= lq_spread_bits(high[k]) << 4;
         memcpy(codes + 8 * k, &eight, sizeof eight);
     }
 }

@@ -4,13 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-float lq_absmax(const float *x, int n) {
-    float most = 0;
-    for (int i = 0; i < n; i++)
-        if (fabsf(x[i]) > most) most = fabsf(x[i]);
-    return most;
-}
-
 float lq_signed_max(const float *x, int n) {
     float best = 0;
     for (int i = 0; i < n; i++)
@@ -30,4 +23,10 @@ float lq_inverse(float d) { return d != 0 ? 1 / d : 0; }
 float lq_finite_inverse(float d) {
     const float inverse = lq_inverse(d);
     return isfinite(inverse) ? inverse : 0;
+}
+
+/* Bit i is isolated in byte i, then carried to bit 7. */
+uint64_t lq_spread_bits(uint8_t bits) {
+    const uint64_t isolated = bits * 0x0101010101010101u & 0x8040201008040201u;
+    return (isolated + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
 }

@@ -4,6 +4,7 @@
 #include "format.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { GROUPS = LQ_KA_GROUPS, SIZE = LQ_KA_SIZE, SCALE_TOP = 63 };
 
@@ -20,12 +21,13 @@ static void pack_scales(const scale_codes *c, uint8_t out[12]) {
 }
 
 static void unpack_scales(const uint8_t in[12], scale_codes *c) {
-    for (int g = 0; g < 4; g++) {
-        c->scale[g] = in[g] & 63;
-        c->min[g] = in[g + 4] & 63;
-        c->scale[g + 4] = (uint8_t)((in[g + 8] & 15) | in[g] >> 6 << 4);
-        c->min[g + 4] = (uint8_t)(in[g + 8] >> 4 | in[g + 4] >> 6 << 4);
-    }
+    uint32_t w[3];   /* four bytes at a time */
+    memcpy(w, in, sizeof w);
+    const uint32_t six = 0x3f3f3f3fu, four = 0x0f0f0f0fu, upper = 0x30303030u;
+    const uint32_t scale[2] = {w[0] & six, (w[2] & four) | (w[0] >> 2 & upper)};
+    const uint32_t min[2] = {w[1] & six, (w[2] >> 4 & four) | (w[1] >> 2 & upper)};
+    memcpy(c->scale, scale, sizeof scale);
+    memcpy(c->min, min, sizeof min);
 }
 
 /* Without importance: root mean square of the group plus magnitude. */
@@ -67,7 +69,7 @@ static void code_scales(const lq_fit *fit, int first, const float *weight, uint8
     head->dmin = lq_f16_from_f32(dmin);
 }
 
-static void scales_of(const lq_ka_head *head, float d[GROUPS], float m[GROUPS]) {
+static void scales_of(const lq_ka_head *head, float d[restrict GROUPS], float m[restrict GROUPS]) {
     const float scale = lq_f32_from_f16(head->d), min = lq_f32_from_f16(head->dmin);
     scale_codes c;
     unpack_scales(head->scales, &c);

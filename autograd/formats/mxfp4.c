@@ -2,10 +2,11 @@
  * The exponent puts the largest magnitude into [4, 8) times 2^(e - 127), so up to 6 is exact in
  * range. An importance matrix does not change it. */
 #include "format.h"
-#include "block_parts.h"
+#include "groups.h"
 #include "nibbles.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { BLOCK = 32 };
 
@@ -14,6 +15,9 @@ typedef struct block {
     uint8_t codes[BLOCK / 2];
 } block;
 
+/* Set apart: the scale 2^-128 is subnormal, and products with it take ten times as long. */
+static const block zeros;
+
 static float scale_of(uint8_t e) { return ldexpf(1, e - 128); }
 
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
@@ -21,9 +25,13 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     const lq_nibbles *const k = lq_nibbles_kernels();
     block *b = out;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
-        const float most = lq_absmax(x + i, BLOCK);
+        const float most = lq_groups()->largest(x + i, BLOCK);
+        if (most == 0) {
+            *b = zeros;
+            continue;
+        }
         /* A block below 2^-125 wraps around to a large exponent, with all codes 0. */
-        b->e = most > 0 ? (uint8_t)((int)floorf(log2f(most)) - 2 + 127) : 0;
+        b->e = (uint8_t)((int)floorf(log2f(most)) - 2 + 127);
         k->pack_fp4(x + i, scale_of(b->e), BLOCK / 2, b->codes);
     }
 }
@@ -32,7 +40,8 @@ static void dequant(const void *in, float *out, int64_t n) {
     const lq_nibbles *const k = lq_nibbles_kernels();
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++)
-        k->unpack(b->codes, BLOCK / 2, lq_fp4_values, scale_of(b->e), out + i);
+        if (memcmp(b, &zeros, sizeof zeros) == 0) memset(out + i, 0, BLOCK * sizeof *out);
+        else k->unpack(b->codes, BLOCK / 2, lq_fp4_values, scale_of(b->e), out + i);
 }
 
 const lq_format lq_mxfp4 = {"mxfp4", "MXFP4", 39, 38, BLOCK, sizeof(block), quant, dequant};

@@ -2,7 +2,7 @@
  * exponent with bias 7, 3 of mantissa); value = scale / 2 * (twice the number). The scale is the
  * largest magnitude / 6. An importance matrix does not change it. */
 #include "format.h"
-#include "block_parts.h"
+#include "groups.h"
 #include "nibbles.h"
 
 #include <math.h>
@@ -41,7 +41,7 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
         for (int g = 0; g < GROUPS; g++) {
             const float *const group = x + i + g * GROUP;
-            b->scale[g] = scale_code(lq_absmax(group, GROUP) / 6);
+            b->scale[g] = scale_code(lq_groups()->largest(group, GROUP) / 6);
             k->pack_fp4(group, half_scale(b->scale[g]), GROUP / 2, b->codes[g]);
         }
     }

@@ -1,6 +1,8 @@
 /* Q1_0: 128 signs (1: not negative) and one F16 scale d, the mean magnitude; value = d or -d. An
  * importance matrix does not change it. */
+#include "block_parts.h"
 #include "format.h"
+#include "groups.h"
 
 #include <math.h>
 #include <string.h>
@@ -29,8 +31,13 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
 static void dequant(const void *in, float *out, int64_t n) {
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
-        const float d = lq_f32_from_f16(b->d);
-        for (int j = 0; j < BLOCK; j++) out[i + j] = b->signs[j / 8] >> j % 8 & 1 ? d : -d;
+        const float d = lq_f32_from_f16(b->d), none = 0;
+        uint8_t codes[BLOCK];
+        for (int j = 0; j < BLOCK / 8; j++) {
+            const uint64_t eight = 2 * lq_spread_bits(b->signs[j]);
+            memcpy(codes + 8 * j, &eight, sizeof eight);
+        }
+        lq_groups()->expand(codes, 1, BLOCK, 1, &d, &none, out + i);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "rounding.h"
 
 #include "block_parts.h"
+#include "groups.h"
 #include "nibbles.h"
 
 #include <math.h>
@@ -16,21 +17,15 @@
 
 enum { SMALL_BLOCK = 32, LARGE_BLOCK = 256 };
 
-/* To the nearest integer, half to even, for |v| < 2^22. */
-static float nearest(float v) { return v + 0x1.8p23f - 0x1.8p23f; }
-
-/* y = d * nearest(x * inverse); zeros where the block is too small to have a scale. */
+/* Zeros where the block is too small to have a scale. */
 static void round_block(const float *x, float *y, int n, float inverse, float d) {
-    if (d == 0 || !isfinite(inverse)) {
-        memset(y, 0, (size_t)n * sizeof *y);
-        return;
-    }
-    for (int i = 0; i < n; i++) y[i] = d * nearest(x[i] * inverse);
+    if (d == 0 || !isfinite(inverse)) memset(y, 0, (size_t)n * sizeof *y);
+    else lq_groups()->snap(x, n, inverse, d, y);
 }
 
 static void round_q8_0(const lq_rounding *self, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i += self->block) {
-        const float most = lq_absmax(x + i, self->block);
+        const float most = lq_groups()->largest(x + i, self->block);
         round_block(x + i, y + i, self->block, 127 / most,
                     lq_f32_from_f16(lq_f16_from_f32(most / 127)));
     }
@@ -39,7 +34,7 @@ static void round_q8_0(const lq_rounding *self, const float *x, float *y, int64_
 /* Rounding is symmetric, so the sign of the scale does not show. */
 static void round_q8_k(const lq_rounding *self, const float *x, float *y, int64_t n) {
     for (int64_t i = 0; i < n; i += self->block) {
-        const float inverse = 127 / lq_absmax(x + i, self->block);
+        const float inverse = 127 / lq_groups()->largest(x + i, self->block);
         round_block(x + i, y + i, self->block, inverse, 1 / inverse);
     }
 }

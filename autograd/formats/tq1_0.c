@@ -3,8 +3,9 @@
  * up, so that multiplying by 3 moves one code after the other out at the top. Bytes come in runs; a
  * byte's codes are a run's length apart. The last run has four codes per byte. An importance
  * matrix does not change it. */
-#include "format.h"
 #include "block_parts.h"
+#include "format.h"
+#include "groups.h"
 
 enum { BLOCK = 256, BYTES = 52, N_RUNS = 3 };
 
@@ -15,43 +16,53 @@ typedef struct block {
 
 static const struct run { int bytes, codes; } runs[N_RUNS] = {{32, 5}, {16, 5}, {4, 4}};
 
-/* The codes of x[0], x[stride], ... */
-static uint8_t pack(const float *x, int stride, int n, float inverse) {
+/* The first `digits` of five are those of codes[0], codes[stride], ...; the others are 0. */
+static uint8_t pack(const uint8_t *codes, int stride, int digits) {
     int number = 0;
-    for (int k = 0; k < 5; k++)
-        number = number * 3 + (k < n ? lq_trit(x[k * stride] * inverse) : 0);
+    for (int k = 0; k < 5; k++) number = number * 3 + (k < digits ? codes[k * stride] : 0);
     return (uint8_t)((number * 256 + 242) / 243);
 }
 
-static void quant_block(const float *x, block *b) {
-    const float d = lq_absmax(x, BLOCK), inverse = lq_finite_inverse(d);
-    b->d = lq_f16_from_f32(d);
-    uint8_t *code = b->codes;
+static void pack_block(const uint8_t *codes, uint8_t *out) {
     for (int r = 0; r < N_RUNS; r++) {
         for (int i = 0; i < runs[r].bytes; i++)
-            *code++ = pack(x + i, runs[r].bytes, runs[r].codes, inverse);
-        x += runs[r].bytes * runs[r].codes;
+            *out++ = pack(codes + i, runs[r].bytes, runs[r].codes);
+        codes += runs[r].bytes * runs[r].codes;
     }
 }
 
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     (void)imatrix;
+    const lq_group_kernels *const k = lq_groups();
     block *b = out;
-    for (int64_t i = 0; i < n; i += BLOCK) quant_block(x + i, b++);
+    for (int64_t i = 0; i < n; i += BLOCK, b++) {
+        const float d = k->largest(x + i, BLOCK);
+        uint8_t codes[BLOCK];
+        k->trits(x + i, BLOCK, lq_finite_inverse(d), codes);
+        pack_block(codes, b->codes);
+        b->d = lq_f16_from_f32(d);
+    }
+}
+
+/* The bytes of the last run, each shifted by 0 to 3 digits: 16 bytes of one code. */
+static void shift_last(const uint8_t *bytes, uint8_t out[16]) {
+    static const uint8_t power_of_3[4] = {1, 3, 9, 27};
+    for (int k = 0; k < 4; k++)
+        for (int i = 0; i < 4; i++) out[4 * k + i] = (uint8_t)(bytes[i] * power_of_3[k]);
 }
 
 static void dequant_block(const block *b, float *out) {
-    static const uint8_t power_of_3[5] = {1, 3, 9, 27, 81};
+    const lq_group_kernels *const k = lq_groups();
     const float d = lq_f32_from_f16(b->d);
     const uint8_t *code = b->codes;
-    for (int r = 0; r < N_RUNS; code += runs[r++].bytes) {
-        for (int k = 0; k < runs[r].codes; k++) {
-            for (int i = 0; i < runs[r].bytes; i++) {
-                const uint8_t rest = (uint8_t)(code[i] * power_of_3[k]);
-                *out++ = (float)((rest * 3 >> 8) - 1) * d;
-            }
-        }
+    for (int r = 0; r < N_RUNS - 1; r++) {
+        k->expand_trits(code, runs[r].bytes, runs[r].codes, d, out);
+        code += runs[r].bytes;
+        out += runs[r].bytes * runs[r].codes;
     }
+    uint8_t last[16];
+    shift_last(code, last);
+    k->expand_trits(last, sizeof last, 1, d, out);
 }
 
 static void dequant(const void *in, float *out, int64_t n) {
