@@ -11,6 +11,7 @@ typedef struct lq_lineage {
     const char *name;          /* general.name; NULL: the base's + " (fine-tuned)" */
     const char *base_path;     /* general.base_model.0.name */
     const char *version;       /* loquat's, for general.quantized_by */
+    const char *chat_template; /* that it was trained with; NULL: the base's */
 } lq_lineage;
 
 /* The model as the last forward saw it. Plain LoRA (mode none): W + s B A, quantized once into

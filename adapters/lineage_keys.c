@@ -53,6 +53,14 @@ static lq_status write_quantization(lq_export *e, const lq_lineage_keys *keys) {
     return status;
 }
 
+/* An adapter file has it, too: the base that it will lie beside has none, or another. */
+static lq_status write_template(lq_export *e, const lq_adapter *a, const char *source) {
+    const lq_tokenizer *tok = a->model->tokenizer;
+    const char *own = tok ? lq_tokenizer_chat_template(tok) : NULL;
+    if (!source || (own && strcmp(own, source) == 0)) return LQ_OK;
+    return lq_export_string(e, "tokenizer.chat_template", source);
+}
+
 lq_status lq_lineage_write(lq_export *e, const lq_adapter *a, const lq_lineage_keys *keys) {
     LQ_TRY(write_name(e, a, keys));
     if (keys->finetune) {
@@ -61,5 +69,6 @@ lq_status lq_lineage_write(lq_export *e, const lq_adapter *a, const lq_lineage_k
         LQ_TRY(lq_export_string(e, "general.finetune", keys->finetune));
     }
     if (keys->qat_mode) LQ_TRY(lq_export_string(e, "loquat.qat.mode", keys->qat_mode));
+    LQ_TRY(write_template(e, a, keys->lineage->chat_template));
     return keys->types ? write_quantization(e, keys) : LQ_OK;
 }

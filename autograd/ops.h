@@ -124,6 +124,12 @@ typedef struct lq_expert_part { lq_tensor *w, *a, *b; lq_lora_attr lora; } lq_ex
 typedef struct lq_experts_attr { lq_act act; lq_lora_attr lora[LQ_EXPERT_PARTS]; } lq_experts_attr;
 lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
                       const lq_expert_part parts[LQ_EXPERT_PARTS], lq_act act);
+/* Of a node of lq_experts whose kernel just ran (lq_tape_observe): for each expert that has tokens,
+ * and each of its products, the rows x (n,cols) that are multiplied with the stacked weight w.
+ * Another op's node has none. */
+typedef void (*lq_experts_fn)(void *ctx, const lq_tensor *w, int64_t expert, const float *x,
+                              int64_t n);
+lq_status lq_experts_inputs(const lq_node *node, lq_experts_fn fn, void *ctx);
 
 /* The head fused with cross-entropy, in chunks of rows: logits (N,V) never exist, and rows whose
  * label is negative are never computed. h (N,D), W (V,D), labels (N) i32, out (N,2): column 0 the

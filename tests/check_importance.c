@@ -75,6 +75,35 @@ START_TEST(the_head_on_request) {
 }
 END_TEST
 
+/* Stacked experts: one set of sums each, of the tokens that were routed to it, two experts a token. */
+START_TEST(experts_have_sums_of_their_own) {
+    lq_model *m = open_model(&(tiny_model){.n_layer = 1, .n_expert = 4});
+    const lq_importance_text text = {.path = write_text(600), .n_ctx = 32, .chunks = 3};
+    lq_imatrix *im = NULL;
+    ck_ok(lq_importance_of_text(&im, m, &text));
+    const lq_imatrix_entry *up = lq_imatrix_find(im, "blk.0.ffn_up_exps.weight");
+    const lq_imatrix_entry *gate = lq_imatrix_find(im, "blk.0.ffn_gate_exps.weight");
+    const lq_imatrix_entry *down = lq_imatrix_find(im, "blk.0.ffn_down_exps.weight");
+    const lq_imatrix_entry *router = lq_imatrix_find(im, "blk.0.ffn_gate_inp.weight");
+    ck_assert(up && gate && down && router && up->n_counts == 4 && down->n_counts == 4);
+    ck_assert_mem_eq(up->sum, gate->sum, (size_t)up->n * sizeof *up->sum);
+    ck_assert_int_eq(down->n, 4 * (m->weight[lq_model_find_name(m, down->name)].cols));
+    float count = 0;
+    for (int i = 0; i < 4; i++) {
+        ck_assert(up->count[i] == down->count[i]);
+        count += up->count[i];
+    }
+    ck_assert(count == 2 * 96 && router->count[0] == 96);
+    for (int64_t j = 0; j < router->n; j++) { /* every row once for each of its two experts */
+        double sum = 0;
+        for (int i = 0; i < 4; i++) sum += (double)up->sum[i * router->n + j];
+        ck_assert_double_eq_tol(sum, 2 * (double)router->sum[j], 1e-5 * sum);
+    }
+    lq_imatrix_free(im);
+    lq_model_close(m);
+}
+END_TEST
+
 static lq_status collect(void *ctx) {
     const lq_importance_text text = {.path = test_path("text.txt"), .n_ctx = 16, .chunks = 1};
     lq_imatrix *im = NULL;
@@ -84,7 +113,7 @@ static lq_status collect(void *ctx) {
 }
 
 START_TEST(allocation_failures) {
-    lq_model *m = open_model(&(tiny_model){.n_layer = 1});
+    lq_model *m = open_model(&(tiny_model){.n_layer = 1, .n_expert = _i * 3});
     write_text(50);
     test_alloc_failures(collect, m);
     lq_model_close(m);
@@ -97,7 +126,8 @@ int main(void) {
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, sums_are_of_the_inputs);
     tcase_add_test(tc, the_head_on_request);
-    tcase_add_test(tc, allocation_failures);
+    tcase_add_test(tc, experts_have_sums_of_their_own);
+    tcase_add_loop_test(tc, allocation_failures, 0, 2);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

@@ -33,6 +33,42 @@ START_TEST(run_that_moved) {
 }
 END_TEST
 
+/* A base without a template: what was trained is rendered as in training, from the files alone. */
+static const char *const templated[] = {
+    "qat: {weight_dtype: q8_0, mode: merged}\n", "qat: {weight_dtype: q8_0, mode: separate}\n",
+    "export: {quantize: [F32]}\n", "",
+};
+
+static double number_in(const char *json, const char *key) {
+    const char *at = strstr(json, key);
+    ck_assert_msg(at != NULL, "no %s in %s", key, json);
+    return strtod(at + strlen(key), NULL);
+}
+
+START_TEST(template_travels_with_the_files) {
+    fixture_run f;
+    char config[1500];
+    lq_str lines = LQ_STR_INIT;
+    for (int i = 0; i < 12; i++)
+        lq_str_printf(&lines, "{\"messages\": [{\"role\": \"user\", \"content\": \"say %d\"}, "
+                              "{\"role\": \"assistant\", \"content\": \"it is %d\"}]}\n", i, i);
+    fixture_make(&f, "templated", 2, "");
+    snprintf(config, sizeof config,
+             "base_model: %s\ndata: %s\ntest_datasets: [{path: %s}]\noutput_dir: %s\n"
+             "max_steps: 2\nlearning_rate: 0.01\nchat_template: chatml\n%s",
+             f.model, f.data, f.data, f.out, templated[_i]);
+    fixture_write(f.config, config);
+    fixture_write(f.data, lq_str_text(&lines));
+    lq_str_clear(&lines);
+    fixture_result r = fixture_loquat("train %s --json", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    const double trained = number_in(r.out, "\"final_eval_loss\": ");
+    r = fixture_loquat("evaluate %s --data %s --json", f.out, f.data);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    ck_assert_double_eq_tol(number_in(r.out, "\"loss\": "), trained, 1e-5);
+}
+END_TEST
+
 static const struct { const char *args; int exit_status; const char *says; } refused[] = {
     {"evaluate . --data data.jsonl", 1, "neither run.json"},
     {"evaluate model.gguf --lora . --data data.jsonl", 1, "PEFT"},
@@ -95,6 +131,7 @@ int main(void) {
     TCase *tc = tcase_create("session");
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, run_that_moved, 0, 2);
+    tcase_add_loop_test(tc, template_travels_with_the_files, 0, LQ_ARRAY_LEN(templated));
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);

@@ -102,9 +102,10 @@ loquat_status loquat_export(const char *run_dir, const loquat_export_options *op
     lq_adapter *adapter = NULL;
     lq_artifacts artifacts = {0};
     lq_types run_types = {0};
+    lq_template *parsed = NULL;
     int64_t step;
     lq_status status = LQ_OK;
-    char *last_dir = NULL, *checkpoints = NULL;
+    char *last_dir = NULL, *checkpoints = NULL, *chat_template = NULL;
     *out_text = NULL;
     LQ_GOTO(status, open_run_config(&config, &last_dir, run_dir));
     checkpoints = lq_path_join(last_dir, "checkpoints");
@@ -117,8 +118,10 @@ loquat_status loquat_export(const char *run_dir, const loquat_export_options *op
     lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
     config->exports.peft |= o->peft;
     config->exports.merged_safetensors |= o->merged_safetensors;
-    LQ_GOTO(status, lq_export_run(adapter, config, run_dir, o->n_types ? o->types : NULL,
-                                  (int)o->n_types, &artifacts));
+    LQ_GOTO(status, lq_choose_template(&parsed, &chat_template, config->chat_template,
+                                       config->chat_template_jinja, model->tokenizer));
+    LQ_GOTO(status, lq_export_run(adapter, config, chat_template, run_dir,
+                                  o->n_types ? o->types : NULL, (int)o->n_types, &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
@@ -126,6 +129,8 @@ done:
     lq_types_clear(&run_types);
     lq_model_close(model);
     lq_config_free(config);
+    lq_template_free(parsed);
+    lq_free(chat_template);
     lq_free(last_dir);
     lq_free(checkpoints);
     return (loquat_status)status;
@@ -133,13 +138,14 @@ done:
 
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type) {
-    const lq_lineage lineage = {.base_path = model, .version = loquat_version()};
+    lq_lineage lineage = {.base_path = model, .version = loquat_version()};
     const lq_types_text text = {.what = "--type", .type = type};
     lq_types types = {0};
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_types_open(&types, &text));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
+    lineage.chat_template = s->template_source;
     if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
     LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));
 done:

@@ -111,10 +111,10 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
                                            : LQ_OK;
 }
 
-lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir,
-                        const char *const *types, int n_types, lq_artifacts *out) {
-    const lq_lineage lineage = {
-        .name = NULL, .base_path = c->base_model, .version = loquat_version()};
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *chat_template,
+                        const char *dir, const char *const *types, int n_types, lq_artifacts *out) {
+    const lq_lineage lineage = {.base_path = c->base_model, .version = loquat_version(),
+                                .chat_template = chat_template};
     if (!types) {
         types = (const char *const *)c->exports.quantize.s;
         n_types = c->exports.quantize.n;
@@ -123,7 +123,7 @@ lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir
     char *name = artifact_name(c);
     if (!name) return LQ_EMEM;
     lq_status status = export_mode(a, c, dir, name, types, n_types, &lineage, out);
-    if (status == LQ_OK) status = lq_export_run_hf(a, c, dir, name, out);
+    if (status == LQ_OK) status = lq_export_run_hf(a, c, chat_template, dir, name, out);
     lq_free(name);
     return status;
 }

@@ -6,6 +6,8 @@
 #include "safetensors.h"
 #include "trainer.h"
 
+#include <string.h>
+
 /* Enters the directory `path` (taken over), whose weights are `stem`.safetensors or its shards,
  * unless writing it failed. */
 static lq_status add(lq_artifacts *l, const char *kind, const lq_format *type, const char *stem,
@@ -35,8 +37,17 @@ done:
     return status;
 }
 
-lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *dir,
-                           const char *name, lq_artifacts *out) {
+/* As transformers saves it: a file of its own, before tokenizer_config.json's. */
+static lq_status write_template(const char *dir, const char *source) {
+    if (!source) return LQ_OK;
+    char *path = lq_path_join(dir, "chat_template.jinja");
+    const lq_status status = path ? lq_write_file(path, source, strlen(source)) : LQ_EMEM;
+    lq_free(path);
+    return status;
+}
+
+lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *chat_template,
+                           const char *dir, const char *name, lq_artifacts *out) {
     const lq_format *type = lq_format_by_name(c->exports.outtype);
     if (c->exports.peft) {
         char *path = lq_sprintf("%s/%s-PEFT", dir, name);
@@ -45,6 +56,7 @@ lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *
     }
     if (!c->exports.merged_safetensors) return LQ_OK;
     char *path = lq_sprintf("%s/%s-merged", dir, name);
-    const lq_status status = path ? lq_export_hf(a, path, &type) : LQ_EMEM;
+    lq_status status = path ? lq_export_hf(a, path, &type) : LQ_EMEM;
+    if (status == LQ_OK) status = write_template(path, chat_template);
     return add(out, "safetensors", type, "model", path, status);
 }

@@ -137,7 +137,8 @@ static lq_status add_rounded(comparison *c, int run, loquat_model *plain, const 
                              const char *imatrix, const char *variant) {
     const lq_compare_run *r = &c->run[run];
     const lq_types_text text = {.what = "--quantize", .type = type, .imatrix = imatrix};
-    const lq_lineage lineage = {.base_path = r->config->base_model, .version = loquat_version()};
+    const lq_lineage lineage = {.base_path = r->config->base_model, .version = loquat_version(),
+                                .chat_template = plain->template_source};
     lq_types types = {0};
     loquat_model *rounded = NULL;
     int64_t bytes;

@@ -9,8 +9,7 @@ lq_status lq_session_dataset(lq_dataset *out, const loquat_model *s, const char 
         .sequence_len = s->model->hp.n_ctx_train,
         .excess = LQ_EXCESS_RAISE,
         .chat_template = s->chat_template,
-        .chat_template_source =
-            s->chat_template ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL,
+        .chat_template_source = s->template_source,
     };
     if (!s->model->tokenizer)
         return lq_fail(LQ_EUNSUPPORTED, "%s: has no tokenizer", lq_gguf_path(s->model->file));

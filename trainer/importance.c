@@ -5,6 +5,7 @@
 
 #include "atomic_file.h"
 #include "net.h"
+#include "ops.h"
 
 #include <assert.h>
 #include <string.h>
@@ -13,28 +14,31 @@ enum { CHUNK = 512, DATA_TOKENS = 128 * CHUNK };
 
 typedef struct column_sums {
     const char *name;        /* of the weight; the model's */
-    double *sum;             /* (cols) */
-    int64_t cols, rows;      /* rows summed so far */
+    double *sum;             /* (n_mats,cols) */
+    int64_t *rows;           /* (n_mats) summed so far */
+    int64_t cols, n_mats;
 } column_sums;
 
 typedef struct collector {
     const lq_model *m;
     lq_net net;
     column_sums *weight; int n_weights;
+    lq_status status;        /* of the observer */
 } collector;
 
 /* ---- summing --------------------------------------------------------------------------------- */
 
-static void add_rows(column_sums *c, const float *x, int64_t rows) {
+static void add_rows(column_sums *c, int64_t mat, const float *x, int64_t rows) {
     enum { TILE = 64 };
+    double *const sum = c->sum + mat * c->cols;
 #pragma omp parallel for schedule(static)
     for (int64_t first = 0; first < c->cols; first += TILE) {
         const int64_t end = first + TILE < c->cols ? first + TILE : c->cols;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = first; j < end; j++)
-                c->sum[j] += (double)x[r * c->cols + j] * (double)x[r * c->cols + j];
+                sum[j] += (double)x[r * c->cols + j] * (double)x[r * c->cols + j];
     }
-    c->rows += rows;
+    c->rows[mat] += rows;
 }
 
 static column_sums *find(const collector *c, const char *name) {
@@ -43,14 +47,22 @@ static column_sums *find(const collector *c, const char *name) {
     return NULL;
 }
 
+static void observe_expert(void *ctx, const lq_tensor *w, int64_t expert, const float *x,
+                           int64_t n) {
+    column_sums *c = find(ctx, w->name);
+    if (c) add_rows(c, expert, x, n);
+}
+
 /* A linear is a node whose second input is a matrix that the first input's rows are as long as. */
 static void observe(void *ctx, const lq_node *node) {
+    collector *all = ctx;
     const lq_tensor *x = node->in[0], *w = node->in[1];
+    if (all->status == LQ_OK) all->status = lq_experts_inputs(node, observe_expert, all);
     if (!w || w->kind != LQ_WEIGHT || w->ndim != 2 || !w->name || x->fmt != &lq_f32) return;
-    column_sums *c = find(ctx, w->name);
+    column_sums *c = find(all, w->name);
     if (!c) return;
     assert(lq_cols(x) == c->cols);
-    add_rows(c, lq_data_f32(x), lq_rows(x));
+    add_rows(c, 0, lq_data_f32(x), lq_rows(x));
 }
 
 /* ---- what is summed -------------------------------------------------------------------------- */
@@ -68,10 +80,12 @@ static lq_status open_collector(collector *c, const lq_model *m, int64_t capacit
     if (!c->weight) return LQ_EMEM;
     for (int i = 0; i < m->n_weights; i++) {
         if (!is_wanted(&m->weight[i], process_output)) continue;
+        const lq_weight *w = &m->weight[i];
         column_sums *s = &c->weight[c->n_weights++];
-        *s = (column_sums){.name = m->weight[i].name, .cols = m->weight[i].cols};
-        s->sum = lq_alloc_array(s->cols, sizeof *s->sum);
-        if (!s->sum) return LQ_EMEM;
+        *s = (column_sums){.name = w->name, .cols = w->cols, .n_mats = w->n_mats};
+        s->sum = lq_alloc_array(s->n_mats * s->cols, sizeof *s->sum);
+        s->rows = lq_alloc_array(s->n_mats, sizeof *s->rows);
+        if (!s->sum || !s->rows) return LQ_EMEM;
     }
     LQ_TRY(lq_net_open(&c->net, m, &options));
     lq_tape_observe(c->net.tape, observe, c);
@@ -79,7 +93,10 @@ static lq_status open_collector(collector *c, const lq_model *m, int64_t capacit
 }
 
 static void close_collector(collector *c) {
-    for (int i = 0; i < c->n_weights; i++) lq_free(c->weight[i].sum);
+    for (int i = 0; i < c->n_weights; i++) {
+        lq_free(c->weight[i].sum);
+        lq_free(c->weight[i].rows);
+    }
     lq_free(c->weight);
     lq_net_close(&c->net);
 }
@@ -88,30 +105,36 @@ static void close_collector(collector *c) {
 static lq_status run(collector *c, int64_t n) {
     int32_t *labels = c->net.io.labels->data;
     for (int64_t i = 0; i < n; i++) labels[i] = -1;
-    return lq_tape_forward(c->net.tape, 0, 0);
+    LQ_TRY(lq_tape_forward(c->net.tape, 0, 0));
+    return c->status;
 }
 
-static lq_status fill(lq_imatrix *im, const collector *c) {
-    for (int i = 0; i < c->n_weights; i++) {
-        const column_sums *s = &c->weight[i];
-        lq_imatrix_entry *e;
-        if (s->rows == 0) {
-            lq_log(LQ_LOG_WARN, "%s: its inputs are not seen; it gets no importance", s->name);
-            continue;
-        }
-        LQ_TRY(lq_imatrix_add(&e, im, s->name, s->cols, 1));
-        for (int64_t j = 0; j < s->cols; j++) e->sum[j] = (float)s->sum[j];
-        e->count[0] = (float)s->rows;
-        const int64_t chunks = s->rows / im->chunk_size;
+static lq_status fill(lq_imatrix *im, const column_sums *s) {
+    lq_imatrix_entry *e;
+    int64_t used = 0;
+    LQ_TRY(lq_imatrix_add(&e, im, s->name, s->n_mats * s->cols, s->n_mats));
+    for (int64_t j = 0; j < s->n_mats * s->cols; j++) e->sum[j] = (float)s->sum[j];
+    for (int64_t i = 0; i < s->n_mats; i++) {
+        const int64_t chunks = s->rows[i] / im->chunk_size;
+        e->count[i] = (float)s->rows[i];
+        used += s->rows[i] > 0;
         if (chunks > im->n_chunks) im->n_chunks = (uint32_t)chunks;
     }
+    if (used < s->n_mats)
+        lq_log(LQ_LOG_WARN, "%s: %lld of its %lld experts got no token, and get no importance",
+               s->name, (long long)(s->n_mats - used), (long long)s->n_mats);
+    return LQ_OK;
+}
+
+static lq_status fill_all(lq_imatrix *im, const collector *c) {
+    for (int i = 0; i < c->n_weights; i++) LQ_TRY(fill(im, &c->weight[i]));
     return lq_imatrix_finish(im);
 }
 
 static lq_status make_imatrix(lq_imatrix **out, const collector *c, const char *dataset,
                               int64_t chunk_size) {
     LQ_TRY(lq_imatrix_new(out, dataset, (uint32_t)chunk_size));
-    const lq_status status = fill(*out, c);
+    const lq_status status = fill_all(*out, c);
     if (status == LQ_OK) return LQ_OK;
     lq_imatrix_free(*out);
     *out = NULL;

@@ -213,7 +213,8 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     t->tokens_started = (double)t->at.tokens;
     LQ_GOTO(status, train(t));
     LQ_GOTO(status, settle(t, &final_loss));
-    LQ_GOTO(status, lq_export_run(t->adapter, c, dir, NULL, 0, &artifacts));
+    LQ_GOTO(status, lq_export_run(t->adapter, c, t->data.template_source, dir, NULL, 0,
+                                  &artifacts));
     LQ_GOTO(status, lq_record_write(t, &artifacts, final_loss, out_record));
 done:
     lq_artifacts_clear(&artifacts);

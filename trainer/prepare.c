@@ -182,11 +182,10 @@ static lq_status prepare_sources(lq_prepared *out, const lq_config *c, const sou
 lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *tok, int64_t now) {
     lq_status status = LQ_OK;
     source_list train = {.n = 0}, val = {.n = 0};
-    char *source = NULL;
     *out = (lq_prepared){0};
-    LQ_GOTO(status, lq_choose_template(&out->chat_template, &source, c->chat_template,
-                                       c->chat_template_jinja, tok));
-    advise(source, tok);
+    LQ_GOTO(status, lq_choose_template(&out->chat_template, &out->template_source,
+                                       c->chat_template, c->chat_template_jinja, tok));
+    advise(out->template_source, tok);
     LQ_GOTO(status, sources_from_entries(&train, &c->datasets));
     if (c->data && *c->data) LQ_GOTO(status, sources_from_data(&train, &val, c->data));
     LQ_GOTO(status, sources_from_entries(&val, &c->test_datasets));
@@ -196,14 +195,13 @@ lq_status lq_prepare(lq_prepared *out, const lq_config *c, const lq_tokenizer *t
         .train_on_inputs = c->train_on_inputs,
         .roles_to_train = c->roles_to_train.n ? (const char *const *)c->roles_to_train.s : NULL,
         .chat_template = out->chat_template,
-        .chat_template_source = source,
+        .chat_template_source = out->template_source,
         .val_set_size = c->val_set_size,
         .seed = (uint64_t)c->seed,
         .now = now,
     };
     LQ_GOTO(status, prepare_sources(out, c, &train, &val, tok, &options));
 done:
-    lq_free(source);
     sources_clear(&train);
     sources_clear(&val);
     if (status != LQ_OK) lq_prepared_clear(out);
@@ -212,7 +210,9 @@ done:
 
 void lq_prepared_clear(lq_prepared *p) {
     lq_template_free(p->chat_template);
+    lq_free(p->template_source);
     lq_dataset_clear(&p->train);
     lq_dataset_clear(&p->val);
     p->chat_template = NULL;
+    p->template_source = NULL;
 }

@@ -9,6 +9,7 @@
 
 typedef struct lq_prepared {
     lq_template *chat_template;           /* NULL: none */
+    char *template_source;
     lq_dataset train, val;
     char key[LQ_SHA256_HEX];              /* of everything that decides train and val */
 } lq_prepared;

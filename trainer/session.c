@@ -93,11 +93,29 @@ done:
     return status;
 }
 
-static lq_status open_template(loquat_model *s) {
-    const char *source =
-        s->model->tokenizer ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL;
-    if (!source) return LQ_OK;
-    const lq_status status = lq_template_parse(&s->chat_template, source);
+/* The template that an adapter was trained with, where it is not its base's; *out NULL: none. Of
+ * several adapters the last one's. */
+static lq_status adapter_template(char **out, const target *t) {
+    lq_status status = LQ_OK;
+    *out = NULL;
+    for (int i = t->n - 1; i >= 0 && status == LQ_OK && !*out; i--) {
+        lq_gguf *file = NULL;
+        if (is_directory(t->lora[i].path)) continue; /* of PEFT */
+        status = lq_gguf_open(&file, t->lora[i].path);
+        if (status == LQ_OK)
+            status = lq_gguf_get_string(file, "tokenizer.chat_template", false, out);
+        lq_gguf_close(file);
+    }
+    return status;
+}
+
+/* `source` is taken over; NULL: the model's own. */
+static lq_status open_template(loquat_model *s, char *source) {
+    const char *own = s->model->tokenizer ? lq_tokenizer_chat_template(s->model->tokenizer) : NULL;
+    s->template_source = source;
+    if (!source && !own) return LQ_OK;
+    if (!source && !(s->template_source = lq_strdup(own))) return LQ_EMEM;
+    const lq_status status = lq_template_parse(&s->chat_template, s->template_source);
     if (status == LQ_OK || status == LQ_EMEM) return status;
     lq_log(LQ_LOG_WARN, "the model's chat template cannot be used: %s", lq_error());
     return LQ_OK;
@@ -106,6 +124,7 @@ static lq_status open_template(loquat_model *s) {
 loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
                                 size_t n_loras) {
     target t = {0};
+    char *source;
     lq_status status = LQ_OK;
     *out = NULL;
     loquat_model *s = lq_alloc(sizeof *s);
@@ -113,7 +132,8 @@ loquat_status loquat_model_open(loquat_model **out, const char *path, const loqu
     LQ_GOTO(status, resolve(&t, path, loras, n_loras));
     LQ_GOTO(status, lq_model_open(&s->model, t.model, false));
     if (t.n > 0) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, t.lora, t.n));
-    LQ_GOTO(status, open_template(s));
+    LQ_GOTO(status, adapter_template(&source, &t));
+    LQ_GOTO(status, open_template(s, source));
     *out = s;
 done:
     lq_free(t.model);
@@ -122,17 +142,21 @@ done:
     return (loquat_status)status;
 }
 
-lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora) {
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora,
+                        const char *template_source) {
     loquat_model *s = lq_alloc(sizeof *s);
+    char *source = template_source ? lq_strdup(template_source) : NULL;
     *out = NULL;
-    if (!s) {
+    if (!s || (template_source && !source)) {
+        lq_free(s);
+        lq_free(source);
         lq_adapter_free(lora);
         lq_model_close(model);
         return LQ_EMEM;
     }
     s->model = model;
     s->lora = lora;
-    const lq_status status = open_template(s);
+    const lq_status status = open_template(s, source);
     if (status == LQ_OK) *out = s;
     else loquat_model_close(s);
     return status;
@@ -143,6 +167,7 @@ void loquat_model_close(loquat_model *s) {
     lq_generator_free(s->generator);
     lq_net_close(&s->logits);
     lq_template_free(s->chat_template);
+    lq_free(s->template_source);
     lq_adapter_free(s->lora);
     lq_model_close(s->model);
     lq_free(s);

@@ -12,12 +12,15 @@ struct loquat_model {
     lq_model *model;
     lq_adapter *lora;            /* NULL: none */
     lq_template *chat_template;  /* NULL: none */
+    char *template_source;       /* of chat_template */
     lq_net logits;               /* opened on first use by lq_session_logits */
     lq_generator *generator;     /* opened on first use */
 };
 
-/* Of a model and an adapter on it (NULL: none), both taken over, also when it fails. */
-lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora);
+/* Of a model and an adapter on it (NULL: none), both taken over, also when it fails.
+ * template_source: NULL is the model's own. */
+lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora,
+                        const char *template_source);
 const lq_patch *lq_session_patch(const loquat_model *s);   /* NULL without adapters */
 
 /* What the session rounds from now on. */

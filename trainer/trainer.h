@@ -130,13 +130,13 @@ typedef struct lq_artifact {
 } lq_artifact;
 typedef struct lq_artifacts { lq_artifact *a; int64_t n, cap; } lq_artifacts;
 void lq_artifacts_clear(lq_artifacts *l);
-/* Writes what the configuration asks for from the adapter's present state. types NULL:
- * config->exports.quantize. */
-lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *dir,
-                        const char *const *types, int n_types, lq_artifacts *out);
+/* Writes what the configuration asks for from the adapter's present state. chat_template: that the
+ * run renders with, or NULL. types NULL: config->exports.quantize. */
+lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *chat_template,
+                        const char *dir, const char *const *types, int n_types, lq_artifacts *out);
 /* artifacts_hf.c: the directories that the configuration asks for, named after `name`. */
-lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *dir,
-                           const char *name, lq_artifacts *out);
+lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *chat_template,
+                           const char *dir, const char *name, lq_artifacts *out);
 
 /* ---- record.c: run.json ---- */
 json_t *lq_artifacts_json(const lq_artifacts *l);

@@ -300,6 +300,25 @@ const lq_op lq_op_experts = {
     .kernel = {[LQ_CPU] = {forward, backward}},
 };
 
+lq_status lq_experts_inputs(const lq_node *node, lq_experts_fn fn, void *ctx) {
+    buffers s;
+    if (node->op != &lq_op_experts) return LQ_OK;
+    const lq_tensor *const *w = (const lq_tensor *const *)node->in + WEIGHT;
+    char *memory = lq_alloc(lay_out(&s, node, NULL, false));
+    if (!memory) return LQ_EMEM;
+    lay_out(&s, node, memory, false);
+    for (int64_t e = 0; e < node->in[SHARES]->dim[1]; e++) {
+        const int64_t n = find_tokens(node, e, s.token);
+        if (!n) continue;
+        hidden(node, e, n, &s);
+        fn(ctx, w[LQ_EXPERT_GATE], e, s.x, n);
+        fn(ctx, w[LQ_EXPERT_UP], e, s.x, n);
+        fn(ctx, w[LQ_EXPERT_DOWN], e, s.h, n);
+    }
+    lq_free(memory);
+    return LQ_OK;
+}
+
 lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
                       const lq_expert_part parts[LQ_EXPERT_PARTS], lq_act act) {
     lq_experts_attr attr = {.act = act};
