@@ -10,9 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What llama-quantize does for one architecture only. */
+typedef struct exception {
+    const char *arch;
+    const char *const *kept;      /* fragments of further names that keep their type; NULL: none */
+    const char *const *careful;   /* and of names that become Q8_0 */
+    const char *stacked;          /* 3-D tensors are experts only with this in their name */
+    bool falcon;                  /* as rules may ask */
+} exception;
+
 typedef struct assignment {
     const lq_mix_request *request;
     const char *arch;
+    const exception *special;
     int64_t n_layer, n_head, n_head_kv, n_expert;
     bool tied;                /* the head is the token embedding */
     bool is_70b;
@@ -64,13 +74,25 @@ static const char *const kept_glm5[] = {
 };
 static const char *const careful_glm5[] = {"attn_q_a", "attn_q_b", "nextn.eh_proj", NULL};
 
+static const exception exceptions[] = {
+    {.arch = "falcon", .falcon = true},
+    {.arch = "glm5-next", .kept = kept_glm5, .careful = careful_glm5},
+    {.arch = "bailingmoe3", .stacked = "ffn_"},
+    {.arch = NULL}, /* all others */
+};
+
+static const exception *exception_of(const char *arch) {
+    const exception *e = exceptions;
+    while (e->arch && strcmp(e->arch, arch) != 0) e++;
+    return e;
+}
+
+/* fragments NULL: none. */
 static bool has_any(const char *name, const char *const *fragments) {
-    for (; *fragments; fragments++)
+    for (; fragments && *fragments; fragments++)
         if (strstr(name, *fragments)) return true;
     return false;
 }
-
-static bool is_glm5(const assignment *a) { return strcmp(a->arch, "glm5-next") == 0; }
 
 /* As ggml counts: trailing sizes of 1 are no dimensions. */
 static bool is_matrix(const lq_gguf_tensor *t) {
@@ -82,7 +104,7 @@ static bool may_change(const assignment *a, const lq_gguf_tensor *t) {
     const size_t n = strlen(t->name), tail = sizeof ending - 1;
     if (!is_matrix(t) || n < tail || strcmp(t->name + n - tail, ending) != 0) return false;
     if (a->request->leave_output && strcmp(t->name, "output.weight") == 0) return false;
-    return !has_any(t->name, kept) && !(is_glm5(a) && has_any(t->name, kept_glm5));
+    return !has_any(t->name, kept) && !has_any(t->name, a->special->kept);
 }
 
 /* ---- rules ----------------------------------------------------------------------------------- */
@@ -102,7 +124,7 @@ static int head_type(const assignment *a, const lq_gguf_tensor *t) {
     const lq_mix *mix = a->request->mix;
     if (a->request->output != LQ_TYPE_BY_RULE) return a->request->output;
     if (mix->type == LQ_TYPE_MXFP4 || mix->type == LQ_TYPE_Q8_0) return LQ_TYPE_Q8_0;
-    return strcmp(a->arch, "falcon") == 0 || !divides(mix->type, t) ? LQ_TYPE_Q8_0 : LQ_TYPE_Q6_K;
+    return a->special->falcon || !divides(mix->type, t) ? LQ_TYPE_Q8_0 : LQ_TYPE_Q6_K;
 }
 
 /* Where t is among its kind; rules about ffn_down go by the layer where layers have several. */
@@ -112,11 +134,10 @@ static lq_status locate(lq_place *at, assignment *a, const lq_gguf_tensor *t, lq
         .n = part == LQ_PART_ATTN_V ? a->n_attn_v : a->n_layer,
         .gqa = a->n_head_kv ? a->n_head / a->n_head_kv : 0,
         .n_expert = a->n_expert,
-        .falcon = strcmp(a->arch, "falcon") == 0,
-        .stacked = t->ne[2] > 1,
+        .falcon = a->special->falcon,
+        .stacked = t->ne[2] > 1 && (!a->special->stacked || strstr(t->name, a->special->stacked)),
         .has_imatrix = a->request->imatrix != NULL,
     };
-    if (strcmp(a->arch, "bailingmoe3") == 0) at->stacked &= strstr(t->name, "ffn_") != NULL;
     if (part != LQ_PART_FFN_DOWN || a->n_expert <= 1) return LQ_OK;
     at->i = layer_of(t->name);
     if (at->i >= 0 && at->i < at->n) return LQ_OK;
@@ -135,7 +156,7 @@ static lq_status mixed_type(int *type, assignment *a, const lq_gguf_tensor *t) {
     const lq_part part = part_of(t->name);
     lq_place at;
     *type = LQ_TYPE_Q8_0;
-    if (is_glm5(a) && has_any(t->name, careful_glm5)) return LQ_OK;
+    if (has_any(t->name, a->special->careful)) return LQ_OK;
     if (part == LQ_PART_HEAD || (part == LQ_PART_EMBEDDING && a->tied)) {
         *type = head_type(a, t);
         return LQ_OK;
@@ -238,18 +259,19 @@ static int64_t number(const lq_gguf *g, const char *arch, const char *key, int64
 
 /* llama.cpp knows a model of this size by its layers. */
 static bool is_70b(const assignment *a) {
-    static const struct { const char *arch; int64_t n_layer; } rows[] = {
-        {"llama", 80}, {"qwen2", 80}, {"deci", 80}, {"olmo", 80}, {"jais2", 68},
+    static const struct { const char *arch; int64_t n_layer; bool grouped; } rows[] = {
+        {"llama", 80, true}, {"qwen2", 80, false}, {"deci", 80, false}, {"olmo", 80, false},
+        {"jais2", 68, false},
     };
-    if (strcmp(a->arch, "llama") == 0 && (a->n_head == a->n_head_kv || a->n_expert == 8))
-        return false;
     for (int i = 0; i < LQ_ARRAY_LEN(rows); i++)
-        if (strcmp(a->arch, rows[i].arch) == 0 && a->n_layer == rows[i].n_layer) return true;
+        if (strcmp(a->arch, rows[i].arch) == 0 && a->n_layer == rows[i].n_layer)
+            return !rows[i].grouped || (a->n_head != a->n_head_kv && a->n_expert != 8);
     return false;
 }
 
 static void look_at_model(assignment *a, const lq_gguf *g, const char *arch) {
     a->arch = arch;
+    a->special = exception_of(arch);
     a->n_layer = number(g, arch, "block_count", 0);
     a->n_head = number(g, arch, "attention.head_count", 0);
     a->n_head_kv = number(g, arch, "attention.head_count_kv", a->n_head);

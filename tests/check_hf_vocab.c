@@ -1,4 +1,4 @@
-/* hf_sentencepiece.c, hf_tekken.c: vocabularies of Hugging Face directories that are no tokenizer.json. */
+/* hf_sentencepiece.c, hf_tekken.c: vocabularies of directories without a tokenizer.json. */
 #include "hf_tokenizer.h"
 
 #include "test_util.h"

@@ -75,7 +75,7 @@ START_TEST(the_head_on_request) {
 }
 END_TEST
 
-/* Stacked experts: one set of sums each, of the tokens that were routed to it, two experts a token. */
+/* Stacked experts: one set of sums each, of the tokens routed to it, two experts a token. */
 START_TEST(experts_have_sums_of_their_own) {
     lq_model *m = open_model(&(tiny_model){.n_layer = 1, .n_expert = 4});
     const lq_importance_text text = {.path = write_text(600), .n_ctx = 32, .chunks = 3};

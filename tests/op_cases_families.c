@@ -146,7 +146,8 @@ enum { R = 2, ADAPTERS = 5, SMALL_D = 6, SMALL_F = 5, BLOCK = 32 };
 static const float scales[LQ_EXPERT_PARTS] = {0.5f, 0.75f, 1.25f};
 
 static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_act act) {
-    const int64_t D = fmt ? BLOCK : SMALL_D, F = fmt ? BLOCK : SMALL_F;
+    const bool blocks = fmt && fmt->block > 1;
+    const int64_t D = blocks ? BLOCK : SMALL_D, F = blocks ? BLOCK : SMALL_F;
     const int64_t rows[LQ_EXPERT_PARTS] = {F, F, D}, cols[LQ_EXPERT_PARTS] = {D, D, F};
     lq_expert_part part[LQ_EXPERT_PARTS] = {{.w = NULL}};
     lq_tensor *const shares = lq_route(b->tape, bench_rows(b, E), normalised);
@@ -165,7 +166,7 @@ static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_ac
 lq_tensor *case_experts_trained(op_bench *b) { return experts_of(b, NULL, false, LQ_SILU); }
 lq_tensor *case_experts_gelu(op_bench *b) { return experts_of(b, NULL, false, LQ_GELU_TANH); }
 lq_tensor *case_experts_q8_0(op_bench *b) { return experts_of(b, &lq_q8_0, false, LQ_SILU); }
-lq_tensor *case_experts_lora(op_bench *b) { return experts_of(b, &lq_q4_0, true, LQ_SILU); }
+lq_tensor *case_experts_lora(op_bench *b) { return experts_of(b, &lq_f32, true, LQ_SILU); }
 
 /* One product of expert e for one token. */
 static void ref_part(const op_bench *b, double *out, const double *x, int i, int e, bool lora) {

@@ -3,7 +3,7 @@
  *
  * Every function that can fail returns a loquat_status (0 is success) and leaves a message for
  * loquat_error() in the calling thread. Text and arrays that come back through `**out_...` are the
- * caller's to loquat_free. The library never prints and never exits; it logs through loquat_set_log. */
+ * caller's to loquat_free. The library never prints and never exits; loquat_set_log has its log. */
 #ifndef LOQUAT_H
 #define LOQUAT_H
 
