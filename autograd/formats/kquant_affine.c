@@ -91,8 +91,9 @@ static void code_block(const float *x, const lq_fit *fit, int first, int top,
             lq_fit_codes(fit, first + g, x, SIZE, 0, top, codes);
 }
 
-void lq_ka_quant(const float *x, int blocks, const float *imatrix, const lq_ka_kind *kind,
-                 lq_ka_head *head, uint8_t codes[][LQ_K_BLOCK]) {
+/* One or two super-blocks. */
+static void quant_blocks(const float *x, int blocks, const float *imatrix, const lq_ka_kind *kind,
+                         lq_ka_head *head, uint8_t codes[][LQ_K_BLOCK]) {
     const lq_affine_rule weighted = {kind->rule.top, -0.9f, 0.05f, 36, .absolute = 0};
     float w[2 * LQ_K_BLOCK] = {0}, sums[LQ_GROUPS];
     lq_columns c;
@@ -111,8 +112,30 @@ void lq_ka_quant(const float *x, int blocks, const float *imatrix, const lq_ka_k
     }
 }
 
-void lq_ka_dequant(const lq_ka_head *head, const uint8_t codes[LQ_K_BLOCK], float *out) {
-    float d[GROUPS], m[GROUPS];
-    scales_of(head, d, m);
-    lq_groups()->expand(codes, GROUPS, SIZE, 0, d, m, out);
+void lq_ka_quant(const lq_ka_kind *kind, const float *x, void *out, int64_t n,
+                 const float *imatrix) {
+    uint8_t *block = out;
+    for (int64_t i = 0, blocks; i < n; i += blocks * LQ_K_BLOCK) {
+        lq_ka_head head[2];
+        uint8_t codes[2][LQ_K_BLOCK];
+        blocks = n - i > LQ_K_BLOCK ? 2 : 1;
+        quant_blocks(x + i, (int)blocks, imatrix ? imatrix + i : NULL, kind, head, codes);
+        for (int64_t k = 0; k < blocks; k++, block += sizeof *head + kind->code_bytes) {
+            memcpy(block, &head[k], sizeof *head);
+            kind->pack(codes[k], block + sizeof *head);
+        }
+    }
+}
+
+void lq_ka_dequant(const lq_ka_kind *kind, const void *in, float *out, int64_t n) {
+    const uint8_t *block = in;
+    for (int64_t i = 0; i < n; i += LQ_K_BLOCK, block += sizeof(lq_ka_head) + kind->code_bytes) {
+        lq_ka_head head;
+        uint8_t codes[LQ_K_BLOCK];
+        float d[GROUPS], m[GROUPS];
+        memcpy(&head, block, sizeof head);
+        kind->unpack(block + sizeof head, codes);
+        scales_of(&head, d, m);
+        lq_groups()->expand(codes, GROUPS, SIZE, 0, d, m, out + i);
+    }
 }

@@ -16,11 +16,13 @@ typedef struct lq_ka_kind {
     lq_affine_rule rule;   /* without importance weights; with them there is one for all */
     uint8_t scale_limit;   /* of scale codes with importance: ggml limits those of Q5_K to 63 and
                               lets negative ones of Q4_K wrap around, to at most 255 */
+    int code_bytes;        /* behind the head, as `pack` packs them */
+    void (*pack)(const uint8_t codes[LQ_K_BLOCK], uint8_t *out);
+    void (*unpack)(const uint8_t *in, uint8_t codes[LQ_K_BLOCK]);
 } lq_ka_kind;
 
-/* Quantizes `blocks` (1 or 2) super-blocks. */
-void lq_ka_quant(const float *x, int blocks, const float *imatrix, const lq_ka_kind *kind,
-                 lq_ka_head *head, uint8_t codes[][LQ_K_BLOCK]);
-void lq_ka_dequant(const lq_ka_head *head, const uint8_t codes[LQ_K_BLOCK], float *out);
+void lq_ka_quant(const lq_ka_kind *kind, const float *x, void *out, int64_t n,
+                 const float *imatrix);
+void lq_ka_dequant(const lq_ka_kind *kind, const void *in, float *out, int64_t n);
 
 #endif
