@@ -234,11 +234,10 @@ static lq_status find_baseline(comparison *c) {
     lq_compare_table *t = &c->table;
     lq_str names = LQ_STR_INIT;
     if (!c->o->baseline) return LQ_OK;
-    for (t->baseline = 0; t->baseline < t->n; t->baseline++) {
-        const char *name = t->row[t->baseline].name;
-        if (strcmp(name, c->o->baseline) == 0) return LQ_OK;
-        lq_str_printf(&names, "%s'%s'", names.n ? ", " : "", name);
-    }
+    for (t->baseline = 0; t->baseline < t->n; t->baseline++)
+        if (strcmp(t->row[t->baseline].name, c->o->baseline) == 0) return LQ_OK;
+    for (int64_t i = 0; i < t->n; i++)
+        lq_str_printf(&names, "%s'%s'", i ? ", " : "", t->row[i].name);
     const lq_status status =
         lq_fail(LQ_ECONFIG, "--baseline: found '%s', wanted one of the rows: %s", c->o->baseline,
                 lq_str_text(&names));
