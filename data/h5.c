@@ -131,7 +131,7 @@ done:
 
 /* What the user block of this file has to say, and whether it does. */
 static lq_status seal_of(seal_line line, const char *path, bool *matches) {
-    const char *bytes;
+    const char *bytes = NULL;
     size_t n = 0;
     char sum[LQ_SHA256_HEX];
     LQ_TRY(map_file(path, &bytes, &n));
