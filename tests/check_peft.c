@@ -122,7 +122,7 @@ static const struct {
      "r must be a whole number from 1 on"},
     {{CONFIG(", \"modules_to_save\": [\"lm_head\"], \"use_dora\": true"), {{0}}, NULL},
      LQ_EUNSUPPORTED,
-     "\nmodules_to_save: whole modules beside the adapter cannot be read\nuse_dora"},
+     "\nmodules_to_save lm_head: whole modules beside the adapter cannot be read\nuse_dora"},
     {{"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"bias\": \"all\"}", {{0}}, NULL},
      LQ_EUNSUPPORTED, "\nbias all: trained biases cannot be read"},
     {{CONFIG(", \"init_lora_weights\": \"pissa_niter_4\""), {{0}}, NULL}, LQ_EUNSUPPORTED,
