@@ -125,6 +125,8 @@ static const struct {
      "\nmodules_to_save lm_head: whole modules beside the adapter cannot be read\nuse_dora"},
     {{"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"bias\": \"all\"}", {{0}}, NULL},
      LQ_EUNSUPPORTED, "\nbias all: trained biases cannot be read"},
+    {{CONFIG(", \"target_parameters\": [\"mlp.experts.down_proj\"]"), {{0}}, NULL}, LQ_EUNSUPPORTED,
+     "\ntarget_parameters mlp.experts.down_proj: adapters on parameters (experts) cannot be read"},
     {{CONFIG(", \"init_lora_weights\": \"pissa_niter_4\""), {{0}}, NULL}, LQ_EUNSUPPORTED,
      "init_lora_weights pissa_niter_4: the adapter fits a changed base"},
     {{CONFIG(", \"rank_pattern\": {\"q_proj\": \"x\"}"), {{0}}, NULL}, LQ_EFORMAT,
@@ -331,6 +333,18 @@ START_TEST(merged_from_gguf) {
 }
 END_TEST
 
+START_TEST(experts_refused_by_name) {
+    static const char *const names[] = {"q_proj", "experts.down_proj", NULL};
+    lq_model *m = NULL;
+    ck_ok(lq_model_open(&m, LOQUAT_SOURCE_DIR "/tests/reference/qwen3moe.gguf", true));
+    lq_adapter *a = trained(m, (lq_adapter_options){.r = 2, .alpha = 4, .targets = names});
+    ck_fails(lq_export_peft(a, test_path("no"), &lq_f32, "base"), LQ_EUNSUPPORTED,
+             "merged model:\nmodel.layers.0.mlp.experts.down_proj\nmodel.layers.1.");
+    lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
 START_TEST(refused) {
     lq_model *m = open_model(NULL);
     const lq_format *type;
@@ -392,6 +406,7 @@ int main(void) {
     tcase_add_loop_test(t, peft_targets, 0, LQ_ARRAY_LEN(runs));
     tcase_add_loop_test(t, merged_round_trip, 0, 2);
     tcase_add_loop_test(t, merged_from_gguf, 0, LQ_ARRAY_LEN(gguf));
+    tcase_add_test(t, experts_refused_by_name);
     tcase_add_test(t, refused);
     tcase_add_test(t, failing_allocations);
     suite_add_tcase(suite, t);

@@ -100,6 +100,29 @@ START_TEST(as_validated) {
 }
 END_TEST
 
+/* A run's directory, its PEFT adapter, and what is neither, looked at. */
+START_TEST(directories_inspected) {
+    fixture_run f;
+    fixture_make(&f, "inspected", 2, "export: {peft: true}\n");
+    fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("inspect %s", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "kind: run\n") &&
+                      test_contains(r.out, "config: (") && test_contains(r.out, "kind adapter, path"),
+                  "%s%s", r.out, r.err);
+    r = fixture_loquat("inspect %s/model-PEFT", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "modules by rank:\n  4: "), "%s%s",
+                  r.out, r.err);
+    r = fixture_loquat("inspect %s", f.dir);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "adapter_config.json (a PEFT adapter)"),
+                  "%s%s", r.out, r.err);
+    r = fixture_loquat("export %s --json", f.out);
+    json_t *object = json_loads(r.out, 0, NULL);
+    ck_assert_msg(json_array_size(json_object_get(object, "artifacts")) == 2, "%s", r.out);
+    json_decref(object);
+}
+END_TEST
+
 static const struct { const char *args; int exit_status; const char *says; } refused[] = {
     {"evaluate . --data data.jsonl", 1, "neither run.json"},
     {"evaluate model.gguf --lora . --data data.jsonl", 1, "PEFT"},
@@ -164,6 +187,7 @@ int main(void) {
     tcase_add_loop_test(tc, run_that_moved, 0, 3);
     tcase_add_loop_test(tc, template_travels_with_the_files, 0, LQ_ARRAY_LEN(templated));
     tcase_add_loop_test(tc, as_validated, 0, 3);
+    tcase_add_test(tc, directories_inspected);
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);
