@@ -138,12 +138,15 @@ lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_r
     return write_model(a, &none, path, &keys);
 }
 
-lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_lineage *lineage) {
+lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_mix_request *types,
+                         const lq_lineage *lineage) {
     const conversion none = {NULL, NULL, NULL};
-    const lq_lineage_keys keys = {.lineage = lineage, .qat_mode = "separate",
-                                  .types = a->options.types};
-    if (a->options.mode != LQ_QAT_SEPARATE)
-        return lq_fail(LQ_EVALUE,
-                       "only a run with qat.mode separate has a quantized base of its own");
+    const lq_adapter_options *o = &a->options;
+    const bool separate = o->mode == LQ_QAT_SEPARATE;
+    const lq_lineage_keys keys = {.lineage = lineage, .qat_mode = separate ? "separate" : NULL,
+                                  .types = separate ? o->types : types};
+    if (!keys.types || o->mode == LQ_QAT_MERGED || o->full)
+        return lq_fail(LQ_EVALUE, "only a run with qat.mode separate or with base_quant has a "
+                       "quantized base of its own");
     return write_model(a, &none, path, &keys);
 }

@@ -22,7 +22,9 @@ lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_r
  * folded into B. Refused, with the reason, for mode merged and for full. */
 lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format *type,
                          const lq_lineage *lineage);
-/* separate: the quantized base that the adapter was trained on. */
-lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_lineage *lineage);
+/* The quantized base that the adapter was trained on. types: what its model was re-quantized to in
+ * memory; NULL: it was not. separate: not looked at. */
+lq_status lq_export_base(const lq_adapter *a, const char *path, const lq_mix_request *types,
+                         const lq_lineage *lineage);
 
 #endif

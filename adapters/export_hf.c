@@ -22,19 +22,23 @@ typedef struct tensors {
 
 /* ---- which type ---------------------------------------------------------------------------- */
 
+/* Vectors and routers keep what the matrices' type cannot hold: a GGUF has them in F32. */
+static bool is_small(const lq_weight *w) {
+    return w->rows == 1 || w->role == LQ_ROLE_ROUTER || w->role == LQ_ROLE_SHARED_ROUTER;
+}
+
 static const lq_format *matrix_type(const lq_adapter *a) {
     const lq_format *type = NULL;
     if (a->options.mode != LQ_QAT_NONE) return &lq_f32;
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_weight *w = &a->model->weight[i];
-        if (w->rows == 1) continue;
+        if (is_small(w)) continue;
         if (w->fmt->block > 1 || (type && type != w->fmt)) return &lq_f32;
         type = w->fmt;
     }
     return type ? type : &lq_f32;
 }
 
-/* Vectors keep what `type` cannot hold. */
 static bool holds(const lq_format *type, const float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         char code[4];
@@ -82,23 +86,31 @@ static void lay_out(float *out, const float *in, const lq_hf_layout *layout, int
     }
 }
 
-static lq_status add_data(tensors *x, const lq_weight *w, const float *value, bool transposed) {
+/* One tensor: the weight, or one expert's part of it. name: taken over. */
+static lq_status add_data(tensors *x, const lq_weight *w, char *name, const float *value,
+                          bool transposed) {
     lq_st_tensor *t = &x->t[x->n];
-    const int64_t n = w->rows * w->cols;
-    const bool vector = w->rows == 1;
-    const lq_format *type = vector && !holds(x->type, value, n) ? &lq_f32 : x->type;
+    const int64_t rows = w->rows / w->n_mats, n = rows * w->cols;
+    const bool vector = rows == 1 && w->role != LQ_ROLE_SHARED_ROUTER;
+    const lq_format *type = is_small(w) && !holds(x->type, value, n) ? &lq_f32 : x->type;
     const bool swap = vector || transposed;
-    *t = (lq_st_tensor){.fmt = type, .ndim = vector ? 1 : 2, .bytes = lq_format_bytes(type, n),
-                        .dim = {swap ? w->cols : w->rows, swap ? w->rows : w->cols}};
-    t->name = lq_sprintf("%s%s", w->module, w->is_bias ? ".bias" : ".weight");
-    if (!t->name) return LQ_EMEM;
-    x->data[x->n] = lq_alloc(t->bytes);
-    t->data = x->data[x->n++];
-    if (!t->data) return LQ_EMEM;
+    *t = (lq_st_tensor){.name = name, .fmt = type, .ndim = vector ? 1 : 2,
+                        .bytes = lq_format_bytes(type, n),
+                        .dim = {swap ? w->cols : rows, swap ? rows : w->cols}};
+    x->data[x->n++] = lq_alloc(t->bytes);
+    t->data = x->data[x->n - 1];
+    if (!t->name || !t->data) return LQ_EMEM;
     if (!(lq_max_abs(value, n) <= lq_format_max(type)))
         return lq_fail(LQ_ENONFINITE, "%s has a NaN or a value beyond what %s holds", t->name,
                        type->label);
     type->quant(value, x->data[x->n - 1], n, NULL);
+    return LQ_OK;
+}
+
+static lq_status add_experts(tensors *x, const lq_weight *w, const float *value) {
+    for (int64_t e = 0; e < w->n_mats; e++)
+        LQ_TRY(add_data(x, w, lq_hf_tensor_name(x->a->model, w, e),
+                        value + e * (w->rows / w->n_mats) * w->cols, false));
     return LQ_OK;
 }
 
@@ -108,11 +120,13 @@ static lq_status add_weight(tensors *x, int i) {
     const int64_t n = w->rows * w->cols;
     float *value = lq_alloc_array(n, sizeof *value), *sorted = lq_alloc_array(n, sizeof *sorted);
     lq_status status = value && sorted ? effective(value, x->a, i) : LQ_EMEM;
-    if (status == LQ_OK) {
+    if (status == LQ_OK && lq_weight_is_experts(w)) {
+        status = add_experts(x, w, value);
+    } else if (status == LQ_OK) {
         const bool vector = w->rows == 1;
         if (layout.transposed && !vector) transpose(sorted, value, w->rows, w->cols);
         else lay_out(sorted, value, &layout, vector ? n : w->rows, vector ? 1 : w->cols);
-        status = add_data(x, w, sorted, layout.transposed);
+        status = add_data(x, w, lq_hf_tensor_name(x->a->model, w, -1), sorted, layout.transposed);
     }
     lq_free(value);
     lq_free(sorted);
@@ -123,8 +137,10 @@ static lq_status add_weight(tensors *x, int i) {
 
 static lq_status add_all(tensors *x) {
     const lq_model *m = x->a->model;
-    x->t = lq_alloc_array(m->n_weights, sizeof *x->t);
-    x->data = lq_alloc_array(m->n_weights, sizeof *x->data);
+    int64_t n = 0;
+    for (int i = 0; i < m->n_weights; i++) n += m->weight[i].n_mats;
+    x->t = lq_alloc_array(n, sizeof *x->t);
+    x->data = lq_alloc_array(n, sizeof *x->data);
     if (!x->t || !x->data) return LQ_EMEM;
     for (int i = 0; i < m->n_weights; i++)
         if (strcmp(m->weight[i].module, "model.rotary_emb") != 0)   /* computed from the config */
@@ -138,8 +154,6 @@ lq_status lq_export_hf(const lq_adapter *a, const char *dir, const lq_format **t
     if (a->options.mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: qat.mode separate keeps the "
                        "adapter beside its quantized base; merged, they are another model");
-    if (a->model->hp.n_expert)
-        return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: experts cannot be written yet");
     LQ_GOTO(status, add_all(&x));
     LQ_GOTO(status, lq_make_dirs(dir));
     LQ_GOTO(status, lq_hf_write_files(a->model, x.type, dir));

@@ -177,6 +177,21 @@ static lq_status add_all(tensors *out, const lq_adapter *a, const lq_format *typ
     return LQ_OK;
 }
 
+/* PEFT adapts experts as parameters of all experts together, gate and up as one: another shape. */
+static lq_status refuse_experts(const lq_adapter *a) {
+    lq_str list = LQ_STR_INIT;
+    for (int i = 0; i < a->n_items; i++)
+        if (lq_weight_is_experts(weight_of(a, i)))
+            lq_str_printf(&list, "\n%s", weight_of(a, i)->module);
+    lq_status status = lq_str_status(&list);
+    if (status == LQ_OK && list.n)
+        status = lq_fail(LQ_EUNSUPPORTED, "export.peft: adapters on experts cannot be written for "
+                         "PEFT, which has gate and up in one parameter; export the adapter as GGUF "
+                         "or the merged model:%s", lq_str_text(&list));
+    lq_str_clear(&list);
+    return status;
+}
+
 static lq_status check(const lq_adapter *a) {
     if (a->options.full)
         return lq_fail(LQ_EUNSUPPORTED, "`adapter: full` has no adapter to write");
@@ -189,7 +204,8 @@ static lq_status check(const lq_adapter *a) {
     if (!lq_hf_class(a->model->arch->name))
         return lq_fail(LQ_EUNSUPPORTED, "export.peft: Hugging Face's names of architecture %s are "
                        "not known", a->model->arch->name);
-    return a->n_items ? LQ_OK : lq_fail(LQ_EVALUE, "the adapter is empty");
+    if (a->n_items == 0) return lq_fail(LQ_EVALUE, "the adapter is empty");
+    return refuse_experts(a);
 }
 
 lq_status lq_export_peft(const lq_adapter *a, const char *dir, const lq_format *type,

@@ -8,13 +8,21 @@
 
 enum { QUANTIZATION_VERSION = 2 }; /* ggml's version of its block formats */
 
+static const char tuned[] = " (fine-tuned)";
+
+static bool ends_with(const char *text, const char *end) {
+    const size_t n = strlen(text), k = strlen(end);
+    return n >= k && strcmp(text + n - k, end) == 0;
+}
+
 static lq_status write_name(lq_export *e, const lq_adapter *a, const lq_lineage_keys *keys) {
     char *base = NULL, *name = NULL;
     lq_status status = LQ_OK;
     if (keys->lineage->name) return lq_export_string(e, "general.name", keys->lineage->name);
     LQ_GOTO(status, lq_gguf_get_string(a->model->file, "general.name", false, &base));
     if (!base && !keys->finetune) goto done;
-    name = lq_sprintf("%s%s", base ? base : "Model", keys->finetune ? " (fine-tuned)" : "");
+    const char *suffix = keys->finetune && !(base && ends_with(base, tuned)) ? tuned : "";
+    name = lq_sprintf("%s%s", base ? base : "Model", suffix);
     LQ_GOTO(status, name ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_export_string(e, "general.name", name));
 done:

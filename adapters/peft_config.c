@@ -16,7 +16,7 @@ static const struct { const char *key, *fine, *why; } refused[] = {
     {"lora_bias", NULL, "biases in the adapter cannot be read"},
     {"use_dora", NULL, "DoRA changes the base weights' norms; merge it with PEFT first"},
     {"use_qalora", NULL, "QALoRA cannot be read"},
-    {"target_parameters", NULL, "adapters on parameters that are no modules cannot be read"},
+    {"target_parameters", NULL, "adapters on parameters (experts) cannot be read; merge them with PEFT first"},
     {"trainable_token_indices", NULL, "trained tokens cannot be read"},
     {"alora_invocation_tokens", NULL, "activated LoRA cannot be read"},
     {"layer_replication", NULL, "replicated layers cannot be read"},
@@ -34,14 +34,25 @@ static bool is_off(const json_t *value, const char *fine) {
     return fine && json_is_string(value) && strcmp(json_string_value(value), fine) == 0;
 }
 
+/* "KEY", and what it is: a text, or the texts of a list. */
+static void list_value(lq_str *errors, const char *key, const json_t *value) {
+    size_t i;
+    json_t *member;
+    lq_str_printf(errors, "\n%s", key);
+    if (json_is_string(value)) lq_str_printf(errors, " %s", json_string_value(value));
+    json_array_foreach(value, i, member) {
+        if (json_is_string(member))
+            lq_str_printf(errors, "%s%s", i ? ", " : " ", json_string_value(member));
+    }
+}
+
 static void list_refused(lq_str *errors, const json_t *root) {
     const char *init = json_string_value(json_object_get(root, "init_lora_weights"));
     for (int i = 0; i < LQ_ARRAY_LEN(refused); i++) {
         const json_t *value = json_object_get(root, refused[i].key);
         if (is_off(value, refused[i].fine)) continue;
-        const char *text = json_string_value(value);
-        lq_str_printf(errors, "\n%s%s%s: %s", refused[i].key, text ? " " : "", text ? text : "",
-                      refused[i].why);
+        list_value(errors, refused[i].key, value);
+        lq_str_printf(errors, ": %s", refused[i].why);
     }
     for (int i = 0; init && i < LQ_ARRAY_LEN(changing_inits); i++)
         if (strncmp(init, changing_inits[i], strlen(changing_inits[i])) == 0)

@@ -149,8 +149,35 @@ static lq_status read_json(lq_hf_vocab *v, const lq_hf_files *f) {
     return read_added(v, lq_hf_get(f->tokenizer, "added_tokens"));
 }
 
+static lq_status known_component(const json_t *component, const char *what, const char *parts,
+                                 const char *const *known) {
+    const char *type = json_string_value(lq_hf_get(component, "type"));
+    size_t i;
+    json_t *part;
+    if (!component || json_is_null(component)) return LQ_OK;
+    for (i = 0; known[i] && !(type && strcmp(type, known[i]) == 0);) i++;
+    if (!known[i])
+        return lq_fail(LQ_EUNSUPPORTED, "%s of type '%s' is not known", what, type ? type : "?");
+    json_array_foreach(lq_hf_get(component, parts), i, part)
+        LQ_TRY(known_component(part, what, parts, known));
+    return LQ_OK;
+}
+
+/* Decoders are not followed, a GGUF's model has its own; one of a kind that does not exist tells of
+ * a file that is not understood. */
+static lq_status check_components(const json_t *tokenizer) {
+    static const char *const decoders[] = {"ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace",
+                                           "Metaspace", "Sequence", "BPEDecoder", NULL};
+    static const char *const processors[] = {"ByteLevel", "TemplateProcessing", "Sequence",
+                                             "BertProcessing", "RobertaProcessing", NULL};
+    LQ_TRY(known_component(lq_hf_get(tokenizer, "decoder"), "decoder", "decoders", decoders));
+    return known_component(lq_hf_get(tokenizer, "post_processor"), "post_processor", "processors",
+                           processors);
+}
+
 lq_status lq_hf_read_tokenizer_json(lq_hf_vocab *v, const lq_hf_files *f) {
-    const lq_status status = read_json(v, f);
+    lq_status status = check_components(f->tokenizer);
+    if (status == LQ_OK) status = read_json(v, f);
     return status == LQ_OK ? status : lq_fail_context(status, "%s/tokenizer.json: ", f->dir);
 }
 

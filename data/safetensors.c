@@ -76,8 +76,9 @@ static lq_status read_offsets(uint64_t at[2], const lq_st_tensor *t, const json_
         const json_int_t offset = json_is_integer(value) ? json_integer_value(value) : -1;
         if (offset < 0 || (uint64_t)offset > n_data)
             return lq_fail(LQ_EFORMAT,
-                           "tensor %s: data_offsets %zu is outside of the file's %llu data bytes",
-                           t->name, i, (unsigned long long)n_data);
+                           "tensor %s: its data %s at %lld, outside of the file's %llu data bytes",
+                           t->name, i ? "ends" : "begins", (long long)offset,
+                           (unsigned long long)n_data);
         at[i] = (uint64_t)offset;
     }
     if (at[0] > at[1])

@@ -30,7 +30,7 @@ typedef struct shards {
 
 static void mistake(shards *x, const char *what, const char *name, const char *where) {
     if (x->n_mistakes++ < MAX_LISTED)
-        lq_str_printf(&x->mistakes, "\n%s %s %s", name, what, where);
+        lq_str_printf(&x->mistakes, "\n%s %s%s%s", name, what, *where ? " " : "", where);
 }
 
 static bool is_known(const shards *x, const char *file) {

@@ -16,6 +16,7 @@ typedef struct binder {
     int64_t size[LQ_N_DIMS];
     bool *used;         /* per tensor of the file */
     lq_str mistakes;    /* one line each, at most MAX_MISTAKES */
+    bool unreadable;    /* a type is among them */
     int n_mistakes;
 } binder;
 
@@ -30,6 +31,7 @@ static void mistake(binder *b, const char *fmt, ...) {
 }
 
 static void list_formats(lq_str *out) {
+    lq_str_puts(out, "; types that can be read: ");
     for (int i = 0; lq_formats[i]; i++)
         lq_str_printf(out, "%s%s", i ? ", " : "", lq_formats[i]->label);
 }
@@ -71,9 +73,10 @@ static void check_type(binder *b, const lq_gguf_tensor *t, bool vector) {
     lq_type_label(label, t->ggml_type);
     if (vector && t->fmt != &lq_f32)
         mistake(b, "%s is %s, must be F32 as norms and biases are", t->name, label);
-    else if (!t->fmt)
+    else if (!t->fmt) {
         mistake(b, "%s is %s, which Loquat cannot read yet", t->name, label);
-    else if ((uintptr_t)t->data % sizeof(float))
+        b->unreadable = true;
+    } else if ((uintptr_t)t->data % sizeof(float))
         mistake(b, "%s is not aligned to %zu bytes (general.alignment)", t->name, sizeof(float));
 }
 
@@ -140,13 +143,13 @@ static lq_status report(binder *b) {
     if (b->n_mistakes > MAX_MISTAKES)
         lq_str_printf(&b->mistakes, "\nand %d more", b->n_mistakes - MAX_MISTAKES);
     lq_str formats = LQ_STR_INIT;
-    list_formats(&formats);
+    if (b->unreadable) list_formats(&formats);
     lq_status status = b->mistakes.failed ? lq_str_status(&b->mistakes) : lq_str_status(&formats);
     if (status == LQ_OK)
         status = lq_fail(
             LQ_ESHAPE,
             "its tensors are not those of architecture %s with %lld layers (shapes: row length "
-            "first; types that can be read: %s):%s",
+            "first%s):%s",
             b->m->arch->name, (long long)b->m->hp.n_layer, lq_str_text(&formats),
             lq_str_text(&b->mistakes));
     lq_str_clear(&formats);

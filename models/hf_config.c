@@ -13,10 +13,19 @@
 enum { KEY_BYTES = 96 };
 
 lq_status lq_hf_config_read(lq_hf_config *out, const char *dir) {
+    json_t *root = NULL;
     *out = (lq_hf_config){NULL, NULL, false, 0, 0};
+    LQ_TRY(lq_json_read(&root, dir, "config.json", true));
+    char *path = lq_path_join(dir, "config.json");
+    const lq_status status = path ? lq_hf_config_of(out, root, path) : LQ_EMEM;
+    if (!path) json_decref(root);
+    lq_free(path);
+    return status;
+}
+
+lq_status lq_hf_config_of(lq_hf_config *out, json_t *root, const char *name) {
     lq_status status = LQ_OK;
-    LQ_TRY(lq_json_read(&out->root, dir, "config.json", true));
-    out->path = lq_path_join(dir, "config.json");
+    *out = (lq_hf_config){.root = root, .path = lq_strdup(name)};
     LQ_GOTO(status, out->path ? LQ_OK : LQ_EMEM);
     if (!json_is_object(out->root))
         LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: is %s, must be an object", out->path,

@@ -1,6 +1,7 @@
 /* Names of experts. See hf_experts.h. */
 #include "hf_experts.h"
 
+#include "hf_parts.h"
 #include "str.h"
 
 #include <ctype.h>
@@ -37,4 +38,22 @@ lq_status lq_hf_expert_name(char **out, int64_t *expert, const char *name) {
     const int n = strstr(name, "block_sparse_moe") ? LQ_ARRAY_LEN(spellings) : 0;
     for (int i = 0; i < n; i++) *out = replace(*out, spellings[i].found, spellings[i].meant);
     return *out ? LQ_OK : LQ_EMEM;
+}
+
+/* From Loquat's names to Mixtral's. */
+static char *mixtral_name(char *name) {
+    for (int i = 0; i < LQ_ARRAY_LEN(spellings); i++)
+        name = replace(name, spellings[i].meant, spellings[i].found);
+    return name;
+}
+
+char *lq_hf_tensor_name(const lq_model *m, const lq_weight *w, int64_t expert) {
+    const char *end = w->is_bias ? ".bias" : ".weight";
+    const char *last = strrchr(w->module, '.');
+    const lq_hf_family *f = lq_hf_family_for(m);
+    char *name = expert < 0 || !last
+                     ? lq_sprintf("%s%s", w->module, end)
+                     : lq_sprintf("%.*s.%lld%s%s", (int)(last - w->module), w->module,
+                                  (long long)expert, last, end);
+    return f && f->mixture && strstr(w->module, ".mlp.") ? mixtral_name(name) : name;
 }

@@ -3,6 +3,7 @@
  * conversion/<family>.py. */
 #include "hf_parts.h"
 
+#include "arch.h"
 #include "str.h"
 
 #include <string.h>
@@ -58,7 +59,7 @@ static const lq_hf_key granite[] = {
 };
 
 static const lq_hf_key phi3[] = {
-    {"context_length", U32, "n_positions max_position_embeddings", true, 0},
+    {"context_length", U32, "max_position_embeddings n_positions", true, 0},
     {"embedding_length", U32, "hidden_size n_embd", true, 0},
     {"feed_forward_length", U32, "intermediate_size", true, 0},
     {"block_count", U32, "num_hidden_layers", true, 0},
@@ -155,9 +156,8 @@ static lq_status check_pattern(const lq_hf_config *c, size_t period) {
 }
 
 static lq_status gemma2_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
-    (void)f;
-    (void)w;
-    return check_pattern(c, 2);
+    LQ_TRY(check_pattern(c, 2));
+    return lq_hf_theta_write(c, f, w);
 }
 
 static lq_status gemma3_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
@@ -220,6 +220,7 @@ static lq_status stablelm_keys(const lq_hf_config *c, const lq_hf_family *f, lq_
     const json_t *parallel = lq_hf_config_get(c, "use_parallel_residual");
     LQ_TRY(lq_gguf_writer_set_bool(w, "stablelm.use_parallel_residual",
                                    !json_is_false(parallel)));
+    LQ_TRY(lq_hf_theta_write(c, f, w));
     return lq_hf_set_u32(w, f, "rope.dimension_count", lq_hf_rotated(c));
 }
 
@@ -241,32 +242,35 @@ static const lq_hf_family families[] = {
     LLAMA("LlamaForCausalLM"),
     LLAMA("LLaMAForCausalLM"),
     LLAMA("MistralForCausalLM"),
-    LLAMA("MixtralForCausalLM"),
+    {.class = "MixtralForCausalLM", .arch = "llama", .model_type = "mixtral", KEYS(common),
+     .acts = "silu", .permuted = true, .mixture = true, .more = llama_keys},
     {.class = "Qwen2ForCausalLM", .arch = "qwen2", .model_type = "qwen2", KEYS(common),
      .acts = "silu", .more = rope_keys},
     {.class = "Qwen3ForCausalLM", .arch = "qwen3", .model_type = "qwen3", KEYS(common),
      .acts = "silu", .more = rope_keys},
-    {.class = "Qwen2MoeForCausalLM", .arch = "qwen2moe", KEYS(qwen_moe), .acts = "silu",
-     .more = qwen2moe_keys},
-    {.class = "Qwen3MoeForCausalLM", .arch = "qwen3moe", KEYS(qwen_moe), .acts = "silu",
-     .more = qwen3moe_keys},
-    {.class = "SmolLM3ForCausalLM", .arch = "smollm3", KEYS(common), .acts = "silu",
-     .permuted = true, .more = smollm3_keys},
-    {.class = "Phi3ForCausalLM", .arch = "phi3", KEYS(phi3), .acts = "silu", .more = phi3_keys},
-    {.class = "Olmo2ForCausalLM", .arch = "olmo2", KEYS(common), .acts = "silu",
-     .more = rope_keys},
-    {.class = "GraniteForCausalLM", .arch = "granite", KEYS(granite), .acts = "silu",
-     .permuted = true, .more = granite_keys},
-    {.class = "StableLmForCausalLM", .arch = "stablelm", KEYS(stablelm), .acts = "silu",
-     .more = stablelm_keys},
-    {.class = "GPT2LMHeadModel", .arch = "gpt2", KEYS(gpt2), .acts = "gelu_new",
-     .transposed = true, .more = gpt2_keys},
-    {.class = "GemmaForCausalLM", .arch = "gemma", KEYS(gemma),
-     .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true},
-    {.class = "Gemma2ForCausalLM", .arch = "gemma2", KEYS(gemma2), .acts = "gelu_pytorch_tanh",
-     .plus_one = true, .no_head = true, .more = gemma2_keys},
-    {.class = "Gemma3ForCausalLM", .arch = "gemma3", KEYS(gemma3), .acts = "gelu_pytorch_tanh",
-     .plus_one = true, .more = gemma3_keys},
+    {.class = "Qwen2MoeForCausalLM", .arch = "qwen2moe", .model_type = "qwen2_moe", KEYS(qwen_moe),
+     .acts = "silu", .more = qwen2moe_keys},
+    {.class = "Qwen3MoeForCausalLM", .arch = "qwen3moe", .model_type = "qwen3_moe", KEYS(qwen_moe),
+     .acts = "silu", .more = qwen3moe_keys},
+    {.class = "SmolLM3ForCausalLM", .arch = "smollm3", .model_type = "smollm3", KEYS(common),
+     .acts = "silu", .permuted = true, .more = smollm3_keys},
+    {.class = "Phi3ForCausalLM", .arch = "phi3", .model_type = "phi3", KEYS(phi3), .acts = "silu",
+     .more = phi3_keys},
+    {.class = "Olmo2ForCausalLM", .arch = "olmo2", .model_type = "olmo2", KEYS(common),
+     .acts = "silu", .more = rope_keys},
+    {.class = "GraniteForCausalLM", .arch = "granite", .model_type = "granite", KEYS(granite),
+     .acts = "silu", .permuted = true, .more = granite_keys},
+    {.class = "StableLmForCausalLM", .arch = "stablelm", .model_type = "stablelm", KEYS(stablelm),
+     .acts = "silu", .more = stablelm_keys},
+    {.class = "GPT2LMHeadModel", .arch = "gpt2", .model_type = "gpt2", KEYS(gpt2),
+     .acts = "gelu_new", .transposed = true, .more = gpt2_keys},
+    {.class = "GemmaForCausalLM", .arch = "gemma", .model_type = "gemma", KEYS(gemma),
+     .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true,
+     .more = lq_hf_theta_write},
+    {.class = "Gemma2ForCausalLM", .arch = "gemma2", .model_type = "gemma2", KEYS(gemma2),
+     .acts = "gelu_pytorch_tanh", .plus_one = true, .no_head = true, .more = gemma2_keys},
+    {.class = "Gemma3ForCausalLM", .arch = "gemma3", .model_type = "gemma3_text", KEYS(gemma3),
+     .acts = "gelu_pytorch_tanh", .plus_one = true, .more = gemma3_keys},
     {.class = "Gemma3ForConditionalGeneration", .arch = "gemma3", KEYS(gemma3),
      .acts = "gelu_pytorch_tanh", .plus_one = true, .more = gemma3_keys},
 };
@@ -300,6 +304,13 @@ const lq_hf_family *lq_hf_family_of(const char *arch) {
     for (int i = 0; i < LQ_ARRAY_LEN(families); i++)
         if (strcmp(families[i].arch, arch) == 0) return &families[i];
     return NULL;
+}
+
+const lq_hf_family *lq_hf_family_for(const lq_model *m) {
+    for (int i = 0; i < LQ_ARRAY_LEN(families); i++)
+        if (families[i].mixture && m->hp.n_expert && strcmp(families[i].arch, m->arch->name) == 0)
+            return &families[i];
+    return lq_hf_family_of(m->arch->name);
 }
 
 const char *lq_hf_class(const char *arch) {

@@ -26,7 +26,8 @@ typedef struct lq_hf_family lq_hf_family;
 struct lq_hf_family {
     const char *class;       /* `architectures` in config.json */
     const char *arch;        /* general.architecture */
-    const char *model_type;  /* in a config.json made from a GGUF; NULL: cannot be */
+    const char *model_type;  /* in a config.json made from a GGUF */
+    bool mixture;            /* the class of `arch` with experts, where there is another without */
     const lq_hf_key *key;
     int n_keys;
     const char *acts;        /* the activations that `arch` stands for, by spaces */
@@ -41,8 +42,11 @@ struct lq_hf_family {
 /* LQ_EUNSUPPORTED names the class and those that there are. */
 lq_status lq_hf_find_family(const lq_hf_family **out, const lq_hf_config *c);
 const lq_hf_family *lq_hf_family_of(const char *arch);   /* NULL: none */
+const lq_hf_family *lq_hf_family_for(const lq_model *m); /* NULL: none */
 
-lq_status lq_hf_config_read(lq_hf_config *out, const char *path);
+lq_status lq_hf_config_read(lq_hf_config *out, const char *dir);
+/* root: taken over. name: for messages. */
+lq_status lq_hf_config_of(lq_hf_config *out, json_t *root, const char *name);
 void lq_hf_config_clear(lq_hf_config *c);
 /* The first of `names` (by spaces) that is there and not null; NULL: none. */
 json_t *lq_hf_config_get(const lq_hf_config *c, const char *names);
@@ -54,8 +58,14 @@ lq_status lq_hf_config_write(lq_hf_config *c, const lq_hf_family *f, lq_gguf_wri
 lq_status lq_hf_set_u32(lq_gguf_writer *w, const lq_hf_family *f, const char *name, int64_t value);
 lq_status lq_hf_set_f32(lq_gguf_writer *w, const lq_hf_family *f, const char *name, double value);
 
+/* A config.json for a model that came as a GGUF (hf_made_config.c). */
+lq_status lq_hf_config_make(json_t **out, const lq_model *m);
+
 /* ---- rotary positions (hf_rope.c) ---- */
 lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
+/* The same where llama.cpp's converter writes no base of the frequencies: only one that is not the
+ * usual 10000. */
+lq_status lq_hf_theta_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
 /* phi3's: two tables of factors, chosen by the context. */
 lq_status lq_hf_longrope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
 /* The rotated numbers of a head: partial_rotary_factor of them. */

@@ -73,6 +73,13 @@ lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf
     return LQ_OK;
 }
 
+lq_status lq_hf_theta_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    const double usual = 10000;
+    LQ_TRY(write_scaling(c, f, w));
+    return theta(c) > 0 && theta(c) != usual ? lq_hf_set_f32(w, f, "rope.freq_base", theta(c))
+                                             : LQ_OK;
+}
+
 typedef struct llama3 { double factor, low, high, context; } llama3;
 
 /* What a pair's frequency is divided by: nothing for short waves, `factor` for long ones. In float

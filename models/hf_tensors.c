@@ -227,7 +227,7 @@ static lq_status add_tensor(lq_hf_tensors *t, const lq_st_tensor *in, const lq_s
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 /* Every tensor that cannot be computed with, in one message. */
-static lq_status check_types(const lq_safetensors *files) {
+static lq_status check_types(const lq_safetensors *files, const char *config) {
     lq_str list = LQ_STR_INIT;
     int n = 0;
     for (int64_t i = 0; i < lq_safetensors_n(files); i++) {
@@ -238,8 +238,9 @@ static lq_status check_types(const lq_safetensors *files) {
     }
     lq_status status = lq_str_status(&list);
     if (status == LQ_OK && n)
-        status = lq_fail(LQ_EUNSUPPORTED, "%d tensors are not F32, F16 or BF16 in up to 4 "
-                         "dimensions:%s%s", n, lq_str_text(&list), n > MAX_LISTED ? "\n..." : "");
+        status = lq_fail(LQ_EUNSUPPORTED, "%s: %d of the tensors beside it cannot be computed with, "
+                         "wanted F32, F16 or BF16 in up to 4 dimensions:%s%s", config, n,
+                         lq_str_text(&list), n > MAX_LISTED ? "\n..." : "");
     lq_str_clear(&list);
     return status;
 }
@@ -349,7 +350,7 @@ static lq_status add_one(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_fa
 
 lq_status lq_hf_tensors_make(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_family *f,
                              const lq_arch *arch) {
-    LQ_TRY(check_types(t->files));
+    LQ_TRY(check_types(t->files, c->path));
     LQ_TRY(add_rope_tables(t, c, arch));
     for (int64_t i = 0; i < lq_safetensors_n(t->files); i++) {
         const lq_st_tensor *in = lq_safetensors_at(t->files, i);

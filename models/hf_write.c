@@ -6,12 +6,6 @@
 #include "atomic_file.h"
 #include "json_file.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-enum { KEY_BYTES = 96 };
-
 /* ---- from a directory ------------------------------------------------------------------------ */
 
 static lq_status copy_file(const char *from, const char *to, const char *name) {
@@ -49,86 +43,6 @@ static lq_status config_of_dir(json_t **out, const lq_hf_family *f, const char *
     return *out ? LQ_OK : lq_fail(LQ_EMEM, "%s/config.json: out of memory", dir);
 }
 
-/* ---- from a GGUF ----------------------------------------------------------------------------- */
-
-/* The first of the names that a key is read from. */
-static void set(json_t *root, const char *names, json_t *value) {
-    char name[KEY_BYTES];
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(names, " "), names);
-    json_object_set_new(root, name, value);
-}
-
-/* A float as the shortest decimal that gives it back, so that 1e-5f is 1e-05. */
-static json_t *shortest(float x) {
-    char text[32];
-    for (int digits = 1; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)x);
-        double back;
-        if (sscanf(text, "%lf", &back) == 1 && (float)back == x) return json_real(back);
-    }
-    return json_real((double)x);
-}
-
-static lq_status set_key(json_t *root, const lq_model *m, const lq_hf_family *f,
-                         const lq_hf_key *k) {
-    char key[KEY_BYTES];
-    uint32_t whole = 0;
-    float real = 0;
-    snprintf(key, sizeof key, "%s.%s", f->arch, k->key);
-    if (!lq_gguf_find(m->file, key)) return LQ_OK;
-    if (k->type == LQ_GGUF_F32) {
-        LQ_TRY(lq_gguf_get_f32(m->file, key, true, &real));
-        set(root, k->names, shortest(real));
-    } else {
-        LQ_TRY(lq_gguf_get_u32(m->file, key, true, &whole));
-        set(root, k->names, json_integer(whole));
-    }
-    return LQ_OK;
-}
-
-static void set_rope(json_t *root, const lq_model *m) {
-    const lq_hparams *hp = &m->hp;
-    json_object_set_new(root, "rope_theta", shortest(hp->rope_freq_base));
-    if (hp->rope_freq_scale != 1)
-        json_object_set_new(root, "rope_scaling",
-                            json_pack("{s:s, s:s, s:o}", "rope_type", "linear", "type", "linear",
-                                      "factor", shortest(1 / hp->rope_freq_scale)));
-}
-
-static void set_tokens(json_t *root, const lq_tokenizer *t) {
-    if (!t) return;
-    if (lq_tokenizer_bos(t) >= 0)
-        json_object_set_new(root, "bos_token_id", json_integer(lq_tokenizer_bos(t)));
-    if (lq_tokenizer_eos(t) >= 0)
-        json_object_set_new(root, "eos_token_id", json_integer(lq_tokenizer_eos(t)));
-}
-
-static lq_status config_of_gguf(json_t **out, const lq_hf_family *f, const lq_model *m) {
-    if (!f->model_type)
-        return lq_fail(LQ_EUNSUPPORTED, "a config.json for architecture %s cannot be made from a "
-                       "GGUF; start from the Hugging Face directory", f->arch);
-    if (lq_model_find(m, LQ_ROLE_ROPE_FREQS, -1, false) >= 0)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: its rope factors (rope_freqs.weight) cannot be said "
-                       "in config.json; start from the Hugging Face directory",
-                       lq_gguf_path(m->file));
-    json_t *root = json_pack("{s:[s], s:s, s:b, s:I, s:b, s:b, s:I}", "architectures", f->class,
-                             "model_type", f->model_type, "tie_word_embeddings", (int)m->tied,
-                             "vocab_size", (json_int_t)m->hp.n_vocab, "attention_bias",
-                             lq_model_find(m, LQ_ROLE_ATTN_Q, 0, true) >= 0, "mlp_bias",
-                             lq_model_find(m, LQ_ROLE_FFN_UP, 0, true) >= 0, "num_key_value_heads",
-                             (json_int_t)m->hp.n_head_kv);
-    if (!root) return lq_fail(LQ_EMEM, "config.json: out of memory");
-    set(root, "hidden_act", json_stringn(f->acts, strcspn(f->acts, " ")));
-    set_rope(root, m);
-    set_tokens(root, m->tokenizer);
-    lq_status status = LQ_OK;
-    for (int i = 0; status == LQ_OK && i < f->n_keys; i++)
-        status = set_key(root, m, f, &f->key[i]);
-    if (status == LQ_OK) *out = root;
-    else json_decref(root);
-    return status;
-}
-
 /* ---- either ---------------------------------------------------------------------------------- */
 
 static lq_status write_config(json_t *root, const lq_format *type, const char *dir) {
@@ -158,7 +72,7 @@ lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char
         LQ_TRY(write_config(root, type, dir));
         return copy_files(base, dir);
     }
-    LQ_TRY(config_of_gguf(&root, f, m));
+    LQ_TRY(lq_hf_config_make(&root, m));
     lq_log(LQ_LOG_WARN, "%s: tokenizer files are not written, the base is a GGUF", dir);
     return write_config(root, type, dir);
 }

@@ -4,6 +4,7 @@
 #include "hf.h"
 #include "inspect_parts.h"
 #include "model_parts.h"
+#include "template.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,10 +121,22 @@ static void report_tokenizer(lq_report *r, json_t *out) {
     put_token(r, tok, "eot", lq_tokenizer_eot(t));
 }
 
+/* A template with a mistake in it is no template. */
+static void check_template(lq_report *r) {
+    const char *source = r->tokenizer ? lq_tokenizer_chat_template(r->tokenizer) : NULL;
+    lq_template *parsed = NULL;
+    if (!source) return;
+    const lq_status status = lq_template_parse(&parsed, source);
+    lq_template_free(parsed);
+    if (status == LQ_EMEM) r->failed = true;
+    else if (status != LQ_OK) lq_report_warn(r, "the template cannot be used: %s", lq_error());
+}
+
 static void report_model(lq_report *r, json_t *out) {
     lq_report_architecture(r, out);
     report_usable(r, out);
     report_tokenizer(r, out);
+    check_template(r);
     lq_report_tuning(r, out);
     report_tensors(r, out);
 }

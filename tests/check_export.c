@@ -146,7 +146,7 @@ START_TEST(refusals) {
     ck_fails(lq_export_merged(separate, path, NULL, &lineage), LQ_EUNSUPPORTED, "quantize again");
     ck_fails(lq_export_merged(merged, path, fixture_types(&lq_q8_0), &lineage), LQ_EVALUE,
              "trained for Q4_0");
-    ck_fails(lq_export_base(merged, path, &lineage), LQ_EVALUE, "qat.mode separate");
+    ck_fails(lq_export_base(merged, path, NULL, &lineage), LQ_EVALUE, "qat.mode separate");
     plain->param[plain->item[2].b] = NAN;
     ck_fails(lq_export_lora(plain, path, &lq_f32, &lineage), LQ_ENONFINITE, ".lora_b");
     ck_fails(lq_export_merged(plain, path, NULL, &lineage), LQ_ENONFINITE, "blk.");
@@ -195,7 +195,7 @@ static lq_status export_all(void *ctx) {
     lq_adapter *back = NULL;
     LQ_TRY(lq_export_merged(x->merged, path[0], NULL, &lineage));
     LQ_TRY(lq_export_lora(x->separate, path[1], &lq_f16, &lineage));
-    LQ_TRY(lq_export_base(x->separate, path[2], &lineage));
+    LQ_TRY(lq_export_base(x->separate, path[2], NULL, &lineage));
     LQ_TRY(lq_export_merged(x->plain, path[3], fixture_types(&lq_q8_0), &lineage));
     LQ_TRY(lq_adapter_load(&back, x->m, files, 1));
     lq_adapter_free(back);

@@ -211,6 +211,10 @@ static const bad_case bad_cases[] = {
      "model type 'Unigram' is not supported"},
     {"tokenizer.json", "{\"normalizer\": {\"type\": \"Lowercase\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "normalizer {\"type\":\"Lowercase\"} has no equivalent"},
+    {"tokenizer.json", "{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"New\"}]}, "
+     MODEL "}", LQ_EUNSUPPORTED, "decoder of type 'New' is not known"},
+    {"tokenizer.json", "{\"post_processor\": {\"type\": \"New\"}, " MODEL "}", LQ_EUNSUPPORTED,
+     "post_processor of type 'New' is not known"},
     {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"}, " MODEL "}",
      LQ_EUNSUPPORTED, "pre_tokenizer {\"type\":\"Whitespace\"} has no equivalent"},
     {"tokenizer.json", "{\"pre_tokenizer\": " SEQUENCE(SPLIT("x+") BYTES) ", " MODEL "}",

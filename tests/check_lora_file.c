@@ -16,7 +16,7 @@ START_TEST(separate_round_trip) {
     lq_adapter *a = fixture_filled(m, fixture_options(LQ_QAT_SEPARATE, &lq_q4_0)), *back = NULL;
     const char *base_path = test_path("base-q4_0.gguf"), *path = test_path("adapter.gguf");
     const lq_lora_file files[] = {{path, 1}};
-    ck_ok(lq_export_base(a, base_path, &lineage));
+    ck_ok(lq_export_base(a, base_path, NULL, &lineage));
     ck_ok(lq_export_lora(a, path, &lq_f32, &lineage));
     ck_ok(lq_model_open(&base, base_path, true));
     ck_ok(lq_adapter_load(&back, base, files, 1));

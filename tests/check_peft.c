@@ -10,6 +10,7 @@
 #include "safetensors.h"
 #include "test_util.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,9 +122,11 @@ static const struct {
      "r must be a whole number from 1 on"},
     {{CONFIG(", \"modules_to_save\": [\"lm_head\"], \"use_dora\": true"), {{0}}, NULL},
      LQ_EUNSUPPORTED,
-     "\nmodules_to_save: whole modules beside the adapter cannot be read\nuse_dora"},
+     "\nmodules_to_save lm_head: whole modules beside the adapter cannot be read\nuse_dora"},
     {{"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"bias\": \"all\"}", {{0}}, NULL},
      LQ_EUNSUPPORTED, "\nbias all: trained biases cannot be read"},
+    {{CONFIG(", \"target_parameters\": [\"mlp.experts.down_proj\"]"), {{0}}, NULL}, LQ_EUNSUPPORTED,
+     "\ntarget_parameters mlp.experts.down_proj: adapters on parameters (experts) cannot be read"},
     {{CONFIG(", \"init_lora_weights\": \"pissa_niter_4\""), {{0}}, NULL}, LQ_EUNSUPPORTED,
      "init_lora_weights pissa_niter_4: the adapter fits a changed base"},
     {{CONFIG(", \"rank_pattern\": {\"q_proj\": \"x\"}"), {{0}}, NULL}, LQ_EFORMAT,
@@ -198,8 +201,8 @@ START_TEST(peft_round_trip) {
 }
 END_TEST
 
-static char *read_config(const char *dir) {
-    char *path = lq_path_join(dir, "adapter_config.json"), *text = NULL;
+static char *read_text(const char *dir, const char *name) {
+    char *path = lq_path_join(dir, name), *text = NULL;
     size_t n;
     ck_ok(lq_read_file(&text, &n, path));
     lq_free(path);
@@ -223,7 +226,7 @@ START_TEST(peft_targets) {
     lq_adapter *a = trained(m, runs[_i].o);
     const char *dir = test_path("targets");
     ck_ok(lq_export_peft(a, dir, &lq_bf16, "base"));
-    char *text = read_config(dir);
+    char *text = read_text(dir, "adapter_config.json");
     for (int k = 0; k < 3; k++)
         ck_assert_msg(test_contains(text, want[_i][k]), "lacks '%s': %s", want[_i][k], text);
     lq_free(text);
@@ -256,6 +259,87 @@ START_TEST(merged_round_trip) {
             }
     }
     lq_model_close(merged);
+    lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
+/* ---- from a GGUF ----------------------------------------------------------------------------- */
+
+/* message NULL: a directory can be made of it, and means the same model. */
+static const struct { const char *model, *class, *message; } gguf[] = {
+    {"llama_tied", "LlamaForCausalLM", NULL},
+    {"llama_biases", "LlamaForCausalLM", NULL},
+    {"llama_freqs", "LlamaForCausalLM", NULL},
+    {"mixtral", "MixtralForCausalLM", NULL},
+    {"qwen2", "Qwen2ForCausalLM", NULL},
+    {"qwen3", "Qwen3ForCausalLM", NULL},
+    {"qwen2moe", "Qwen2MoeForCausalLM", NULL},
+    {"qwen3moe", "Qwen3MoeForCausalLM", NULL},
+    {"gemma", "GemmaForCausalLM", NULL},
+    {"gemma2", "Gemma2ForCausalLM", NULL},
+    {"gemma3", "Gemma3ForCausalLM", NULL},
+    {"phi3_long", "Phi3ForCausalLM", NULL},
+    {"phi3_short", "Phi3ForCausalLM", NULL},
+    {"smollm3", "SmolLM3ForCausalLM", NULL},
+    {"olmo2", "Olmo2ForCausalLM", NULL},
+    {"granite", "GraniteForCausalLM", NULL},
+    {"stablelm", "StableLmForCausalLM", NULL},
+    {"gpt2", "GPT2LMHeadModel", NULL},
+    {"qwen2_yarn", NULL, "no config.json can be made of it"},
+    {"falcon", NULL, "Hugging Face's names of architecture falcon are not known"},
+    {"mpt", NULL, "Hugging Face's names of architecture mpt are not known"},
+};
+
+static void same_weights(const char *model, const lq_model *a, const lq_model *b) {
+    ck_assert_msg(a->n_weights == b->n_weights, "%s: %d weights, were %d", model, b->n_weights,
+                  a->n_weights);
+    for (int i = 0; i < a->n_weights; i++) {
+        const lq_weight *wa = &a->weight[i], *wb = &b->weight[i];
+        const int64_t n = wa->rows * wa->cols;
+        float *x = lq_alloc_array(n, sizeof *x), *y = lq_alloc_array(n, sizeof *y);
+        ck_assert_str_eq(wa->name, wb->name);
+        ck_assert(wa->rows == wb->rows && wa->cols == wb->cols && wa->n_mats == wb->n_mats);
+        wa->fmt->dequant(wa->data, x, n);
+        wb->fmt->dequant(wb->data, y, n);
+        test_close(wa->name, y, x, n, 0, 1e-5);
+        lq_free(x);
+        lq_free(y);
+    }
+}
+
+START_TEST(merged_from_gguf) {
+    char path[512];
+    lq_model *m = NULL, *made = NULL;
+    lq_adapter *a = NULL;
+    const lq_format *type;
+    const char *dir = test_path(gguf[_i].model);
+    snprintf(path, sizeof path, "%s/tests/reference/%s.gguf", LOQUAT_SOURCE_DIR, gguf[_i].model);
+    ck_ok(lq_model_open(&m, path, true));
+    ck_ok(lq_adapter_load(&a, m, NULL, 0));
+    if (gguf[_i].message) {
+        ck_fails(lq_export_hf(a, dir, &type), LQ_EUNSUPPORTED, gguf[_i].message);
+    } else {
+        ck_ok(lq_export_hf(a, dir, &type));
+        ck_ok(lq_model_open(&made, dir, true));
+        char *config = read_text(dir, "config.json");
+        ck_assert_msg(test_contains(config, gguf[_i].class), "%s", config);
+        lq_free(config);
+        same_weights(gguf[_i].model, m, made);
+    }
+    lq_model_close(made);
+    lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
+START_TEST(experts_refused_by_name) {
+    static const char *const names[] = {"q_proj", "experts.down_proj", NULL};
+    lq_model *m = NULL;
+    ck_ok(lq_model_open(&m, LOQUAT_SOURCE_DIR "/tests/reference/qwen3moe.gguf", true));
+    lq_adapter *a = trained(m, (lq_adapter_options){.r = 2, .alpha = 4, .targets = names});
+    ck_fails(lq_export_peft(a, test_path("no"), &lq_f32, "base"), LQ_EUNSUPPORTED,
+             "merged model:\nmodel.layers.0.mlp.experts.down_proj\nmodel.layers.1.");
     lq_adapter_free(a);
     lq_model_close(m);
 }
@@ -300,6 +384,7 @@ static lq_status write_merged(void *ctx) {
 }
 
 START_TEST(failing_allocations) {
+    omp_set_num_threads(1);   /* thousands of tiny products: threads would only wait for each other */
     lq_model *m = open_model(NULL);
     lq_adapter *a = trained(m, runs[2].o);
     both b = {m, a, test_path("alloc")};
@@ -314,12 +399,14 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("peft");
     TCase *t = tcase_create("all");
-    tcase_set_timeout(t, 30);   /* many files are synced to disk */
+    tcase_set_timeout(t, 30);
     tcase_add_loop_test(t, scales_and_rows, 0, LQ_ARRAY_LEN(scales));
     tcase_add_loop_test(t, mistakes, 0, LQ_ARRAY_LEN(bad));
     tcase_add_loop_test(t, peft_round_trip, 0, LQ_ARRAY_LEN(runs));
     tcase_add_loop_test(t, peft_targets, 0, LQ_ARRAY_LEN(runs));
     tcase_add_loop_test(t, merged_round_trip, 0, 2);
+    tcase_add_loop_test(t, merged_from_gguf, 0, LQ_ARRAY_LEN(gguf));
+    tcase_add_test(t, experts_refused_by_name);
     tcase_add_test(t, refused);
     tcase_add_test(t, failing_allocations);
     suite_add_tcase(suite, t);

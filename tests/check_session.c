@@ -11,11 +11,13 @@
 /* Trained as `out`, then moved: run.json still names files below `out`, and a stranger's file of
  * that name is not taken for the run's. */
 START_TEST(run_that_moved) {
-    static const char *const modes[] = {"merged", "separate"};
+    static const struct { const char *name, *extra; } modes[] = {
+        {"merged", "qat: {weight_dtype: q8_0, mode: merged}\n"},
+        {"separate", "qat: {weight_dtype: q8_0, mode: separate}\n"},
+        {"base_quant", "base_quant: q4_0\n"}};
     fixture_run f;
-    char extra[80], command[1500];
-    snprintf(extra, sizeof extra, "qat: {weight_dtype: q8_0, mode: %s}\n", modes[_i]);
-    fixture_make(&f, modes[_i], 2, extra);
+    char command[1500];
+    fixture_make(&f, modes[_i].name, 2, modes[_i].extra);
     fixture_result r = fixture_loquat("train %s", f.config);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("evaluate %s --data %s --json", f.out, f.data);
@@ -66,6 +68,58 @@ START_TEST(template_travels_with_the_files) {
     r = fixture_loquat("evaluate %s --data %s --json", f.out, f.data);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     ck_assert_double_eq_tol(number_in(r.out, "\"loss\": "), trained, 1e-5);
+}
+END_TEST
+
+/* What was validated is what a run's directory opens as: beside base_quant's weights, not beside
+ * those of base_model. */
+START_TEST(as_validated) {
+    static const char *const extras[] = {"", "base_quant: q4_0\n",
+                                         "base_quant: q4_0\nexport: {quantize: [f32]}\n"};
+    fixture_run f;
+    char command[800], path[300];
+    fixture_make(&f, "as_validated", 4, extras[_i]);
+    snprintf(command, sizeof command, "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'",
+             f.data, f.config);
+    ck_assert_int_eq(system(command), 0);
+    fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    snprintf(path, sizeof path, "%s/run.json", f.out);
+    json_t *record = json_load_file(path, 0, NULL);
+    r = fixture_loquat("evaluate %s --data %s --json", f.out, f.data);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    json_t *got = json_loads(r.out, 0, NULL);
+    const double want = json_number_value(json_object_get(record, "best_eval_loss"));
+    ck_assert_double_eq_tol(json_number_value(json_object_get(got, "loss")), want, 1e-3 * want);
+    r = fixture_loquat("evaluate %s --data %s --json", f.model, f.data);
+    json_decref(got);
+    got = json_loads(r.out, 0, NULL);
+    ck_assert_double_gt(json_number_value(json_object_get(got, "loss")), 1.01 * want);
+    json_decref(got);
+    json_decref(record);
+}
+END_TEST
+
+/* A run's directory, its PEFT adapter, and what is neither, looked at. */
+START_TEST(directories_inspected) {
+    fixture_run f;
+    fixture_make(&f, "inspected", 2, "export: {peft: true}\n");
+    fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("inspect %s", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "kind: run\n") &&
+                      test_contains(r.out, "config: (") && test_contains(r.out, "kind adapter, path"),
+                  "%s%s", r.out, r.err);
+    r = fixture_loquat("inspect %s/model-PEFT", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "modules by rank:\n  4: "), "%s%s",
+                  r.out, r.err);
+    r = fixture_loquat("inspect %s", f.dir);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "adapter_config.json (a PEFT adapter)"),
+                  "%s%s", r.out, r.err);
+    r = fixture_loquat("export %s --json", f.out);
+    json_t *object = json_loads(r.out, 0, NULL);
+    ck_assert_msg(json_array_size(json_object_get(object, "artifacts")) == 2, "%s", r.out);
+    json_decref(object);
 }
 END_TEST
 
@@ -130,8 +184,10 @@ int main(void) {
     Suite *suite = suite_create("session");
     TCase *tc = tcase_create("session");
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, run_that_moved, 0, 2);
+    tcase_add_loop_test(tc, run_that_moved, 0, 3);
     tcase_add_loop_test(tc, template_travels_with_the_files, 0, LQ_ARRAY_LEN(templated));
+    tcase_add_loop_test(tc, as_validated, 0, 3);
+    tcase_add_test(tc, directories_inspected);
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);

@@ -67,9 +67,9 @@ bool loquat_config_is_key(const char *name, bool *takes_value) {
 
 static lq_status artifacts_text(const lq_artifacts *l, char **out) {
     lq_str text = LQ_STR_INIT;
-    json_t *list = lq_artifacts_json(l);
-    const lq_status status = lq_json_print(&text, list, JSON_INDENT(2));
-    json_decref(list);
+    json_t *object = json_pack("{s:o}", "artifacts", lq_artifacts_json(l));
+    const lq_status status = lq_json_print(&text, object, JSON_INDENT(2));
+    json_decref(object);
     lq_str_putc(&text, '\n');
     *out = status == LQ_OK ? lq_str_take(&text) : NULL;
     lq_str_clear(&text);

@@ -60,10 +60,26 @@ static lq_status export_lora(const lq_adapter *a, const char *dir, const char *n
 }
 
 static lq_status export_base(const lq_adapter *a, const char *dir, const char *name,
-                             const lq_lineage *lineage, lq_artifacts *out) {
-    const char *label = lq_mix_label(a->options.types);
+                             const lq_mix_request *types, const lq_lineage *lineage,
+                             lq_artifacts *out) {
+    const char *label = lq_mix_label(types);
     char *path = lq_sprintf("%s/%s-base-%s.gguf", dir, name, label);
-    return add(out, "base", label, path, path ? lq_export_base(a, path, lineage) : LQ_EMEM);
+    return add(out, "base", label, path, path ? lq_export_base(a, path, types, lineage) : LQ_EMEM);
+}
+
+/* The adapter, and beside it the base that base_quant made: the pair is what was validated. */
+static lq_status export_plain(const lq_adapter *a, const lq_config *c, const char *dir,
+                              const char *name, const lq_format *outtype,
+                              const lq_lineage *lineage, lq_artifacts *out) {
+    const lq_types_text text = {.what = "base_quant", .type = c->base_quant};
+    lq_types t = {0};
+    lq_status status = LQ_OK;
+    if (c->base_quant && *c->base_quant) {
+        status = lq_types_open(&t, &text);
+        if (status == LQ_OK) status = export_base(a, dir, name, &t.request, lineage, out);
+        lq_types_clear(&t);
+    }
+    return status == LQ_OK ? export_lora(a, dir, name, outtype, lineage, out) : status;
 }
 
 static lq_status export_types(const lq_adapter *a, const char *dir, const char *name,
@@ -101,14 +117,15 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
                            "export: a run trained as a separate adapter on %s is exported as base "
                            "and adapter; merging it would not be what was validated",
                            lq_mix_label(a->options.types));
-        LQ_TRY(export_base(a, dir, name, lineage, out));
+        LQ_TRY(export_base(a, dir, name, a->options.types, lineage, out));
         return export_lora(a, dir, name, outtype, lineage, out);
     }
     LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
     if (a->options.full)
         return n_types ? LQ_OK : export_merged(a, dir, name, &f16, lineage, out);
-    return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out)
-                                           : LQ_OK;
+    return c->exports.lora || n_types == 0
+               ? export_plain(a, c, dir, name, outtype, lineage, out)
+               : LQ_OK;
 }
 
 lq_status lq_export_run(const lq_adapter *a, const lq_config *c, const char *chat_template,

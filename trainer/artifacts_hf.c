@@ -50,6 +50,9 @@ lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *
                            const char *dir, const char *name, lq_artifacts *out) {
     const lq_format *type = lq_format_by_name(c->exports.outtype);
     if (c->exports.peft) {
+        if (c->base_quant && *c->base_quant)
+            lq_log(LQ_LOG_WARN, "the PEFT adapter was trained beside base_quant's weights; beside "
+                   "%s it is another model than the one validated", c->base_model);
         char *path = lq_sprintf("%s/%s-PEFT", dir, name);
         LQ_TRY(add(out, "peft", type, "adapter_model", path,
                    path ? lq_export_peft(a, path, type, c->base_model) : LQ_EMEM));

@@ -88,7 +88,7 @@ lq_status lq_choose_template(lq_template **out, char **source, const char *name,
     if (status == LQ_OK) return LQ_OK;
     lq_free(*source);
     *source = NULL;
-    return lq_fail_context(status, "chat template: ");
+    return status;
 }
 
 /* A model knows the format that it was tuned on, and one that was not tuned knows none. */

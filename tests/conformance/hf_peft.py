@@ -106,7 +106,7 @@ def out_of_loquat(loquat, name, work, ids, bad):
             "learning_rate: 0.05\nsequence_len: 64\nval_set_size: 0.25\nlr_scheduler: constant\n"
             "export: {quantize: [F32], peft: true, merged_safetensors: true}\n")
         hf_models.run(loquat, "train", work / "run.yaml")
-        artifacts = {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((out / "run.json").read_text())["artifacts"]}
+        artifacts = artifacts_of(out)
         hf_models.run(loquat, "logits", out, "--ids", " ".join(map(str, ids)), "--output", work / "l.npy")
         ours = np.load(work / "l.npy")
         if shapes(artifacts["peft"]) != saved_by_peft(base, artifacts["peft"], work):
@@ -124,32 +124,51 @@ def out_of_loquat(loquat, name, work, ids, bad):
                hf_models.logits(loquat, artifacts["safetensors"], ids, work), reference(merged, ids))
 
 
-def from_gguf(loquat, name, work, ids, bad):
-    """A merged model from a GGUF base: its config.json is made from keys."""
-    base, out = work / f"{name}.gguf", work / f"gguf-{name}"
-    hf_models.run(loquat, "merge", work / name, "--output", base, "--type", "F32")
-    (work / "run.yaml").write_text(
-        f"base_model: {base}\ndata: {work / 'train.jsonl'}\noutput_dir: {out}\nlora_r: 2\nmax_steps: 2\n"
-        "micro_batch_size: 2\nlearning_rate: 0.05\nval_set_size: 0.25\nqat: {weight_dtype: q8_0, mode: merged}\n"
-        "export: {merged_safetensors: true}\n")
-    hf_models.run(loquat, "train", work / "run.yaml")
-    artifacts = {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((out / "run.json").read_text())["artifacts"]}
-    expect(bad, f"{name} as GGUF, trained as Q8_0, merged safetensors", reference(fresh(artifacts["safetensors"]), ids),
-           hf_models.logits(loquat, out, ids, work))
+def artifacts_of(run):
+    return {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((run / "run.json").read_text())["artifacts"]}
+
+
+def merged(loquat, name, work, ids, bad):
+    """Every family as merged safetensors: from its directory, and from a GGUF, where config.json is made from keys."""
+    directory, base = work / name, work / f"{name}.gguf"
+    hf_models.make(name, directory)
+    (hf_models.bpe_tokenizer if name.startswith(hf_models.BYTE_LEVEL) else hf_models.spm_tokenizer)(directory)
+    hf_models.run(loquat, "merge", directory, "--output", base, "--type", "F32")
+    (work / "train.jsonl").write_text("".join(json.dumps({"text": f"the cat sat on the mat {i}"}) + "\n" for i in range(8)))
+    for what, model in (("a directory", directory), ("a GGUF", base)):
+        out = work / f"merged-{name}-{model.suffix[1:]}"
+        (work / "run.yaml").write_text(
+            f"base_model: {model}\ndata: {work / 'train.jsonl'}\noutput_dir: {out}\nlora_r: 2\nmax_steps: 2\n"
+            "micro_batch_size: 2\nlearning_rate: 0.05\nval_set_size: 0.25\nsequence_len: 64\n"
+            "qat: {weight_dtype: q8_0, mode: merged}\nexport: {merged_safetensors: true}\n")
+        hf_models.run(loquat, "train", work / "run.yaml")
+        made = artifacts_of(out)["safetensors"]
+        report = []
+        expect(report, f"{name} from {what}, trained as Q8_0, merged safetensors", reference(fresh(made), ids),
+               hf_models.logits(loquat, out, ids, work))
+        bad += report
+        for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
+            if model == directory and (directory / file).exists() and \
+                    (directory / file).read_bytes() != (made / file).read_bytes():
+                bad.append(f"{name}: {file} is not the base's")
 
 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("loquat", type=lambda x: pathlib.Path(x).resolve())
+    p.add_argument("--only", default="", help="only merged models, of those whose name contains this")
     args = p.parse_args()
     bad = []
     ids = torch.randint(0, 96, (24,), generator=torch.Generator().manual_seed(1)).tolist()
     with tempfile.TemporaryDirectory() as tmp:
         work = pathlib.Path(tmp)
-        for name in ("llama-tied", "qwen3"):
+        (work / "merged").mkdir()
+        for name in () if args.only else ("llama-tied", "qwen3"):
             into_loquat(args.loquat, name, work, ids, bad)
             out_of_loquat(args.loquat, name, work, ids, bad)
-        from_gguf(args.loquat, "llama-tied", work, ids, bad)
+        for name in hf_models.MODELS:
+            if args.only in name:
+                merged(args.loquat, name, work / "merged", ids, bad)
     print("\n".join(bad) if bad else "adapters and merged models agree both ways")
     sys.exit(bool(bad))
 
