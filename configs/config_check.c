@@ -87,6 +87,22 @@ static void check_qat(lq_reader *r) {
     refuse_if_set(r, "export.outtype", "qat.mode merged exports no adapter");
 }
 
+static void check_dora(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (!c->use_dora) return;
+    refuse_if_set(r, "lora_dropout", "not possible with use_dora: base and adapter are scaled "
+                                     "together and read the same input");
+    refuse_if_set(r, "export.lora", "llama.cpp's adapters have no magnitudes: a run with use_dora "
+                                    "exports merged models, and PEFT directories");
+    refuse_if_set(r, "qat.ste", "clipped is not possible with use_dora");
+    if (c->recipe.n)
+        refuse(r, key_index("use_dora"), "not possible with a recipe: its phases hand over an "
+                                         "adapter GGUF, which has no magnitudes");
+    if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
+        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds the "
+                                         "adapter's products and knows no magnitudes");
+}
+
 static void check_recipe(lq_reader *r) {
     const lq_config *c = r->config;
     if (!c->recipe.n) {
@@ -148,6 +164,7 @@ void lq_config_check(lq_reader *r) {
     check_pairs(r);
     check_full(r);
     check_qat(r);
+    check_dora(r);
     check_recipe(r);
     check_start(r);
     check_optimizer(r);

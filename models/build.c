@@ -84,7 +84,12 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     const int64_t a_dim[2] = {p->rank, weight->cols}, b_dim[2] = {weight->rows, p->rank};
     lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
     lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
-    return lq_lora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up,
+    lq_tensor *m = NULL, *norm = NULL;
+    if (p->m) {
+        m = lq_tape_param(b->tape, "lora_magnitude", 1, &weight->rows, p->m, p->dm);
+        norm = lq_tape_weight(b->tape, "norm", &lq_f32, 1, &weight->rows, p->norm);
+    }
+    return lq_dora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up, m, norm,
                           (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
 }
 

@@ -83,6 +83,8 @@ static const struct {
      {"model-Q4_0.gguf"}, false},
     {"clipped", "qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", {"model-Q4_0.gguf"},
      false},
+    {"dora", "use_dora: true\nqat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 6}\n",
+     {"model-Q4_0.gguf"}, false},
     {"recipe",
      "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"
      "lora: {max_steps: 6}\nqad: {max_steps: 8, kd.alpha: 0.9}\n",

@@ -105,7 +105,7 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
         return export_lora(a, dir, name, outtype, lineage, out);
     }
     LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
-    if (a->options.full)
+    if (a->options.full || (a->options.use_dora && !c->exports.lora))
         return n_types ? LQ_OK : export_merged(a, dir, name, &f16, lineage, out);
     return c->exports.lora || n_types == 0 ? export_lora(a, dir, name, outtype, lineage, out)
                                            : LQ_OK;

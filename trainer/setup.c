@@ -127,6 +127,7 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         .alpha = c->lora_alpha,
         .dropout = (float)c->lora_dropout,
         .use_rslora = c->use_rslora,
+        .use_dora = c->use_dora,
         .init = c->init_lora_weights,
         .targets = c->lora_target_modules.n ? (const char *const *)c->lora_target_modules.s : NULL,
         .exclude =
