@@ -213,8 +213,10 @@ START_TEST(no_adapter_gguf) {
 END_TEST
 
 static lq_status whole_life(void *ctx) {
+    static const char *const targets[] = {"q_proj", NULL};
     for (int mode = 0; mode < 2; mode++) {
-        const lq_adapter_options o = options(mode ? LQ_QAT_MERGED : LQ_QAT_NONE);
+        lq_adapter_options o = options(mode ? LQ_QAT_MERGED : LQ_QAT_NONE);
+        o.targets = targets;
         lq_adapter *a = NULL;
         lq_status status = lq_adapter_new(&a, ctx, &o, false);
         if (status == LQ_OK) status = lq_adapter_train(a);
