@@ -17,6 +17,7 @@ typedef struct lq_pattern { const char *key; double value; } lq_pattern;
 
 typedef struct lq_adapter_options {
     bool full;                           /* train every weight; no A and B */
+    bool scales;                         /* train the block scales of the targets; no A and B */
     int r;
     double alpha;
     float dropout;
@@ -41,10 +42,11 @@ typedef struct lq_adapter_options {
 
 typedef struct lq_adapted {              /* one trained weight */
     int weight;                          /* index in the model */
-    int rank;                            /* 0: full */
+    int rank;                            /* 0: full, or scales */
     float scale;                         /* s */
     bool dora;                           /* has magnitudes */
-    int64_t a, b, m;                     /* offsets in the span; full: a is W's, others unused */
+    int64_t a, b, m;                     /* offsets in the span; full: a is W's, scales:
+                                            theirs; others unused */
 } lq_adapted;
 
 typedef struct lq_adapter {
@@ -57,11 +59,10 @@ typedef struct lq_adapter {
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
-    float *norm;                         /* of the rows of weights with magnitudes, owned; NULL: none */
+    float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
     uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
-    struct lq_merge *merge;              /* merged, or with magnitudes: what lq_adapter_rebuild runs;
-                                            else NULL */
+    struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to

@@ -44,7 +44,8 @@ static lq_status check_alone(const lq_model *m, const lq_lora *lora, const lq_lo
             on += lora[f].pair[i].rank > 0;
         }
         if (of >= 0 && (on > 1 || files[of].scale != 1))
-            return lq_fail(LQ_EUNSUPPORTED, "%s: a DoRA adapter is used alone and with scale 1; its "
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "%s: a DoRA adapter is used alone and with scale 1; its "
                            "magnitudes of %s fit nothing else", files[of].path, m->weight[i].name);
     }
     return LQ_OK;
@@ -157,8 +158,8 @@ static lq_status fill_from(lq_adapter *a, const lq_lora *lora) {
 
 lq_status lq_adapter_init_from(lq_adapter *a, const char *path) {
     lq_lora lora;
-    if (a->options.full)
-        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s cannot start a run with `adapter: full`",
+    if (a->options.full || a->options.scales)
+        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s can only start a run with `adapter: lora`",
                        path);
     LQ_TRY(lq_lora_open(&lora, a->model, path));
     lq_status status = check_same(a, &lora);

@@ -84,9 +84,9 @@ done:
 }
 
 static lq_status check(const lq_adapter *a, const lq_format *type) {
-    if (a->options.full)
+    if (a->options.full || a->options.scales)
         return lq_fail(LQ_EUNSUPPORTED,
-                       "`adapter: full` has no adapter to write; export the model");
+                       "`adapter: full` or `scales` has no adapter to write; export the model");
     if (a->options.mode == LQ_QAT_MERGED)
         return lq_fail(LQ_EUNSUPPORTED,
                        "qat.mode merged trains Q(W + s B A); beside Q(W) the same A and B are "

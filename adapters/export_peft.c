@@ -183,8 +183,8 @@ static lq_status add_all(tensors *out, const lq_adapter *a, const lq_format *typ
 }
 
 static lq_status check(const lq_adapter *a) {
-    if (a->options.full)
-        return lq_fail(LQ_EUNSUPPORTED, "`adapter: full` has no adapter to write");
+    if (a->options.full || a->options.scales)
+        return lq_fail(LQ_EUNSUPPORTED, "`adapter: full` or `scales` has no adapter to write");
     if (a->options.mode == LQ_QAT_MERGED)
         return lq_fail(LQ_EUNSUPPORTED, "export.peft: qat.mode merged trains Q(W + s B A); A and B "
                        "beside W are another model than the one validated");

@@ -109,7 +109,8 @@ static void check_shape(const lq_gguf_tensor *t, int64_t ne0, int64_t ne1, int64
 static void check_pair(lq_lora_pair *pair, const lq_weight *w, float alpha, lq_str *errors) {
     if (!pair->a && !pair->b && !pair->m) return;
     if (!pair->a || !pair->b) {
-        mistake(errors, pair->a ? pair->a : pair->b ? pair->b : pair->m, "its other half is missing");
+        mistake(errors, pair->a ? pair->a : pair->b ? pair->b : pair->m,
+                "its other half is missing");
         return;
     }
     if (pair->m && (pair->m->ndim != 1 || pair->m->ne[0] != w->rows || w->n_mats > 1))

@@ -1,4 +1,5 @@
-/* Effective weights by row tiles: dequantize, add s B A, scale rows, check, quantize. See merge.h. */
+/* Effective weights by row tiles: dequantize, add s B A, scale rows, check, quantize. See
+ * merge.h. */
 #include "merge.h"
 
 #include "blas.h"

@@ -157,8 +157,18 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     return lq_adapter_rebuild(a);
 }
 
+/* The targets' blocks again, with scales of their own. */
+static lq_status pack_scales(lq_adapter *a, bool plan_only) {
+    for (int i = 0; i < a->n_items; i++)
+        a->patch[a->item[i].weight].fmt = a->model->weight[a->item[i].weight].fmt;
+    LQ_TRY(place(a, plan_only));
+    if (!plan_only) lq_scales_copy_codes(a);
+    return LQ_OK;
+}
+
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     lq_planned *plan;
+    if (a->options.scales) return pack_scales(a, plan_only);
     if (a->options.mode == LQ_QAT_NONE) {
         if (a->norm && !plan_only) LQ_TRY(lq_adapter_measure(&a->merge, a));
         return lq_adapter_rebuild(a);
@@ -170,6 +180,7 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
 }
 
 static lq_status rerun(lq_adapter *a, lq_status (*run)(const lq_merge *merge)) {
+    if (a->options.scales) return lq_scales_rebuild(a);
     if (!a->merge) return LQ_OK;
     LQ_TRY(run(a->merge));
     if (lq_merge_watching(a->merge)) take_sums(a, a->merge, true);

@@ -15,8 +15,8 @@ typedef struct lq_peft_config {
     int n_rank, n_alphas;
 } lq_peft_config;
 
-/* What is no plain LoRA or DoRA (other kinds, whole modules, biases ...) is refused, all of it in one
- * message. */
+/* What is no plain LoRA or DoRA (other kinds, whole modules, biases ...) is refused, all of it in
+ * one message. */
 lq_status lq_peft_config_read(lq_peft_config *out, const char *dir);
 void lq_peft_config_clear(lq_peft_config *c);
 

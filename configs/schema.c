@@ -45,8 +45,10 @@ const lq_key lq_keys[] = {
     {"model", "base_model", "model_name_or_path base_model_name_or_path model", TEXT,
      AT(base_model), NULL, ANY, NULL, NULL, KEEPS,
      "the frozen base: a GGUF file or a Hugging Face directory"},
-    {"model", "adapter", "", TEXT, AT(adapter), "lora", ANY, "lora full", NULL, 0,
-     "what is trained: low-rank matrices beside the base, or every weight"},
+    {"model", "adapter", "", TEXT, AT(adapter), "lora", ANY, "lora full scales", NULL,
+     0,
+     "what is trained: low-rank matrices beside the base, every weight, or the block scales of a "
+     "Q4_0 or Q8_0 base"},
     {"model", "lora_model_dir", "adapter_path", TEXT, AT(lora_model_dir), NULL, ANY, NULL, NULL,
      KEEPS, "an adapter to start from instead of a fresh one"},
     {"model", "device", "", TEXT, AT(device), "auto", ANY, "auto cpu cuda", "auto cpu", KEEPS,

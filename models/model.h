@@ -103,6 +103,7 @@ typedef struct lq_patch {
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
     const uint32_t *clipped; /* merged: mask of the weights that pass no gradient; NULL: all pass */
+    float *d, *dd;           /* (rows, cols / block) trained block scales of fmt; NULL: none */
     bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;

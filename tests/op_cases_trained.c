@@ -1,6 +1,7 @@
 /* See op_cases_trained.h. */
 #include "op_cases_trained.h"
 
+#include "block_scales.h"
 #include "ref.h"
 
 /* ---- lora_linear with magnitudes: items x, W, A, B, m, norm, bias ------------------------------ */
@@ -56,4 +57,30 @@ void case_dora_merged_ref(const op_bench *b, double *out) {
         const double now = b->item[M].v[i % O], m = (double)b->item[M].data[i % O];
         out[i] = now / m * out[i] + factor_of(b, m, i % O) * nudged[i] + b->item[BIAS].v[i % O];
     }
+}
+
+/* ---- scaled_linear: items x, W, scales, bias --------------------------------------------------- */
+
+enum { BLOCK = 32, WIDE = 2 * BLOCK, TALL = 70 };   /* taller than a tile */
+enum { SCALES = 2, SCALED_BIAS };
+
+static lq_tensor *scaled_of(op_bench *b, const lq_format *fmt) {
+    lq_tensor *const x = bench_rows(b, WIDE), *const w = bench_weight(b, fmt, TALL, WIDE);
+    lq_tensor *const d = bench_param(b, TALL, WIDE / BLOCK);
+    bench_item *const item = &b->item[SCALES];
+    lq_block_scales_get(fmt, w->data, item->data, TALL * WIDE / BLOCK);
+    for (int i = 0; i < TALL * WIDE / BLOCK; i++) item->v[i] = (double)item->data[i];
+    return lq_scaled_linear(b->tape, x, w, bench_param(b, 0, TALL), d);
+}
+
+lq_tensor *case_scaled_q4_0(op_bench *b) { return scaled_of(b, &lq_q4_0); }
+lq_tensor *case_scaled_q8_0(op_bench *b) { return scaled_of(b, &lq_q8_0); }
+
+/* W is what its blocks are at the scales' present values: nudging a scale scales its block. */
+void case_scaled_ref(const op_bench *b, double *out) {
+    double w[TALL * WIDE];
+    for (int i = 0; i < TALL * WIDE; i++)
+        w[i] = b->item[W].v[i] * b->item[SCALES].v[i / BLOCK] /
+               (double)b->item[SCALES].data[i / BLOCK];
+    ref_linear(out, b->item[X].v, w, b->item[SCALED_BIAS].v, b->rows, WIDE, TALL);
 }
