@@ -82,6 +82,9 @@ static void free_options(lq_adapter_options *o) {
 
 static lq_status check_qat(const lq_adapter_options *o) {
     if (o->mode == LQ_QAT_NONE) return LQ_OK;
+    if (o->scales)
+        return lq_fail(LQ_EUNSUPPORTED, "adapter: scales cannot be combined with qat: the base's "
+                       "codes stay as they are");
     if (o->full)
         return lq_fail(LQ_EUNSUPPORTED,
                        "adapter: full cannot be combined with qat: every weight is "
@@ -92,6 +95,21 @@ static lq_status check_qat(const lq_adapter_options *o) {
                        "lora_dropout is %g: with qat.mode merged there is no separate A "
                        "path to drop from; set it to 0",
                        (double)o->dropout);
+    return LQ_OK;
+}
+
+static lq_status check_dora(const lq_adapter_options *o) {
+    if (!o->use_dora) return LQ_OK;
+    if (o->mode == LQ_QAT_SEPARATE)
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "use_dora is not possible with qat.mode separate: the runtime adds s B A to "
+                       "the quantized base's products and knows no magnitudes; use qat.mode "
+                       "merged");
+    if (o->dropout > 0)
+        return lq_fail(LQ_ECONFIG, "lora_dropout is %g: with use_dora base and adapter are scaled "
+                       "together and read the same input; set it to 0", (double)o->dropout);
+    if (o->clipped)
+        return lq_fail(LQ_ECONFIG, "qat.ste: clipped is not possible with use_dora");
     return LQ_OK;
 }
 
@@ -113,12 +131,13 @@ static lq_status check_init(const lq_adapter_options *o) {
 
 static lq_status check_options(const lq_adapter_options *o) {
     LQ_TRY(check_qat(o));
-    if (o->full) return LQ_OK;
+    if (o->full || o->scales) return LQ_OK;
     if (o->r < 1) return lq_fail(LQ_ECONFIG, "lora_r is %d, wanted at least 1", o->r);
     if (!(o->alpha > 0) || !isfinite(o->alpha))
         return lq_fail(LQ_ECONFIG, "lora_alpha is %g, wanted a positive number", o->alpha);
     if (!(o->dropout >= 0 && o->dropout < 1))
         return lq_fail(LQ_ECONFIG, "lora_dropout is %g, wanted 0 <= p < 1", (double)o->dropout);
+    LQ_TRY(check_dora(o));
     return check_init(o);
 }
 
@@ -158,14 +177,31 @@ static lq_status add_lora_items(lq_adapter *a) {
         if (!chosen[i]) continue;
         LQ_GOTO(status, check_pattern("lora_rank_pattern", m->weight[i].name, rank[i], true));
         LQ_GOTO(status, check_pattern("lora_alpha_pattern", m->weight[i].name, alpha[i], false));
+        if (o->use_dora && lq_weight_is_experts(&m->weight[i]))
+            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
+                                    "use_dora is not possible on the experts of %s",
+                                    m->weight[i].name));
         const double scale = alpha[i] / (o->use_rslora ? sqrt(rank[i]) : rank[i]);
         a->item[a->n_items++] = (lq_adapted){
-            .weight = i, .rank = (int)rank[i], .scale = (float)scale};
+            .weight = i, .rank = (int)rank[i], .scale = (float)scale, .dora = o->use_dora};
     }
 done:
     lq_free(chosen);
     lq_free(rank);
     lq_free(alpha);
+    return status;
+}
+
+static lq_status add_scale_items(lq_adapter *a) {
+    const lq_model *m = a->model;
+    bool *chosen = lq_alloc_array(m->n_weights, sizeof *chosen);
+    lq_status status = chosen ? lq_targets_choose(chosen, m, &a->options) : LQ_EMEM;
+    for (int i = 0; status == LQ_OK && i < m->n_weights; i++) {
+        if (!chosen[i]) continue;
+        status = lq_scales_check(&m->weight[i]);
+        a->item[a->n_items++] = (lq_adapted){.weight = i, .scale = 1};
+    }
+    lq_free(chosen);
     return status;
 }
 
@@ -176,28 +212,44 @@ static void add_full_items(lq_adapter *a) {
             a->item[a->n_items++] = (lq_adapted){.weight = i, .scale = 1};
 }
 
-/* All A (or whole weights) first, then all B: LoRA+ gives the second half a rate of its own. */
-static void set_offsets(lq_adapter *a) {
-    int64_t n = 0;
+/* All A (or whole weights) first, then all B and all m: LoRA+ gives these a rate of their own.
+ * Returns how many magnitudes there are. */
+static int64_t set_offsets(lq_adapter *a) {
+    int64_t n = 0, first_m;
     for (int i = 0; i < a->n_items; i++) {
         const lq_weight *w = &a->model->weight[a->item[i].weight];
         a->item[i].a = n;
-        n += (a->item[i].rank ? a->item[i].rank * w->n_mats : w->rows) * w->cols;
+        n += a->options.scales
+                 ? lq_scales_count(w)
+                 : (a->item[i].rank ? a->item[i].rank * w->n_mats : w->rows) * w->cols;
     }
     for (int i = 0; i < a->n_items; i++) {
         a->item[i].b = n;
         n += a->item[i].rank * a->model->weight[a->item[i].weight].rows;
     }
+    first_m = n;
+    for (int i = 0; i < a->n_items; i++) {
+        if (!a->item[i].dora) continue;
+        a->item[i].m = n;
+        n += a->model->weight[a->item[i].weight].rows;
+    }
     a->n_params = n;
+    return n - first_m;
 }
 
 lq_status lq_adapter_lay_out(lq_adapter *a) {
-    set_offsets(a);
+    const int64_t n_magnitudes = set_offsets(a), first_m = a->n_params - n_magnitudes;
     a->param = lq_alloc_array(a->n_params, sizeof *a->param);
     if (!a->param) return LQ_EMEM;
+    if (n_magnitudes) a->norm = lq_alloc_array(n_magnitudes, sizeof *a->norm);
+    if (n_magnitudes && !a->norm) return LQ_EMEM;
     for (int i = 0; i < a->n_items; i++) {
         const lq_adapted *item = &a->item[i];
         lq_patch *patch = &a->patch[item->weight];
+        if (a->options.scales) {
+            patch->d = a->param + item->a;
+            continue;
+        }
         if (item->rank == 0) {
             patch->full = true;
             patch->w = a->param + item->a;
@@ -208,6 +260,9 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
         patch->dropout = a->options.dropout;
         patch->a = a->param + item->a;
         patch->b = a->param + item->b;
+        if (!item->dora) continue;
+        patch->m = a->param + item->m;
+        patch->norm = a->norm + (item->m - first_m);
     }
     return LQ_OK;
 }
@@ -221,9 +276,11 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
     LQ_GOTO(status, lq_adapter_alloc(&a, m));
     LQ_GOTO(status, copy_options(&a->options, options));
     if (options->full) add_full_items(a);
+    else if (options->scales) LQ_GOTO(status, add_scale_items(a));
     else LQ_GOTO(status, add_lora_items(a));
     LQ_GOTO(status, lq_adapter_lay_out(a));
     if (!plan_only) lq_adapter_initialise(a);
+    if (!plan_only) LQ_GOTO(status, lq_adapter_start_magnitudes(a));
     LQ_GOTO(status, lq_adapter_pack(a, plan_only));
     lq_log(LQ_LOG_INFO, "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)",
            a->n_items, (long long)a->n_params,
@@ -245,6 +302,7 @@ void lq_adapter_free(lq_adapter *a) {
     lq_free(a->param);
     lq_free(a->grad);
     lq_free(a->packed);
+    lq_free(a->norm);
     lq_free(a->clipped);
     lq_free(a);
 }
@@ -255,11 +313,14 @@ lq_status lq_adapter_train(lq_adapter *a) {
     for (int i = 0; i < a->n_items; i++) {
         const lq_adapted *item = &a->item[i];
         lq_patch *patch = &a->patch[item->weight];
-        if (patch->full) {
+        if (patch->d) {
+            patch->dd = a->grad + item->a;
+        } else if (patch->full) {
             patch->dw = a->grad + item->a;
         } else {
             patch->da = a->grad + item->a;
             patch->db = a->grad + item->b;
+            if (item->dora) patch->dm = a->grad + item->m;
         }
     }
     return LQ_OK;

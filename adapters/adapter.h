@@ -17,10 +17,12 @@ typedef struct lq_pattern { const char *key; double value; } lq_pattern;
 
 typedef struct lq_adapter_options {
     bool full;                           /* train every weight; no A and B */
+    bool scales;                         /* train the block scales of the targets; no A and B */
     int r;
     double alpha;
     float dropout;
     bool use_rslora;                     /* scale alpha / sqrt(r) */
+    bool use_dora;                       /* magnitudes too, as PEFT's: see magnitude.h */
     const char *init;                    /* "default" (A Kaiming-uniform, B 0), "gaussian"; "loftq",
                                             "qera": see init_error.c */
     /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets
@@ -40,9 +42,11 @@ typedef struct lq_adapter_options {
 
 typedef struct lq_adapted {              /* one trained weight */
     int weight;                          /* index in the model */
-    int rank;                            /* 0: full */
+    int rank;                            /* 0: full, or scales */
     float scale;                         /* s */
-    int64_t a, b;                        /* offsets in the span; full: a is W's, b unused */
+    bool dora;                           /* has magnitudes */
+    int64_t a, b, m;                     /* offsets in the span; full: a is W's, scales:
+                                            theirs; others unused */
 } lq_adapted;
 
 typedef struct lq_adapter {
@@ -50,14 +54,15 @@ typedef struct lq_adapter {
     lq_adapter_options options;          /* pointers inside are the adapter's copies */
     lq_adapted *item; int n_items;
     int64_t n_params;
-    float *param;                        /* flat span (n_params): all A, then all B */
+    float *param;                        /* flat span (n_params): all A, all B, all m */
     float *grad;                         /* the same span; NULL until lq_adapter_train */
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
+    float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
     uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
-    struct lq_merge *merge;              /* merged: what lq_adapter_rebuild runs; else NULL */
+    struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to
@@ -68,12 +73,13 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
 void lq_adapter_free(lq_adapter *a);
 /* Allocates gradients and hangs them into the patches. */
 lq_status lq_adapter_train(lq_adapter *a);
-/* Copies A and B from a saved adapter (GGUF) into the span; targets, ranks and shapes must
- * match, all mismatches listed. Its scale is folded so that s B A is unchanged. */
+/* Copies A and B from a saved adapter (GGUF, PEFT) into the span; targets, ranks and shapes must
+ * match, all mismatches listed. Its scale is folded so that s B A is unchanged. With use_dora
+ * magnitudes come too, or where it has none start as the rows' lengths. */
 lq_status lq_adapter_init_from(lq_adapter *a, const char *path);
 /* merged: rebuilds every effective weight from the current span (row tile by row tile, in
- * parallel). Call after the span changed and before the next forward; a no-op in the other
- * modes. Fails on NaN. */
+ * parallel). With magnitudes: the rows' lengths. Call after the span changed and before the next
+ * forward; else a no-op. Fails on NaN. */
 lq_status lq_adapter_rebuild(lq_adapter *a);
 /* The same, but K-quants keep the scales of the last rebuild and only round their codes anew. */
 lq_status lq_adapter_reround(lq_adapter *a);

@@ -34,13 +34,36 @@ static lq_status read_a(float *out, int64_t width, int64_t at, const lq_lora *lo
     return status;
 }
 
+/* Magnitudes belong to one sum W + s B A: not to another adapter's, nor at another strength. */
+static lq_status check_alone(const lq_model *m, const lq_lora *lora, const lq_lora_file *files,
+                             int n) {
+    for (int i = 0; i < m->n_weights; i++) {
+        int of = -1, on = 0;
+        for (int f = 0; f < n; f++) {
+            if (lora[f].pair[i].m) of = f;
+            on += lora[f].pair[i].rank > 0;
+        }
+        if (of >= 0 && (on > 1 || files[of].scale != 1))
+            return lq_fail(LQ_EUNSUPPORTED,
+                           "%s: a DoRA adapter is used alone and with scale 1; its "
+                           "magnitudes of %s fit nothing else", files[of].path, m->weight[i].name);
+    }
+    return LQ_OK;
+}
+
 /* ---- inference ------------------------------------------------------------------------------- */
 
 static void add_stacked_items(lq_adapter *a, const lq_lora *lora, int n) {
     for (int i = 0; i < a->model->n_weights; i++) {
         int rank = 0;
-        for (int f = 0; f < n; f++) rank += lora[f].pair[i].rank;
-        if (rank) a->item[a->n_items++] = (lq_adapted){.weight = i, .rank = rank, .scale = 1};
+        bool dora = false;
+        for (int f = 0; f < n; f++) {
+            rank += lora[f].pair[i].rank;
+            dora |= lora[f].pair[i].m != NULL;
+        }
+        if (rank)
+            a->item[a->n_items++] =
+                (lq_adapted){.weight = i, .rank = rank, .scale = 1, .dora = dora};
     }
 }
 
@@ -53,6 +76,7 @@ static lq_status fill_stacked(lq_adapter *a, const lq_adapted *item, const lq_lo
         LQ_TRY(read_a(a->param + item->a, item->rank, at, &lora[f], pair));
         LQ_TRY(read_b(a->param + item->b, item->rank, at, &lora[f], pair,
                       files[f].scale * pair->scale));
+        if (pair->m) LQ_TRY(lq_lora_read(a->param + item->m, &lora[f], pair->m));
         at += pair->rank;
     }
     return LQ_OK;
@@ -74,11 +98,14 @@ lq_status lq_adapter_load(lq_adapter **out, const lq_model *m, const lq_lora_fil
     lq_lora *lora = lq_alloc_array(n, sizeof *lora);
     LQ_GOTO(status, lora ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, open_all(lora, m, files, n));
+    LQ_GOTO(status, check_alone(m, lora, files, n));
     LQ_GOTO(status, lq_adapter_alloc(&a, m));
     add_stacked_items(a, lora, n);
     LQ_GOTO(status, lq_adapter_lay_out(a));
     for (int i = 0; i < a->n_items; i++)
         LQ_GOTO(status, fill_stacked(a, &a->item[i], lora, files, n));
+    if (a->norm) LQ_GOTO(status, lq_adapter_measure(&a->merge, a));
+    LQ_GOTO(status, lq_adapter_rebuild(a));
     *out = a;
     a = NULL;
 done:
@@ -100,8 +127,12 @@ static void compare(lq_str *errors, const lq_weight *w, int want, int found) {
 
 static lq_status check_same(const lq_adapter *a, const lq_lora *lora) {
     lq_str errors = LQ_STR_INIT;
-    for (int i = 0; i < a->model->n_weights; i++)
+    for (int i = 0; i < a->model->n_weights; i++) {
         compare(&errors, &a->model->weight[i], a->patch[i].rank, lora->pair[i].rank);
+        if (lora->pair[i].m && !a->patch[i].m)
+            lq_str_printf(&errors, "%s%s: a DoRA adapter; this run has no use_dora",
+                          errors.n ? "\n" : "", a->model->weight[i].name);
+    }
     lq_status status = lq_str_status(&errors);
     if (status == LQ_OK && errors.n)
         status = lq_fail(LQ_ESHAPE, "%s is another adapter than this run's:\n%s",
@@ -117,13 +148,18 @@ static lq_status fill_from(lq_adapter *a, const lq_lora *lora) {
         LQ_TRY(lq_lora_read(a->param + item->a, lora, pair->a));
         LQ_TRY(read_b(a->param + item->b, item->rank, 0, lora, pair, pair->scale / item->scale));
     }
+    LQ_TRY(lq_adapter_start_magnitudes(a));
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_gguf_tensor *m = lora->pair[a->item[i].weight].m;
+        if (m) LQ_TRY(lq_lora_read(a->param + a->item[i].m, lora, m));
+    }
     return LQ_OK;
 }
 
 lq_status lq_adapter_init_from(lq_adapter *a, const char *path) {
     lq_lora lora;
-    if (a->options.full)
-        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s cannot start a run with `adapter: full`",
+    if (a->options.full || a->options.scales)
+        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s can only start a run with `adapter: lora`",
                        path);
     LQ_TRY(lq_lora_open(&lora, a->model, path));
     lq_status status = check_same(a, &lora);

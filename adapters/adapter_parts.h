@@ -12,6 +12,17 @@ lq_status lq_adapter_alloc(lq_adapter **out, const lq_model *m);
 lq_status lq_adapter_lay_out(lq_adapter *a);
 /* Default, gaussian, or (full) the base's weights. */
 void lq_adapter_initialise(lq_adapter *a);
+/* With magnitudes they start as the lengths of the rows of W + s B A: nothing changes. */
+lq_status lq_adapter_start_magnitudes(lq_adapter *a);
+/* The merge that computes these lengths alone, for adapters beside their weights. */
+lq_status lq_adapter_measure(lq_merge **out, const lq_adapter *a);
+/* ---- scales.c: `adapter: scales` ---- */
+lq_status lq_scales_check(const lq_weight *w);
+int64_t lq_scales_count(const lq_weight *w);
+void lq_scales_start(const lq_adapter *a, const lq_adapted *item);
+void lq_scales_copy_codes(const lq_adapter *a);
+lq_status lq_scales_rebuild(const lq_adapter *a);
+
 /* Formats of the effective weights, their memory (not when plan_only), their first values. */
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only);
 /* loftq and qera: A and B start as the correction of the quantization's error. */

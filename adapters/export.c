@@ -128,6 +128,12 @@ lq_status lq_export_merged(const lq_adapter *a, const char *path, const lq_mix_r
         return lq_fail(LQ_EUNSUPPORTED,
                        "qat.mode separate: the adapter stays beside its quantized base; "
                        "merging would quantize again and undo the training");
+    if (o->scales) {
+        keys.finetune = "scales";
+        keys.types = NULL;
+        return types ? lq_fail(LQ_EVALUE, "adapter: scales: the model is written in the base's own "
+                               "types, as it was validated") : write_model(a, &none, path, &keys);
+    }
     if (o->mode == LQ_QAT_NONE) return export_rounded(a, path, &keys);
     if (types && types != o->types)
         return lq_fail(LQ_EVALUE, "the run trained for %s; its weights are written as they were "

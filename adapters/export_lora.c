@@ -84,14 +84,18 @@ done:
 }
 
 static lq_status check(const lq_adapter *a, const lq_format *type) {
-    if (a->options.full)
+    if (a->options.full || a->options.scales)
         return lq_fail(LQ_EUNSUPPORTED,
-                       "`adapter: full` has no adapter to write; export the model");
+                       "`adapter: full` or `scales` has no adapter to write; export the model");
     if (a->options.mode == LQ_QAT_MERGED)
         return lq_fail(LQ_EUNSUPPORTED,
                        "qat.mode merged trains Q(W + s B A); beside Q(W) the same A and B are "
                        "another model than the one validated; export the merged model, or train "
                        "with qat.mode separate");
+    if (a->norm)
+        return lq_fail(LQ_EUNSUPPORTED,
+                       "a DoRA adapter scales the rows of W + s B A to its magnitudes, which "
+                       "llama.cpp's --lora does not do; export the merged model or PEFT's form");
     if (a->n_items == 0) return lq_fail(LQ_EVALUE, "the adapter is empty");
     if (type != &lq_f32 && type != &lq_f16 && type != &lq_bf16)
         return lq_fail(LQ_EUNSUPPORTED, "an adapter is written as F32, F16 or BF16, not as %s",

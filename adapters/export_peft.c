@@ -121,7 +121,7 @@ static json_t *make_config(const lq_adapter *a, const char *base) {
         "layers_to_transform", layers, "lora_alpha", number(o->alpha), "lora_dropout",
         (double)o->dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern",
         ranks, "revision", "target_modules", regular ? target_names(a) : target_regex(a),
-        "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", (int)o->use_rslora,
+        "task_type", "CAUSAL_LM", "use_dora", (int)o->use_dora, "use_rslora", (int)o->use_rslora,
         "alpha_pattern", alphas);
 }
 
@@ -133,13 +133,14 @@ typedef struct tensors {
     char *memory, *at;    /* all data */
 } tensors;
 
-static lq_status add_half(tensors *out, const lq_weight *w, const char *half, const lq_format *type,
+/* cols 0: a vector. */
+static lq_status add_part(tensors *out, const lq_weight *w, const char *part, const lq_format *type,
                           int64_t rows, int64_t cols, const float *x) {
-    const int64_t n = rows * cols;
+    const int64_t n = cols ? rows * cols : rows;
     lq_st_tensor *t = &out->t[out->n];
-    *t = (lq_st_tensor){.fmt = type, .ndim = 2, .dim = {rows, cols}, .data = out->at,
+    *t = (lq_st_tensor){.fmt = type, .ndim = cols ? 2 : 1, .dim = {rows, cols}, .data = out->at,
                         .bytes = lq_format_bytes(type, n)};
-    t->name = lq_sprintf("base_model.model.%s.%s.weight", w->module, half);
+    t->name = lq_sprintf("base_model.model.%s.%s", w->module, part);
     if (!t->name) return LQ_EMEM;
     out->n++;
     if (!(lq_max_abs(x, n) <= lq_format_max(type)))
@@ -150,29 +151,33 @@ static lq_status add_half(tensors *out, const lq_weight *w, const char *half, co
     return LQ_OK;
 }
 
-/* B in Hugging Face's order of rows. */
-static lq_status add_b(tensors *out, const lq_model *m, const lq_weight *w, const lq_format *type,
-                       int64_t rank, const float *b) {
+/* B, or m with rank 0, in Hugging Face's order of rows. */
+static lq_status add_rows(tensors *out, const lq_model *m, const lq_weight *w, const char *part,
+                          const lq_format *type, int64_t rank, const float *x) {
     const lq_hf_layout layout = lq_hf_layout_of(m, w);
-    float *sorted = lq_alloc_array(w->rows * rank, sizeof *sorted);
+    const int64_t cols = rank ? rank : 1;
+    float *sorted = lq_alloc_array(w->rows * cols, sizeof *sorted);
     if (!sorted) return LQ_EMEM;
     for (int64_t row = 0; row < w->rows; row++)
-        memcpy(sorted + lq_hf_row(&layout, w->rows, row) * rank, b + row * rank,
-               (size_t)rank * sizeof *b);
-    const lq_status status = add_half(out, w, "lora_B", type, w->rows, rank, sorted);
+        memcpy(sorted + lq_hf_row(&layout, w->rows, row) * cols, x + row * cols,
+               (size_t)cols * sizeof *x);
+    const lq_status status = add_part(out, w, part, type, w->rows, rank, sorted);
     lq_free(sorted);
     return status;
 }
 
 static lq_status add_all(tensors *out, const lq_adapter *a, const lq_format *type) {
-    out->t = lq_alloc_array(2 * (int64_t)a->n_items, sizeof *out->t);
+    out->t = lq_alloc_array(3 * (int64_t)a->n_items, sizeof *out->t);
     out->memory = out->at = lq_alloc(lq_format_bytes(type, a->n_params));
     if (!out->t || !out->memory) return LQ_EMEM;
     for (int i = 0; i < a->n_items; i++) {
         const lq_adapted *item = &a->item[i];
         const lq_weight *w = weight_of(a, i);
-        LQ_TRY(add_half(out, w, "lora_A", type, item->rank, w->cols, a->param + item->a));
-        LQ_TRY(add_b(out, a->model, w, type, item->rank, a->param + item->b));
+        LQ_TRY(add_part(out, w, "lora_A.weight", type, item->rank, w->cols, a->param + item->a));
+        LQ_TRY(add_rows(out, a->model, w, "lora_B.weight", type, item->rank, a->param + item->b));
+        if (item->dora)
+            LQ_TRY(add_rows(out, a->model, w, "lora_magnitude_vector", type, 0,
+                            a->param + item->m));
     }
     return LQ_OK;
 }
@@ -193,8 +198,8 @@ static lq_status refuse_experts(const lq_adapter *a) {
 }
 
 static lq_status check(const lq_adapter *a) {
-    if (a->options.full)
-        return lq_fail(LQ_EUNSUPPORTED, "`adapter: full` has no adapter to write");
+    if (a->options.full || a->options.scales)
+        return lq_fail(LQ_EUNSUPPORTED, "`adapter: full` or `scales` has no adapter to write");
     if (a->options.mode == LQ_QAT_MERGED)
         return lq_fail(LQ_EUNSUPPORTED, "export.peft: qat.mode merged trains Q(W + s B A); A and B "
                        "beside W are another model than the one validated");

@@ -24,7 +24,8 @@ void lq_adapter_initialise(lq_adapter *a) {
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < a->n_items; i++) {
         const lq_weight *w = &a->model->weight[a->item[i].weight];
-        if (a->item[i].rank > 0) init_lora(a, &a->item[i]);
+        if (a->options.scales) lq_scales_start(a, &a->item[i]);
+        else if (a->item[i].rank > 0) init_lora(a, &a->item[i]);
         else w->fmt->dequant(w->data, a->param + a->item[i].a, w->rows * w->cols);
     }
 }

@@ -9,7 +9,7 @@
 #include <float.h>
 #include <string.h>
 
-static const char a_suffix[] = ".lora_a", b_suffix[] = ".lora_b";
+static const char a_suffix[] = ".lora_a", b_suffix[] = ".lora_b", m_suffix[] = ".lora_magnitude";
 
 static bool ends_with(const char *text, const char *suffix) {
     const size_t n = strlen(text), k = strlen(suffix);
@@ -70,15 +70,15 @@ static void mistake(lq_str *errors, const lq_gguf_tensor *t, const char *text) {
 
 /* The model's weight under NAME of "NAME.lora_a", or -1. */
 static int find_base(const lq_model *m, const lq_gguf_tensor *t) {
-    const size_t n = strlen(t->name) - (sizeof a_suffix - 1);
+    const size_t n = (size_t)(strrchr(t->name, '.') - t->name);
     for (int i = 0; i < m->n_weights; i++)
         if (strlen(m->weight[i].name) == n && strncmp(m->weight[i].name, t->name, n) == 0) return i;
     return -1;
 }
 
 static void add_tensor(lq_lora *lora, const lq_model *m, const lq_gguf_tensor *t, lq_str *errors) {
-    const bool is_a = ends_with(t->name, a_suffix);
-    if (!is_a && !ends_with(t->name, b_suffix)) {
+    const bool is_a = ends_with(t->name, a_suffix), is_m = ends_with(t->name, m_suffix);
+    if (!is_a && !is_m && !ends_with(t->name, b_suffix)) {
         if (ends_with(t->name, "_norm.weight"))
             lq_log(LQ_LOG_WARN, "%s: %s is ignored, as llama.cpp does", lq_gguf_path(lora->file),
                    t->name);
@@ -91,6 +91,7 @@ static void add_tensor(lq_lora *lora, const lq_model *m, const lq_gguf_tensor *t
         mistake(errors, t, "adapters on anything but linears are not supported");
     else if (!t->fmt || !t->fmt->dequant) mistake(errors, t, "its type cannot be read");
     else if (is_a) lora->pair[i].a = t;
+    else if (is_m) lora->pair[i].m = t;
     else lora->pair[i].b = t;
 }
 
@@ -106,11 +107,14 @@ static void check_shape(const lq_gguf_tensor *t, int64_t ne0, int64_t ne1, int64
 }
 
 static void check_pair(lq_lora_pair *pair, const lq_weight *w, float alpha, lq_str *errors) {
-    if (!pair->a && !pair->b) return;
+    if (!pair->a && !pair->b && !pair->m) return;
     if (!pair->a || !pair->b) {
-        mistake(errors, pair->a ? pair->a : pair->b, "its other half is missing");
+        mistake(errors, pair->a ? pair->a : pair->b ? pair->b : pair->m,
+                "its other half is missing");
         return;
     }
+    if (pair->m && (pair->m->ndim != 1 || pair->m->ne[0] != w->rows || w->n_mats > 1))
+        mistake(errors, pair->m, "wanted one magnitude for each row of a matrix");
     const int64_t rank = pair->b->ne[0];
     if (rank < 1 || rank > 1 << 20) {
         mistake(errors, pair->b, "the rank is out of range");

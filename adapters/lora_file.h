@@ -8,6 +8,7 @@
 typedef struct lq_lora_pair {
     const lq_gguf_tensor *a,
         *b; /* A ne {cols, rank}, B ne {rank, rows}; both NULL: not in the file */
+    const lq_gguf_tensor *m;         /* ne {rows}, DoRA's magnitudes (PEFT only); NULL: none */
     int rank;
     float scale;                     /* alpha / rank; 1 when the file has no alpha, as llama.cpp */
 } lq_lora_pair;

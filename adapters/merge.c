@@ -1,4 +1,5 @@
-/* Effective weights by row tiles: dequantize, add s B A, check, quantize. See merge.h. */
+/* Effective weights by row tiles: dequantize, add s B A, scale rows, check, quantize. See
+ * merge.h. */
 #include "merge.h"
 
 #include "blas.h"
@@ -7,6 +8,7 @@
 
 #include <assert.h>
 #include <float.h>
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -154,6 +156,23 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
                             job->importance + (row + i) / mat_rows(job) * job->cols);
 }
 
+static float length(const float *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return (float)sqrt(sum);
+}
+
+/* Rows of tile become m / length of them; a row of zeros stays what it is. */
+static void scale_rows(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
+    for (int64_t i = 0; i < n; i++) {
+        float *const x = tile + i * job->cols;
+        const float norm = length(x, job->cols);
+        const float factor = job->m && norm > 0 ? job->m[row + i] / norm : 1;
+        if (job->norm) job->norm[row + i] = norm;
+        for (int64_t j = 0; j < job->cols; j++) x[j] *= factor;
+    }
+}
+
 static void quantize_watched(const lq_merge *merge, const lq_merge_job *job, int64_t row, int64_t n,
                              const float *tile, bool keep_scales, lq_watch_sums *sums) {
     const int64_t count = n * job->cols, at = merge->tile_floats * omp_get_thread_num();
@@ -177,6 +196,7 @@ static bool effective_rows(const lq_merge_job *job, int64_t row, int64_t n, floa
         const lq_mat b = {job->b + row * job->rank, job->rank, false};
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
     }
+    if (job->m || job->norm) scale_rows(job, row, n, tile);
     return lq_max_abs(tile, count) <= lq_format_max(job->out_fmt);
 }
 
@@ -191,6 +211,7 @@ static bool merge_tile(const lq_merge *merge, int i, int64_t row, bool keep_scal
     const int64_t height = tile_rows(job), n = job->rows - row < height ? job->rows - row : height;
     float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
     if (!effective_rows(job, row, n, tile)) return false;
+    if (!job->out) return true;
     if (merge->watching)
         quantize_watched(merge, job, row, n, tile, keep_scales,
                          &merge->sums[first_tile(merge, i) + row / height]);

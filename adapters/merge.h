@@ -1,5 +1,6 @@
-/* W + s B A in any format, row tile by row tile and in parallel: the one place where effective
- * weights are computed, for the forward pass and for files alike. */
+/* W + s B A in any format, with DoRA's magnitudes m / ||row|| times that, row tile by row tile and in
+ * parallel: the one place where effective weights are computed, for the forward pass and for files
+ * alike. */
 #ifndef LOQUAT_MERGE_H
 #define LOQUAT_MERGE_H
 
@@ -15,8 +16,10 @@ typedef struct lq_merge_job {
     int rank;                /* 0: out is Q(W) */
     float scale;
     const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank) */
+    const float *m;          /* (rows): what the rows are scaled to the length of; NULL: nothing */
+    float *norm;             /* (rows): receives their lengths before; NULL: not asked */
     const lq_format *out_fmt;
-    void *out;               /* (rows, cols) */
+    void *out;               /* (rows, cols); NULL: only the lengths are wanted */
     const float *importance; /* (n_mats, cols): the quantizer's weights; NULL: none */
     uint32_t *clipped;       /* (rows, cols / 32): receives what out_fmt clips; NULL: not asked */
 } lq_merge_job;

@@ -12,7 +12,7 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
     lq_merge_job job = {
         .name = w->name, .fmt = w->fmt, .data = w->data, .rows = w->rows, .cols = w->cols,
         .n_mats = w->n_mats,
-        .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b,
+        .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b, .m = patch->m,
         .out_fmt = fmt, .out = out,
         .importance = planned->importance,
     };
@@ -114,6 +114,7 @@ static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planne
         if (!is_job(a, i, merged)) continue;
         lq_merge_job job = lq_adapter_job(a, i, patch->fmt, &plan[i], (void *)patch->data);
         if (!merged) job.rank = 0;
+        job.norm = (float *)patch->norm;
         job.clipped = (uint32_t *)patch->clipped;
         lq_merge_add(*out, job);
     }
@@ -156,9 +157,22 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     return lq_adapter_rebuild(a);
 }
 
+/* The targets' blocks again, with scales of their own. */
+static lq_status pack_scales(lq_adapter *a, bool plan_only) {
+    for (int i = 0; i < a->n_items; i++)
+        a->patch[a->item[i].weight].fmt = a->model->weight[a->item[i].weight].fmt;
+    LQ_TRY(place(a, plan_only));
+    if (!plan_only) lq_scales_copy_codes(a);
+    return LQ_OK;
+}
+
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     lq_planned *plan;
-    if (a->options.mode == LQ_QAT_NONE) return LQ_OK;
+    if (a->options.scales) return pack_scales(a, plan_only);
+    if (a->options.mode == LQ_QAT_NONE) {
+        if (a->norm && !plan_only) LQ_TRY(lq_adapter_measure(&a->merge, a));
+        return lq_adapter_rebuild(a);
+    }
     LQ_TRY(lq_type_plan_model(&plan, a->options.types, a->model));
     const lq_status status = pack(a, plan, plan_only);
     lq_free(plan);
@@ -166,6 +180,7 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
 }
 
 static lq_status rerun(lq_adapter *a, lq_status (*run)(const lq_merge *merge)) {
+    if (a->options.scales) return lq_scales_rebuild(a);
     if (!a->merge) return LQ_OK;
     LQ_TRY(run(a->merge));
     if (lq_merge_watching(a->merge)) take_sums(a, a->merge, true);
@@ -176,7 +191,7 @@ lq_status lq_adapter_rebuild(lq_adapter *a) { return rerun(a, lq_merge_run); }
 lq_status lq_adapter_reround(lq_adapter *a) { return rerun(a, lq_merge_reround); }
 
 void lq_adapter_watch(lq_adapter *a, bool on) {
-    if (!a->merge) return;
+    if (!a->merge || !a->watched) return; /* lengths alone have no codes */
     lq_merge_watch(a->merge, on);
     if (on) take_sums(a, a->merge, true);
 }

@@ -14,7 +14,6 @@ static const struct { const char *key, *fine, *why; } refused[] = {
     {"modules_to_save", NULL, "whole modules beside the adapter cannot be read"},
     {"bias", "none", "trained biases cannot be read"},
     {"lora_bias", NULL, "biases in the adapter cannot be read"},
-    {"use_dora", NULL, "DoRA changes the base weights' norms; merge it with PEFT first"},
     {"use_qalora", NULL, "QALoRA cannot be read"},
     {"target_parameters", NULL, "adapters on parameters (experts) cannot be read; merge them with PEFT first"},
     {"trainable_token_indices", NULL, "trained tokens cannot be read"},
@@ -94,6 +93,7 @@ static lq_status interpret(lq_peft_config *c) {
     c->alpha = json_number_value(alpha);
     c->r = json_integer_value(r);
     c->use_rslora = json_is_true(json_object_get(c->root, "use_rslora"));
+    c->use_dora = json_is_true(json_object_get(c->root, "use_dora"));
     LQ_TRY(read_pattern(&c->rank, &c->n_rank, c->root, "rank_pattern"));
     return read_pattern(&c->alphas, &c->n_alphas, c->root, "alpha_pattern");
 }

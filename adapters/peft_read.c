@@ -26,6 +26,7 @@ typedef struct reader {
     const lq_peft_config *config;
     double *rank, *alpha;      /* per weight, as the config has them */
     peft *out;
+    int64_t n_b, n_m;          /* tensors so far */
     lq_str errors;
 } reader;
 
@@ -47,10 +48,14 @@ static void release(void *owner) {
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* The two halves, and how PEFT and GGUF spell them. */
-static const struct { const char *peft, *gguf; bool is_b; } halves[] = {
-    {".lora_A.weight", ".lora_a", false}, {".lora_B.weight", ".lora_b", true},
-    {".lora_A.default.weight", ".lora_a", false}, {".lora_B.default.weight", ".lora_b", true},
+/* The parts of an adapter, and how PEFT and GGUF (of magnitudes only we) spell them. */
+typedef enum part { A, B, M } part;
+static const char *const gguf_suffix[] = {
+    [A] = ".lora_a", [B] = ".lora_b", [M] = ".lora_magnitude"};
+static const struct { const char *suffix; part part; } spellings[] = {
+    {".lora_A.weight", A}, {".lora_B.weight", B}, {".lora_magnitude_vector", M},
+    {".lora_A.default.weight", A}, {".lora_B.default.weight", B},
+    {".lora_magnitude_vector.default.weight", M},
 };
 
 static bool cut_end(const char *name, size_t *n, const char *end) {
@@ -88,11 +93,11 @@ static double factor_of(const reader *r, int weight, int64_t rank) {
     return scale / (r->config->alpha / (double)rank);
 }
 
-/* B as F32 in GGUF's order of rows, scaled. */
-static lq_status copy_b(const reader *r, int weight, const lq_st_tensor *in, int64_t i) {
-    const int64_t rows = in->dim[0], rank = in->dim[1];
+/* B or m as F32 in GGUF's order of rows, B scaled. */
+static lq_status copy_rows(const reader *r, int weight, const lq_st_tensor *in, int64_t i) {
+    const int64_t rows = in->dim[0], rank = in->ndim == 2 ? in->dim[1] : 1;
     const lq_hf_layout layout = lq_hf_layout_of(r->m, &r->m->weight[weight]);
-    const float factor = (float)factor_of(r, weight, rank);
+    const float factor = in->ndim == 2 ? (float)factor_of(r, weight, rank) : 1;
     float *all = lq_alloc_array(rows * rank, sizeof *all);
     float *out = lq_alloc_array(rows * rank, sizeof *out);
     lq_status status = all && out ? LQ_OK : LQ_EMEM;
@@ -114,16 +119,17 @@ static lq_status copy_b(const reader *r, int weight, const lq_st_tensor *in, int
 }
 
 /* The rank that the config gives a module must be the tensor's. */
-static void check_rank(reader *r, int weight, const lq_st_tensor *in, bool is_b) {
-    const int64_t rank = in->dim[is_b ? 1 : 0];
-    if (in->ndim == 2 && (double)rank == r->rank[weight]) return;
+static void check_rank(reader *r, int weight, const lq_st_tensor *in, part which) {
+    const int64_t rank = in->dim[which == B ? 1 : 0];
+    if (which == M || (in->ndim == 2 && (double)rank == r->rank[weight])) return;
     char shape[96];
     lq_str_printf(&r->errors, "\n%s is %s, adapter_config.json gives it rank %g", in->name,
                   lq_st_shape(shape, in), r->rank[weight]);
 }
 
-static lq_status add_half(reader *r, const lq_st_tensor *in, const char *path, size_t n_path,
-                          const char *suffix, bool is_b) {
+static lq_status add_part(reader *r, const lq_st_tensor *in, const char *path, size_t n_path,
+                          part which) {
+    const char *const suffix = gguf_suffix[which];
     peft *p = r->out;
     const int weight = find_module(r->m, path, n_path);
     lq_gguf_tensor *t = &p->tensor[p->n];
@@ -135,18 +141,21 @@ static lq_status add_half(reader *r, const lq_st_tensor *in, const char *path, s
     const int64_t i = p->n++;
     for (int d = 0; d < in->ndim && d < 4; d++) t->ne[d] = in->dim[in->ndim - 1 - d];
     if (weight < 0) return LQ_OK;   /* listed by lq_lora_open */
-    check_rank(r, weight, in, is_b);
-    const bool fits = in->ndim == 2 && in->dim[0] == r->m->weight[weight].rows;
-    return is_b && fits ? copy_b(r, weight, in, i) : LQ_OK;
+    check_rank(r, weight, in, which);
+    r->n_b += which == B;
+    r->n_m += which == M;
+    const bool fits = in->ndim == (which == M ? 1 : 2) && in->dim[0] == r->m->weight[weight].rows;
+    return which != A && fits ? copy_rows(r, weight, in, i) : LQ_OK;
 }
 
 static lq_status add_tensor(reader *r, const lq_st_tensor *in) {
     const char *path = in->name;
     if (strncmp(path, prefix, sizeof prefix - 1) == 0) path += sizeof prefix - 1;
-    for (int h = 0; h < LQ_ARRAY_LEN(halves); h++) {
+    for (int i = 0; i < LQ_ARRAY_LEN(spellings); i++) {
         size_t n = strlen(path);
-        if (!cut_end(path, &n, halves[h].peft)) continue;
-        if (in->fmt) return add_half(r, in, path, n, halves[h].gguf, halves[h].is_b);
+        if (!cut_end(path, &n, spellings[i].suffix)) continue;
+        if (spellings[i].part == M && !r->config->use_dora) break;
+        if (in->fmt) return add_part(r, in, path, n, spellings[i].part);
         lq_str_printf(&r->errors, "\n%s is %s, wanted F32, F16 or BF16", in->name, in->dtype);
         return LQ_OK;
     }
@@ -181,6 +190,9 @@ static lq_status read_tensors(reader *r) {
     if (!p->tensor || !p->copy) return LQ_EMEM;
     LQ_TRY(read_patterns(r));
     for (int64_t i = 0; i < n; i++) LQ_TRY(add_tensor(r, lq_safetensors_at(p->file, i)));
+    if (r->config->use_dora && r->n_m != r->n_b)
+        lq_str_printf(&r->errors, "\nuse_dora: %lld tensors ...lora_magnitude_vector for %lld "
+                      "...lora_B.weight", (long long)r->n_m, (long long)r->n_b);
     LQ_TRY(lq_str_status(&r->errors));
     return r->errors.n ? lq_fail(LQ_ESHAPE, "not what adapter_config.json describes:%s",
                                  lq_str_text(&r->errors))

@@ -50,6 +50,17 @@ typedef struct lq_lora_attr {
 } lq_lora_attr;
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
+/* The same with DoRA's magnitudes m (O), a parameter: row o of W + scale * B A is multiplied by m[o] /
+ * norm[o], norm (O) being the lengths of these rows, which get no gradient. merged: W holds that
+ * already. Both NULL: lora_linear. No dropout, no clipping. */
+lq_tensor *lq_dora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
+                          lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_tensor *m,
+                          lq_tensor *norm, lq_lora_attr attr);
+
+/* out (N,O) = x W^T + bias, W (O,D) packed in Q4_0 or Q8_0, whose codes are frozen; scales
+ * (O,D/32), a parameter: its block scales, which W's bytes hold rounded to F16. */
+lq_tensor *lq_scaled_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,
+                            lq_tensor *scales);
 
 /* Rotary embedding of the first n_rot elements of every head of x (N, heads * d) at positions pos
  * (N) i32. theta_i = pos * freq_scale * freq_base^(-2i/n_rot) / factors[i]; cos and sin times

@@ -63,6 +63,27 @@ static void check_full(lq_reader *r) {
                    "qat: not possible with adapter: full; it trains a LoRA adapter");
 }
 
+static void check_scales(lq_reader *r) {
+    static const char *const fine[] = {"lora_target_modules", "lora_exclude_modules",
+                                       "lora_layers_to_transform"};
+    static const char *const one_file = "adapter: scales exports one model, in the base's types";
+    const lq_config *c = r->config;
+    if (strcmp(c->adapter, "scales") != 0) return;
+    for (int i = 0; i < lq_n_keys; i++) {
+        bool ok = strcmp(lq_keys[i].group, "adapter") != 0 || !is_set(r, i);
+        for (int k = 0; k < LQ_ARRAY_LEN(fine); k++) ok |= strcmp(lq_keys[i].name, fine[k]) == 0;
+        if (!ok) refuse(r, i, "has no meaning with adapter: scales");
+    }
+    refuse_if_set(r, "lora_model_dir", "has no meaning with adapter: scales");
+    refuse_if_set(r, "export.quantize", one_file);
+    refuse_if_set(r, "export.lora", one_file);
+    refuse_if_set(r, "export.outtype", one_file);
+    refuse_if_set(r, "export.peft", one_file);
+    if (c->has_qat)
+        lq_mistake(r, r->section_line[lq_section_find("qat")],
+                   "qat: not possible with adapter: scales; the base's codes stay as they are");
+}
+
 static void check_qat(lq_reader *r) {
     const lq_config *c = r->config;
     if (!c->has_qat) return;
@@ -87,6 +108,22 @@ static void check_qat(lq_reader *r) {
     refuse_if_set(r, "export.outtype", "qat.mode merged exports no adapter");
 }
 
+static void check_dora(lq_reader *r) {
+    const lq_config *c = r->config;
+    if (!c->use_dora) return;
+    refuse_if_set(r, "lora_dropout", "not possible with use_dora: base and adapter are scaled "
+                                     "together and read the same input");
+    refuse_if_set(r, "export.lora", "llama.cpp's adapters have no magnitudes: a run with use_dora "
+                                    "exports merged models, and PEFT directories");
+    refuse_if_set(r, "qat.ste", "clipped is not possible with use_dora");
+    if (c->recipe.n)
+        refuse(r, key_index("use_dora"), "not possible with a recipe: its phases hand over an "
+                                         "adapter GGUF, which has no magnitudes");
+    if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
+        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds the "
+                                         "adapter's products and knows no magnitudes");
+}
+
 static void check_recipe(lq_reader *r) {
     const lq_config *c = r->config;
     if (!c->recipe.n) {
@@ -102,8 +139,8 @@ static void check_recipe(lq_reader *r) {
     if (strcmp(c->init_lora_weights, "loftq") == 0 || strcmp(c->init_lora_weights, "qera") == 0)
         refuse(r, key_index("init_lora_weights"),
                "not possible with a recipe: its second phase starts from the first one's adapter");
-    if (strcmp(c->adapter, "full") == 0)
-        refuse(r, key_index("recipe"), "not possible with adapter: full");
+    if (strcmp(c->adapter, "lora") != 0)
+        refuse(r, key_index("recipe"), "possible only with adapter: lora");
     for (int i = 0; i < c->lora.n; i++)
         if (strchr(c->lora.e[i].key, '.'))
             refuse(r, key_index("lora"), "its keys are those of training and data; the first phase "
@@ -147,7 +184,9 @@ void lq_config_check(lq_reader *r) {
     check_required(r);
     check_pairs(r);
     check_full(r);
+    check_scales(r);
     check_qat(r);
+    check_dora(r);
     check_recipe(r);
     check_start(r);
     check_optimizer(r);

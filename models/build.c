@@ -80,11 +80,21 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     const lq_patch *p = patch_of(b, i);
     lq_tensor *bias = weight_tensor(b, lq_model_find(b->m, weight->role, weight->layer, true));
     lq_tensor *in = entering(b, x, w), *const for_w = p && !p->merged && in != x ? in : NULL;
+    if (p && p->d) {
+        const int64_t dim[2] = {weight->rows, weight->cols / w->fmt->block};
+        return lq_scaled_linear(b->tape, in, w, bias,
+                                lq_tape_param(b->tape, "scales", 2, dim, p->d, p->dd));
+    }
     if (!p || !p->rank) return lq_linear(b->tape, in, w, bias);
     const int64_t a_dim[2] = {p->rank, weight->cols}, b_dim[2] = {weight->rows, p->rank};
     lq_tensor *down = lq_tape_param(b->tape, "lora_a", 2, a_dim, p->a, p->da);
     lq_tensor *up = lq_tape_param(b->tape, "lora_b", 2, b_dim, p->b, p->db);
-    return lq_lora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up,
+    lq_tensor *m = NULL, *norm = NULL;
+    if (p->m) {
+        m = lq_tape_param(b->tape, "lora_magnitude", 1, &weight->rows, p->m, p->dm);
+        norm = lq_tape_weight(b->tape, "norm", &lq_f32, 1, &weight->rows, p->norm);
+    }
+    return lq_dora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up, m, norm,
                           (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
 }
 
@@ -284,7 +294,7 @@ static lq_tensor *head(const builder *b, lq_tensor *x, lq_tensor *embd) {
     const int i = lq_model_head(b->m);
     lq_tensor *w = b->m->tied ? embd : weight_tensor(b, i);
     const lq_patch *p = patch_of(b, i);
-    if (b->o->loss && p && p->rank && !(p->merged && !p->da))
+    if (b->o->loss && p && (p->dd || (p->rank && !(p->merged && !p->da))))
         return lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
                             "an adapter on %s cannot be trained yet; take the head out of "
                             "lora_target_modules",

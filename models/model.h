@@ -98,9 +98,12 @@ typedef struct lq_patch {
     const void *data;        /* NULL with fmt set: planning only */
     int rank;                /* > 0: an adapter A (n_mats * rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
+    float *m, *dm;           /* (rows) DoRA's magnitudes; NULL: none */
+    const float *norm;       /* (rows) with m: lengths of the rows of W + scale * B A */
     float scale, dropout;
     bool merged;             /* data already contains scale * B A (straight-through backward) */
     const uint32_t *clipped; /* merged: mask of the weights that pass no gradient; NULL: all pass */
+    float *d, *dd;           /* (rows, cols / block) trained block scales of fmt; NULL: none */
     bool full;               /* w (rows, cols) F32 and its gradient replace the weight */
     float *w, *dw;
 } lq_patch;

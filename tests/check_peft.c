@@ -120,9 +120,14 @@ static const struct {
      "\npeft_type IA3: only LoRA adapters can be read"},
     {{"{\"peft_type\": \"LORA\", \"r\": 0, \"lora_alpha\": 1}", {{0}}, NULL}, LQ_EFORMAT,
      "r must be a whole number from 1 on"},
-    {{CONFIG(", \"modules_to_save\": [\"lm_head\"], \"use_dora\": true"), {{0}}, NULL},
+    {{CONFIG(", \"modules_to_save\": [\"lm_head\"], \"lora_bias\": true"), {{0}}, NULL},
      LQ_EUNSUPPORTED,
-     "\nmodules_to_save lm_head: whole modules beside the adapter cannot be read\nuse_dora"},
+     "\nmodules_to_save lm_head: whole modules beside the adapter cannot be read\n"},
+    {{CONFIG(", \"use_dora\": true"), {{Q, HF_EMBD, HF_EMBD, RANK, RANK}}, NULL}, LQ_ESHAPE,
+     "use_dora: 0 tensors ...lora_magnitude_vector for 1 ...lora_B.weight"},
+    {{CONFIG(", \"use_dora\": true"), {{Q, HF_EMBD, HF_EMBD, RANK, RANK}},
+      "base_model.model." Q ".lora_magnitude_vector"}, LQ_ESHAPE,
+     "wanted one magnitude for each row"},
     {{"{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 6, \"bias\": \"all\"}", {{0}}, NULL},
      LQ_EUNSUPPORTED, "\nbias all: trained biases cannot be read"},
     {{CONFIG(", \"target_parameters\": [\"mlp.experts.down_proj\"]"), {{0}}, NULL}, LQ_EUNSUPPORTED,
@@ -175,6 +180,7 @@ static const run runs[] = {
                   .n_rank_pattern = 1, .alpha_pattern = alphas, .n_alpha_pattern = 1}},
     {"rslora", {.r = 4, .alpha = 6, .use_rslora = true, .rank_pattern = ranks,
                 .n_rank_pattern = 1}},
+    {"dora", {.r = 2, .alpha = 4, .use_dora = true}},
 };
 
 static lq_adapter *trained(const lq_model *m, lq_adapter_options o) {
@@ -221,6 +227,7 @@ START_TEST(peft_targets) {
         {"\"rank_pattern\": {\n    \"model.layers.0.self_attn.k_proj\": 1",
          "\"alpha_pattern\": {\n    \"model.layers.0.self_attn.q_proj\": 5", "\"r\": 2"},
         {"\"use_rslora\": true", "\"alpha_pattern\": {}", "\"lora_alpha\": 6,"},
+        {"\"use_dora\": true", "\"r\": 2", "\"lora_alpha\": 4,"},
     };
     lq_model *m = open_model(NULL);
     lq_adapter *a = trained(m, runs[_i].o);
@@ -362,6 +369,30 @@ START_TEST(refused) {
 }
 END_TEST
 
+/* Magnitudes fit one adapter at full strength. */
+START_TEST(dora_stands_alone) {
+    lq_model *m = open_model(NULL);
+    lq_adapter *a = trained(m, runs[LQ_ARRAY_LEN(runs) - 1].o), *loaded = NULL;
+    const lq_adapter_options plain = runs[0].o;
+    lq_adapter *other = trained(m, plain);
+    const lq_lora_file files[] = {{test_path("dora"), 1}, {test_path("plain"), 1}};
+    const lq_lora_file weak = {files[0].path, 0.5f};
+    ck_ok(lq_export_peft(a, files[0].path, &lq_f32, "base"));
+    ck_ok(lq_export_peft(other, files[1].path, &lq_f32, "base"));
+    ck_fails(lq_adapter_load(&loaded, m, files, 2), LQ_EUNSUPPORTED, "used alone");
+    ck_fails(lq_adapter_load(&loaded, m, &weak, 1), LQ_EUNSUPPORTED, "with scale 1");
+    ck_fails(lq_adapter_init_from(other, files[0].path), LQ_ESHAPE, "this run has no use_dora");
+    ck_ok(lq_adapter_init_from(a, files[1].path));
+    ck_assert_mem_eq(a->patch[a->item[0].weight].m, a->norm, sizeof(float));
+    ck_ok(lq_adapter_load(&loaded, m, files, 1));
+    ck_assert_ptr_nonnull(loaded->norm);
+    lq_adapter_free(loaded);
+    lq_adapter_free(other);
+    lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
 typedef struct both { const lq_model *m; const lq_adapter *a; const char *dir; } both;
 
 static lq_status read_peft(void *ctx) {
@@ -399,7 +430,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("peft");
     TCase *t = tcase_create("all");
-    tcase_set_timeout(t, 30);
+    tcase_set_timeout(t, 90);   /* many files are synced to disk */
     tcase_add_loop_test(t, scales_and_rows, 0, LQ_ARRAY_LEN(scales));
     tcase_add_loop_test(t, mistakes, 0, LQ_ARRAY_LEN(bad));
     tcase_add_loop_test(t, peft_round_trip, 0, LQ_ARRAY_LEN(runs));
@@ -408,6 +439,7 @@ int main(void) {
     tcase_add_loop_test(t, merged_from_gguf, 0, LQ_ARRAY_LEN(gguf));
     tcase_add_test(t, experts_refused_by_name);
     tcase_add_test(t, refused);
+    tcase_add_test(t, dora_stands_alone);
     tcase_add_test(t, failing_allocations);
     suite_add_tcase(suite, t);
     return test_run(suite);

@@ -83,6 +83,9 @@ static const struct {
      {"model-Q4_0.gguf"}, false},
     {"clipped", "qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", {"model-Q4_0.gguf"},
      false},
+    {"dora", "use_dora: true\nqat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 6}\n",
+     {"model-Q4_0.gguf"}, false},
+    {"block scales", "adapter: scales\nbase_quant: q8_0\nema_decay: 0.9\n", {"model-Q8_0.gguf"}, false},
     {"recipe",
      "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"
      "lora: {max_steps: 6}\nqad: {max_steps: 8, kd.alpha: 0.9}\n",

@@ -160,7 +160,6 @@ END_TEST
 
 START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
-        {"use_dora", "true"},
         {"init_lora_weights", "pissa"},
         {"report_to", "tensorboard"},
         {"bf16", "true"},

@@ -46,6 +46,10 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {0, "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
     {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
     {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto}\ninit_lora_weights: qera\n"},
+    {0, "adapter: scales\nbase_quant: q4_0\n"},
+    {0, "adapter: scales\nbase_quant: q8_0\ngradient_checkpointing: true\nema_decay: 0.5\n"},
+    {0, "use_dora: true\nexport: {quantize: [F32]}\n"},
+    {0, "use_dora: true\ngradient_checkpointing: true\nqat: {weight_dtype: q4_0, mode: merged}\n"},
 };
 
 /* With the training data as validation data, the recorded loss is reproduced from the exported

@@ -3,6 +3,7 @@
 #include "op_cases.h"
 
 #include "op_cases_families.h"
+#include "op_cases_trained.h"
 #include "ref.h"
 
 /* ---- values of i32 inputs ------------------------------------------------------------------- */
@@ -371,6 +372,10 @@ const op_case op_cases[] = {
     {.op = "lora_linear", "plain", lora_plain, lora_ref},
     {.op = "lora_linear", "merged", lora_merged, lora_merged_ref},
     {.op = "lora_linear", "rounded", lora_rounded, lora_rounded_ref},
+    {.op = "lora_linear", "dora", case_dora, case_dora_ref},
+    {.op = "lora_linear", "dora merged", case_dora_merged, case_dora_merged_ref},
+    {.op = "scaled_linear", "q4_0", case_scaled_q4_0, case_scaled_ref},
+    {.op = "scaled_linear", "q8_0", case_scaled_q8_0, case_scaled_ref},
     {.op = "fakequant", "q8_0", rounded_q8_0, rounded_q8_0_ref},
     {.op = "fakequant", "q8_K", rounded_q8_k, rounded_q8_k_ref},
     {.op = "attention", "grouped", attention_grouped, grouped_ref},

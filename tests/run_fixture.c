@@ -54,7 +54,7 @@ void fixture_make_of(fixture_run *f, const char *name, int steps, const char *ex
                   "3\nsave_steps: 2\n"
                   "logging_steps: 1\nlearning_rate: 0.01\nthreads: 1\n%s%s",
                   f->model, f->data, f->out, steps,
-                  strstr(extra, "adapter: full") ? "" : "lora_r: 4\nlora_alpha: 8\n", extra);
+                  strstr(extra, "adapter: ") ? "" : "lora_r: 4\nlora_alpha: 8\n", extra);
     fixture_write(f->config, lq_str_text(&yaml));
     lq_str_clear(&yaml);
 }

@@ -96,6 +96,18 @@ static lq_status export_types(const lq_adapter *a, const char *dir, const char *
     return LQ_OK;
 }
 
+/* Named after its first trained weight. */
+static lq_status export_scales(const lq_adapter *a, const char *dir, const char *name, int n_types,
+                               const lq_lineage *lineage, lq_artifacts *out) {
+    const char *label = a->model->weight[a->item[0].weight].fmt->label;
+    if (n_types > 0)
+        return lq_fail(LQ_ECONFIG, "export: a run with adapter: scales is exported in the base's own "
+                       "types; others would not be what was validated");
+    char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, label);
+    return add(out, "merged", label, path,
+               path ? lq_export_merged(a, path, NULL, lineage) : LQ_EMEM);
+}
+
 static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char *dir,
                              const char *name, const char *const *types, int n_types,
                              const lq_lineage *lineage, lq_artifacts *out) {
@@ -120,8 +132,9 @@ static lq_status export_mode(const lq_adapter *a, const lq_config *c, const char
         LQ_TRY(export_base(a, dir, name, a->options.types, lineage, out));
         return export_lora(a, dir, name, outtype, lineage, out);
     }
+    if (a->options.scales) return export_scales(a, dir, name, n_types, lineage, out);
     LQ_TRY(export_types(a, dir, name, types, n_types, lineage, out));
-    if (a->options.full)
+    if (a->options.full || (a->options.use_dora && !c->exports.lora))
         return n_types ? LQ_OK : export_merged(a, dir, name, &f16, lineage, out);
     return c->exports.lora || n_types == 0
                ? export_plain(a, c, dir, name, outtype, lineage, out)

@@ -101,7 +101,7 @@ static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, con
         (size_t)a->n_params * sizeof(float) * (size_t)span_count(c, rule, data->val.n > 0);
     p->checkpoint =
         (size_t)a->n_params * sizeof(float) * (size_t)saved_count(c, rule, data->val.n > 0);
-    p->flops = (a->options.full ? 6.0 : 4.0) * (double)p->model_parameters *
+    p->flops = (a->options.full || a->options.scales ? 6.0 : 4.0) * (double)p->model_parameters *
                (double)p->tokens_per_epoch * epochs;
     return fill_memory(p, c, m, a, data);
 }

@@ -123,10 +123,12 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
         layers[i] = (int)c->lora_layers_to_transform.v[i];
     lq_adapter_options o = {
         .full = strcmp(c->adapter, "full") == 0,
+        .scales = strcmp(c->adapter, "scales") == 0,
         .r = (int)c->lora_r,
         .alpha = c->lora_alpha,
         .dropout = (float)c->lora_dropout,
         .use_rslora = c->use_rslora,
+        .use_dora = c->use_dora,
         .init = c->init_lora_weights,
         .targets = c->lora_target_modules.n ? (const char *const *)c->lora_target_modules.s : NULL,
         .exclude =
@@ -158,7 +160,8 @@ done:
 static void make_groups(lq_trainer *t) {
     const lq_adapter *a = t->adapter;
     const double ratio = t->config->loraplus_lr_ratio;
-    if (a->options.full || ratio <= 0 || ratio == 1) return; /* no groups: one rate for all */
+    const bool halves = !a->options.full && !a->options.scales;
+    if (!halves || ratio <= 0 || ratio == 1) return; /* no groups: one rate for all */
     const int64_t first_b = a->item[0].b;
     t->groups[t->n_groups++] = (lq_optim_group){0, first_b, 1};
     t->groups[t->n_groups++] = (lq_optim_group){first_b, a->n_params - first_b, (float)ratio};

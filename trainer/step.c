@@ -47,7 +47,7 @@ static lq_status update(lq_trainer *t, int64_t labels) {
     lq_optim_step(t->rule, &t->optim, t->groups, t->n_groups, (float)t->learning_rate,
                   t->at.optim_step, a->n_params, a->param, a->grad, t->state);
     if (t->ema) lq_ema_update(t->ema, a->param, a->n_params, (float)t->config->ema_decay);
-    return t->net_is_quantized ? lq_trainer_requantize(t) : LQ_OK;
+    return t->net_is_quantized || a->norm ? lq_trainer_requantize(t) : LQ_OK;
 }
 
 /* Counts a step whose loss or gradient cannot be used; an error after too many in a row. */

@@ -3,10 +3,12 @@
  *   dB += s dy^T P;  dA += s Q^T drop(x);  dx += dy W (+ s drop'(Q A), unless merged)
  * where W may have its own, rounded x. Nothing of W's size is formed. Forward saves P, which is
  * small; merged, backward makes it. The dropout mask is a function of the run's key, the node and
- * the element, so it is drawn again in backward. */
+ * the element, so it is drawn again in backward. With magnitudes (magnitude.h) the columns of out
+ * before the bias, and of dy wherever it meets an unscaled weight, are times their factors. */
 #include "blas.h"
 #include "clip.h"
 #include "linear_parts.h"
+#include "magnitude.h"
 #include "ops.h"
 #include "random.h"
 #include "rowwise.h"
@@ -15,11 +17,29 @@
 
 #include <assert.h>
 
-enum { X, W, BIAS, A, B, ROUNDED, N_IN };
+enum { X, W, BIAS, A, B, ROUNDED, M, NORM, N_IN };
 
 /* What W is multiplied with. */
 static const lq_tensor *input_of_w(const lq_node *node) {
     return node->in[ROUNDED] ? node->in[ROUNDED] : node->in[X];
+}
+
+static lq_magnitude magnitude_of(const lq_node *node) {
+    return (lq_magnitude){node->in[M], node->in[NORM]};
+}
+
+static lq_status check_magnitude(const lq_node *node) {
+    const lq_tensor *m = node->in[M], *norm = node->in[NORM], *w = node->in[W];
+    const lq_lora_attr *attr = node->attr;
+    if (!m && !norm) return LQ_OK;
+    if (!m || !norm || m->ndim != 1 || norm->ndim != 1 || m->dim[0] != w->dim[0] ||
+        norm->dim[0] != w->dim[0])
+        return lq_fail(LQ_ESHAPE, "lora_linear '%s': wanted a magnitude and a norm for each of %lld "
+                       "rows", w->name ? w->name : "?", (long long)w->dim[0]);
+    if (attr->dropout > 0 || attr->clipped)
+        return lq_fail(LQ_EVALUE, "lora_linear '%s': magnitudes go neither with dropout nor with "
+                       "clipping", w->name ? w->name : "?");
+    return LQ_OK;
 }
 
 static lq_status shape(lq_node *node) {
@@ -38,6 +58,7 @@ static lq_status shape(lq_node *node) {
         return lq_fail(LQ_EVALUE,
                        "lora_linear '%s': dropout is %g, wanted 0 to below 1, and 0 when merged",
                        w->name ? w->name : "?", (double)attr->dropout);
+    LQ_TRY(check_magnitude(node));
     if (node->in[ROUNDED]) LQ_TRY(lq_check_same(node->in[X], "x", node->in[ROUNDED], "rounded x"));
     if (attr->merged) {
         assert(!node->in[ROUNDED]);
@@ -53,13 +74,13 @@ static lq_status shape(lq_node *node) {
 }
 
 static unsigned bwd_reads(const lq_node *node) {
-    (void)node;
-    return LQ_IN(X) | LQ_IN(W) | LQ_IN(A) | LQ_IN(B);
+    const unsigned always = LQ_IN(X) | LQ_IN(W) | LQ_IN(A) | LQ_IN(B);
+    return node->in[M] ? always | LQ_IN(M) | LQ_IN(NORM) | LQ_IN(BIAS) | LQ_OUT : always;
 }
 
-/* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it; what
- * clipping takes. */
-typedef struct layout { size_t p, q, dropped, clip, bytes; } layout;
+/* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it; dy
+ * times magnitudes; what clipping takes. */
+typedef struct layout { size_t p, q, dropped, dy, clip, bytes; } layout;
 
 static layout scratch_layout(const lq_node *node, int64_t n) {
     const lq_lora_attr *attr = node->attr;
@@ -68,8 +89,9 @@ static layout scratch_layout(const lq_node *node, int64_t n) {
     l.p = lq_align64(lq_wtile_scratch(node->in[W]));
     l.q = l.p + rank_bytes;
     l.dropped = l.q + rank_bytes;
-    l.clip =
+    l.dy =
         l.dropped + (attr->dropout > 0 ? (size_t)(n * node->in[X]->dim[1]) * sizeof(float) : 0);
+    l.clip = l.dy + (node->in[M] ? (size_t)(n * node->in[W]->dim[0]) * sizeof(float) : 0);
     l.bytes = l.clip + (attr->clipped ? lq_clip_scratch(n, node->in[X]->dim[1]) : 0);
     return l;
 }
@@ -105,21 +127,30 @@ static const float *adapter_input(const lq_node *node, const lq_run *run, float 
     return dropped;
 }
 
-static void forward(const lq_node *node, const lq_run *run) {
-    const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A];
+/* y += s P B^T */
+static void add_adapter(const lq_node *node, const lq_run *run, float *y) {
+    const lq_tensor *a = node->in[A], *b = node->in[B];
     const lq_lora_attr *attr = node->attr;
-    const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0], R = a->dim[0];
-    float *const y = lq_data_f32(node->out);
-    lq_wtile_forward(w, lq_data_f32(input_of_w(node)), y, N, run->scratch);
-    lq_linear_bias(node->in[BIAS], y, N);
-    if (attr->merged) return;
+    const int64_t N = node->in[X]->dim[0], D = a->dim[1], O = b->dim[0], R = a->dim[0];
     const layout l = scratch_layout(node, N);
     char *const base = run->scratch;
     float *const p = node->saved ? lq_data_f32(node->saved) : (float *)(base + l.p);
     const lq_mat xm = {adapter_input(node, run, (float *)(base + l.dropped)), D, false};
     lq_gemm(p, R, 0, 1, xm, (lq_mat){lq_data_f32(a), D, true}, N, R, D);
-    lq_gemm(y, O, 1, attr->scale, (lq_mat){p, R, false},
-            (lq_mat){lq_data_f32(node->in[B]), R, true}, N, O, R);
+    lq_gemm(y, O, 1, attr->scale, (lq_mat){p, R, false}, (lq_mat){lq_data_f32(b), R, true}, N, O,
+            R);
+}
+
+static void forward(const lq_node *node, const lq_run *run) {
+    const lq_magnitude magnitude = magnitude_of(node);
+    const int64_t N = node->in[X]->dim[0];
+    float *const y = lq_data_f32(node->out);
+    lq_wtile_forward(node->in[W], lq_data_f32(input_of_w(node)), y, N, run->scratch);
+    if (!((const lq_lora_attr *)node->attr)->merged) {
+        add_adapter(node, run, y);
+        if (magnitude.m) lq_magnitude_scale(y, &magnitude, y, N);
+    }
+    lq_linear_bias(node->in[BIAS], y, N);
 }
 
 static void adapter_dx(const lq_node *node, const lq_run *run, const float *q, float *dropped) {
@@ -136,6 +167,16 @@ static void adapter_dx(const lq_node *node, const lq_run *run, const float *q, f
     apply_dropout(node, run, dropped, dx, true);
 }
 
+/* The gradient (N,O) of x (W + s B A)^T from that of out; also adds to dm. */
+static const float *before_magnitude(const lq_node *node, const float *dout, float *scratch) {
+    const lq_magnitude magnitude = magnitude_of(node);
+    const int64_t N = node->in[X]->dim[0];
+    if (!magnitude.m) return dout;
+    lq_magnitude_backward(&magnitude, node->in[BIAS], lq_data_f32(node->out), dout, N);
+    lq_magnitude_scale(scratch, &magnitude, dout, N);
+    return scratch;
+}
+
 static void backward(const lq_node *node, const lq_run *run) {
     const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A], *b = node->in[B];
     const lq_lora_attr *attr = node->attr;
@@ -144,10 +185,11 @@ static void backward(const lq_node *node, const lq_run *run) {
     char *const base = run->scratch;
     float *const made_p = (float *)(base + l.p), *const q = (float *)(base + l.q);
     float *const dropped = (float *)(base + l.dropped);
-    const float *const dy = lq_grad_f32(node->out); /* (N,O) */
+    const float *const dout = lq_grad_f32(node->out); /* (N,O) */
+    const float *const dy = before_magnitude(node, dout, (float *)(base + l.dy));
     float *const dx_of_w = lq_grad_f32(input_of_w(node));
-    if (dx_of_w) lq_wtile_backward(w, dy, dx_of_w, N, run->scratch);
-    lq_linear_bias_backward(node->in[BIAS], dy, N);
+    if (dx_of_w) lq_wtile_backward(w, attr->merged ? dout : dy, dx_of_w, N, run->scratch);
+    lq_linear_bias_backward(node->in[BIAS], dout, N);
 
     lq_gemm(q, R, 0, 1, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R, O);
     const lq_mat xm = {adapter_input(node, run, dropped), D, false};
@@ -171,6 +213,12 @@ const lq_op lq_op_lora_linear = {
 
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr) {
-    lq_tensor *const in[N_IN] = {x, w, bias, a, b, rounded};
+    return lq_dora_linear(tape, x, rounded, w, bias, a, b, NULL, NULL, attr);
+}
+
+lq_tensor *lq_dora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
+                          lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_tensor *m,
+                          lq_tensor *norm, lq_lora_attr attr) {
+    lq_tensor *const in[N_IN] = {x, w, bias, a, b, rounded, m, norm};
     return lq_tape_record(tape, &lq_op_lora_linear, &attr, N_IN, in);
 }

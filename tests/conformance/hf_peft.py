@@ -28,6 +28,7 @@ ADAPTERS = {
     "layers": dict(r=3, lora_alpha=3, target_modules=["q_proj", "down_proj"], layers_to_transform=[0, 2],
                    layers_pattern="layers"),
     "regex": dict(r=2, lora_alpha=4, target_modules=r".*\.(0|1)\.self_attn\.[kq]_proj"),
+    "dora": dict(r=4, lora_alpha=6, target_modules=ALL, use_dora=True, use_rslora=True),
 }
 
 
@@ -71,12 +72,15 @@ def into_loquat(loquat, name, work, ids, bad):
             hf_models.run(loquat, "logits", model_path, "--lora", adapter, "--ids", " ".join(map(str, ids)), "--output",
                           work / "l.npy")
             expect(bad, f"{name} + PEFT {kind} on {model_path.name}", np.load(work / "l.npy"), want)
+        hf_models.run(loquat, "merge", base, "--lora", adapter, "--output", work / "merged.gguf", "--type", "F32")
+        expect(bad, f"{name} + PEFT {kind}, merged", hf_models.logits(loquat, work / "merged.gguf", ids, work), want)
 
 
 TRAINED = {
     "plain": "lora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj, v_proj]\n",
     "all": "lora_r: 4\nlora_alpha: 6\nuse_rslora: true\nlora_rank_pattern: {k_proj: 2}\nlora_alpha_pattern: {up_proj: 3}\n",
     "layers": "lora_r: 2\nlora_alpha: 4\nlora_target_modules: [q_proj, down_proj]\nlora_layers_to_transform: [0, 2]\n",
+    "dora": "lora_r: 2\nlora_alpha: 4\nuse_dora: true\n",
 }
 
 
@@ -153,6 +157,39 @@ def merged(loquat, name, work, ids, bad):
                 bad.append(f"{name}: {file} is not the base's")
 
 
+def gradients(loquat, name, work, bad):
+    """One step of gradient descent from the same DoRA adapter: what changed is the gradient."""
+    base, start, out, rate = work / name, work / "dora-start", work / f"run-{name}-gradient", 0.5
+    options = dict(r=4, lora_alpha=6, target_modules=ALL, use_dora=True)
+    model = adapt(fresh(base), options)
+    model.save_pretrained(start)
+    data = work / "one.jsonl"
+    data.write_text(json.dumps({"text": "the cat sat on the mat"}) + "\n")
+    (work / "run.yaml").write_text(
+        f"base_model: {base}\ndata: {data}\noutput_dir: {out}\nlora_model_dir: {start}\nlora_r: 4\nlora_alpha: 6\n"
+        f"use_dora: true\nmax_steps: 1\nmicro_batch_size: 1\nlearning_rate: {rate}\noptimizer: sgd\nadam_beta1: 0\n"
+        "weight_decay: 0\nmax_grad_norm: 0\nwarmup_ratio: 0\nlr_scheduler: constant\nval_set_size: 0\n"
+        "export: {quantize: [F32], peft: true}\n")
+    hf_models.run(loquat, "train", work / "run.yaml")
+    artifacts = {a["kind"]: pathlib.Path(a["path"]) for a in json.loads((out / "run.json").read_text())["artifacts"]}
+    ids = json.loads(hf_models.run(loquat, "tokenize", base, "--messages", data, "--json"))["ids"]
+    model.requires_grad_(False)
+    for key, x in model.named_parameters():
+        x.requires_grad_("lora_" in key)
+    model(torch.tensor([ids]), labels=torch.tensor([ids])).loss.backward()
+    stepped = safetensors.torch.load_file(artifacts["peft"] / "adapter_model.safetensors")
+    before = safetensors.torch.load_file(start / "adapter_model.safetensors")
+    for part in ("lora_A", "lora_B", "lora_magnitude_vector"):
+        got = torch.cat([((before[k] - stepped[k]) / rate).flatten() for k in sorted(stepped) if part in k])
+        wanted = {k.replace(".default", "").replace("_vector.weight", "_vector"): x.grad
+                  for k, x in model.named_parameters() if x.grad is not None}
+        want = torch.cat([wanted[k].flatten() for k in sorted(stepped) if part in k])
+        off = ((got - want).norm() / want.norm()).item()
+        print(f"{name} DoRA's gradient of {part}: off by {off:.1e} of its length")
+        if not off <= TOLERANCE:
+            bad.append(f"{name} DoRA's gradient of {part}: off by {off:.2e}")
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("loquat", type=lambda x: pathlib.Path(x).resolve())
@@ -166,6 +203,7 @@ def main():
         for name in () if args.only else ("llama-tied", "qwen3"):
             into_loquat(args.loquat, name, work, ids, bad)
             out_of_loquat(args.loquat, name, work, ids, bad)
+            gradients(args.loquat, name, work, bad)
         for name in hf_models.MODELS:
             if args.only in name:
                 merged(args.loquat, name, work / "merged", ids, bad)

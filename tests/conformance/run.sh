@@ -98,6 +98,10 @@ end_to_end() {
         ${LLAMA_SOURCE:+--llama-source "$LLAMA_SOURCE"}
 }
 
+same_dora_values() {
+    "$python" "$here/dora_values.py" >"$work/dora_values.h" && diff "$work/dora_values.h" "$here/../reference/dora_values.h"
+}
+
 # The committed models are what the script makes today, and larger ones run in llama.cpp.
 same_families() {
     "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
@@ -129,6 +133,7 @@ step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLA
 step mixes '[ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'LLAMA_BIN is missing' same_mix_reference
 step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
+step dora 'has torch && has peft' 'torch or peft is missing' same_dora_values
 step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
 step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLAMA_BIN:-}/llama-perplexity" ]' \
     'torch, transformers, xllamacpp or LLAMA_BIN is missing' \
