@@ -26,7 +26,7 @@ static void print_value(lq_str *out, const json_t *v) {
     else if (json_is_real(v))
         lq_str_printf(out, "%.6g", json_real_value(v));
     else
-        lq_str_puts(out, json_is_true(v) ? "yes" : "no");
+        lq_str_puts(out, json_is_true(v) ? "yes" : json_is_null(v) ? "-" : "no");
 }
 
 static void print_members(lq_str *out, const json_t *object) {
