@@ -13,10 +13,10 @@
 
 enum { BOS, EOS, UNK, SEP, PAD, CLS, MASK, EOT, EOM, N_ROLES, N_ADDED = SEP + 1 };
 
-/* In Hugging Face's names and in GGUF's. */
+/* In Hugging Face's names and in GGUF's; NULL: the converter writes none. */
 static const char *const roles[N_ROLES][2] = {
     {"bos", "bos"},  {"eos", "eos"},         {"unk", "unknown"},
-    {"sep", "seperator"}, {"pad", "padding"}, {"cls", "cls"},
+    {"sep", "seperator"}, {"pad", "padding"}, {"cls", NULL},
     {"mask", "mask"}, {"eot", "eot"},         {"eom", "eom"},
 };
 
@@ -48,22 +48,51 @@ static const char *special_at(const json_t *list, size_t i) {
     return json_string_value(lq_hf_get(lq_hf_get(json_array_get(list, i), "SpecialToken"), "id"));
 }
 
-/* The first and last entry of `single` say what is added. An EOS that differs from the one that
- * tokenizer_config.json names ends texts; the named one then ends turns. */
-static void read_template_processing(specials *s, const json_t *processor) {
-    const json_t *single = lq_hf_get(processor, "single");
-    const size_t n = json_array_size(single);
-    if (n < 2) return;
-    const char *first = special_at(single, 0), *last = special_at(single, n - 1);
-    if (first && !s->text[BOS]) s->text[BOS] = first;
-    if (first) s->add[BOS] = same(first, s->text[BOS]) || same(first, s->text[CLS]);
-    if (!last) return;
+/* BOS is the one that begins; where it has another name in tokenizer_config.json, it stays that. */
+static void read_first(specials *s, const char *first) {
+    if (!same(first, s->text[BOS]) && !same(first, s->text[CLS])) {
+        if (!s->text[BOS]) s->text[BOS] = first;
+        if (!s->text[CLS]) s->text[CLS] = first;
+    }
+    s->add[BOS] = same(first, s->text[BOS]) || same(first, s->text[CLS]);
+}
+
+/* An EOS that differs from the one that tokenizer_config.json names ends texts; the named one then
+ * ends turns. */
+static void read_last(specials *s, const char *last) {
     if (!same(last, s->text[EOS])) {
         const int role = s->text[EOT] ? EOM : EOT;
         s->text[role] = s->text[EOS];
         s->text[EOS] = last;
     }
     s->add[EOS] = 1;
+}
+
+static bool separates(const specials *s, const char *text) {
+    return same(text, s->text[SEP]) || same(text, s->text[EOS]);
+}
+
+/* What stands between the two texts of a pair, without what begins and ends it: a separator, an EOS
+ * and one, or nothing. */
+static void read_pair(specials *s, const json_t *pair, const char *first, const char *last) {
+    size_t from = 0, to = json_array_size(pair);
+    if (to && first && same(special_at(pair, 0), first)) from++;
+    if (to > from && last && same(special_at(pair, to - 1), last)) to--;
+    if (to < from + 3 || special_at(pair, from) || special_at(pair, to - 1)) return;
+    s->add[SEP] = !last && separates(s, special_at(pair, from + 1));
+    if (to - from == 4 && separates(s, special_at(pair, from + 2))) s->add[SEP] = 1;
+    if (s->add[SEP] && !s->text[SEP]) s->text[SEP] = s->text[EOS];
+}
+
+/* The first and last entry of `single` say what is added. */
+static void read_template_processing(specials *s, const json_t *processor) {
+    const json_t *single = lq_hf_get(processor, "single");
+    const size_t n = json_array_size(single);
+    const char *first = n > 1 ? special_at(single, 0) : NULL;
+    const char *last = n > 1 ? special_at(single, n - 1) : NULL;
+    if (first) read_first(s, first);
+    if (last) read_last(s, last);
+    read_pair(s, lq_hf_get(processor, "pair"), first, last);
 }
 
 static void read_processor(specials *s, const json_t *processor) {
@@ -129,6 +158,7 @@ static void apply_exceptions(specials *s, const lq_hf_vocab *v) {
 static lq_status write_keys(lq_gguf_writer *w, const specials *s, const lq_hf_vocab *v) {
     char key[64];
     for (int r = 0; r < N_ROLES; r++) {
+        if (!roles[r][1]) continue;
         if (s->id[r] >= v->n)
             lq_log(LQ_LOG_WARN, "%s token %lld is outside the vocabulary of %lld: left out",
                    roles[r][0], (long long)s->id[r], (long long)v->n);

@@ -107,10 +107,15 @@ static lq_status read_vocabulary(lq_hf_vocab *v, const lq_hf_files *f, int64_t n
                    "tekken.json, vocab.json", f->dir);
 }
 
-/* Llama and Mistral models say in tokenizer_config.json whether a space goes in front. */
+/* Llama and Mistral models say in tokenizer_config.json whether a space goes in front; Gemma has
+ * none, whatever its files say. */
 static void read_space_prefix(lq_hf_vocab *v, const lq_hf_files *f) {
+    static const char *const without[] = {"GemmaForCausalLM", "Gemma2ForCausalLM",
+                                          "Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"};
     const json_t *prefix = lq_hf_get(f->tokenizer_config, "add_prefix_space");
     if (lq_hf_is_llama(f) && json_is_boolean(prefix)) v->space_prefix = json_is_true(prefix);
+    for (int i = 0; v->spm && i < LQ_ARRAY_LEN(without); i++)
+        if (lq_hf_is_arch(f, without[i])) v->space_prefix = false;
 }
 
 static lq_status convert(lq_gguf_writer *w, const lq_hf_files *f, lq_hf_vocab *v) {

@@ -17,6 +17,8 @@ lq_status lq_hf_open(lq_gguf **out, const char *dir);
 typedef struct lq_hf_layout {
     int64_t heads;     /* > 0: the rows of each of so many heads are interleaved: row 2i+j of a head
                           is Hugging Face's row j*d/2+i */
+    int64_t groups;    /* > 0: the rows are so many groups of queries, their key, their value; in
+                          GGUF first the queries of all `heads` heads, then the keys, the values */
     bool plus_one;     /* a norm that is stored as 1 + w */
     bool transposed;   /* a matrix that Hugging Face has as (in, out) */
 } lq_hf_layout;

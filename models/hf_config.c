@@ -126,7 +126,7 @@ static bool is_one_of(const char *word, const char *list) {
 /* What a config can ask for and the architecture does not do. */
 static lq_status refuse(const lq_hf_config *c, const lq_hf_family *f) {
     const char *act = json_string_value(
-        lq_hf_config_get(c, "hidden_activation hidden_act activation_function"));
+        lq_hf_config_get(c, "hidden_activation hidden_act activation_function activation"));
     if (act && !is_one_of(act, f->acts))
         return lq_fail(LQ_EUNSUPPORTED, "%s: the activation is '%s', architecture %s has: %s",
                        c->path, act, f->arch, f->acts);

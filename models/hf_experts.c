@@ -13,6 +13,9 @@ static const struct { const char *found, *meant; } spellings[] = {
     {".w3.", ".up_proj."},
 };
 
+/* Falcon's norm before the feed-forward, where attention has one of its own. */
+static const char own_norm[] = ".ln_mlp.", shared_norm[] = ".input_layernorm.";
+
 /* text with the first `found` replaced; text is freed. NULL: out of memory. */
 static char *replace(char *text, const char *found, const char *meant) {
     char *at = text ? strstr(text, found) : NULL;
@@ -37,6 +40,7 @@ lq_status lq_hf_expert_name(char **out, int64_t *expert, const char *name) {
     }
     const int n = strstr(name, "block_sparse_moe") ? LQ_ARRAY_LEN(spellings) : 0;
     for (int i = 0; i < n; i++) *out = replace(*out, spellings[i].found, spellings[i].meant);
+    *out = replace(*out, own_norm, shared_norm);
     return *out ? LQ_OK : LQ_EMEM;
 }
 

@@ -86,6 +86,20 @@ static const lq_hf_key gpt2[] = {
     {"attention.layer_norm_epsilon", F32, "layer_norm_epsilon", true, 0},
 };
 
+static const lq_hf_key falcon[] = {
+    {"embedding_length", U32, "hidden_size", true, 0},
+    {"block_count", U32, "num_hidden_layers n_layer", true, 0},
+    {"attention.head_count", U32, "num_attention_heads n_head", true, 0},
+    {"attention.layer_norm_epsilon", F32, "layer_norm_epsilon", true, 0},
+};
+
+static const lq_hf_key mpt[] = {
+    {"context_length", U32, "max_seq_len", true, 0},
+    {"embedding_length", U32, "d_model", true, 0},
+    {"block_count", U32, "n_layers", true, 0},
+    {"attention.head_count", U32, "n_heads", true, 0},
+};
+
 static const lq_hf_key gemma[] = {
     {"context_length", U32, "max_position_embeddings", true, 0},
     {"embedding_length", U32, "hidden_size", true, 0},
@@ -264,6 +278,10 @@ static const lq_hf_family families[] = {
      .acts = "silu", .more = stablelm_keys},
     {.class = "GPT2LMHeadModel", .arch = "gpt2", .model_type = "gpt2", KEYS(gpt2),
      .acts = "gelu_new", .transposed = true, .more = gpt2_keys},
+    {.class = "FalconForCausalLM", .arch = "falcon", KEYS(falcon), .acts = "gelu",
+     .grouped = true, .more = lq_hf_falcon_keys},
+    {.class = "MptForCausalLM", .arch = "mpt", KEYS(mpt), .acts = "gelu", .more = lq_hf_mpt_keys},
+    {.class = "MPTForCausalLM", .arch = "mpt", KEYS(mpt), .acts = "gelu", .more = lq_hf_mpt_keys},
     {.class = "GemmaForCausalLM", .arch = "gemma", .model_type = "gemma", KEYS(gemma),
      .acts = "gelu_pytorch_tanh gelu_tanh gelu", .plus_one = true, .no_head = true,
      .more = lq_hf_theta_write},

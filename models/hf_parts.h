@@ -34,6 +34,7 @@ struct lq_hf_family {
     bool permuted;           /* rows of q and k are interleaved in GGUF */
     bool plus_one;           /* norms are 1 + w */
     bool transposed;         /* matrices of the blocks are (in, out) */
+    bool grouped;            /* rows of qkv come in groups that share a key and a value */
     bool no_head;            /* lm_head.weight is the embedding, also where it is stored */
     /* Keys that are no plain copies; may be NULL. */
     lq_status (*more)(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
@@ -60,6 +61,11 @@ lq_status lq_hf_set_f32(lq_gguf_writer *w, const lq_hf_family *f, const char *na
 
 /* A config.json for a model that came as a GGUF (hf_made_config.c). */
 lq_status lq_hf_config_make(json_t **out, const lq_model *m);
+
+/* ---- Falcon and MPT (hf_older.c) ---- */
+int64_t lq_hf_falcon_groups(const lq_hf_config *c);   /* of queries that share a key */
+lq_status lq_hf_falcon_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
+lq_status lq_hf_mpt_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
 
 /* ---- rotary positions (hf_rope.c) ---- */
 lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);

@@ -50,6 +50,44 @@ static double local_theta(const lq_hf_config *c) {
     return json_number_value(lq_hf_config_get(c, "local_rope_theta rope_local_base_freq"));
 }
 
+/* llama.cpp takes the lengths of queries and keys from the factor, not from attention_factor. */
+static lq_status check_yarn(const lq_hf_config *c, double factor) {
+    static const char *const others[] = {"mscale", "mscale_all_dim"};
+    const json_t *rope = global(c);
+    const double usual = 0.1 * log(factor) + 1;
+    const double said = number(rope, "attention_factor", number(rope, "attn_factor", usual));
+    if (fabs(said - usual) > 1e-4)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: rope type yarn: attention_factor is %g, must be "
+                       "0.1 ln(factor) + 1 = %g, as llama.cpp computes it", c->path, said, usual);
+    if (json_is_false(member(rope, "truncate")))
+        return lq_fail(LQ_EUNSUPPORTED, "%s: rope type yarn: truncate is false, llama.cpp "
+                       "truncates", c->path);
+    for (int i = 0; i < LQ_ARRAY_LEN(others); i++)
+        if (member(rope, others[i]))
+            return lq_fail(LQ_EUNSUPPORTED, "%s: rope type yarn: %s is not supported", c->path,
+                           others[i]);
+    return LQ_OK;
+}
+
+static lq_status write_yarn(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
+    static const struct { const char *names, *key; } more[] = {
+        {"extrapolation_factor", "rope.scaling.yarn_ext_factor"},
+        {"attention_factor", "rope.scaling.yarn_attn_factor"},
+        {"beta_fast", "rope.scaling.yarn_beta_fast"},
+        {"beta_slow", "rope.scaling.yarn_beta_slow"}};
+    static const char original[] = "original_max_position_embeddings";
+    const double context = number(global(c), original, 0);
+    if (!(context >= 1 && context <= UINT32_MAX))
+        return lq_fail(LQ_EFORMAT, "%s: rope type yarn needs %s, a whole number from 1 on", c->path,
+                       original);
+    LQ_TRY(check_yarn(c, number(global(c), "factor", 1)));
+    LQ_TRY(lq_hf_set_u32(w, f, "rope.scaling.original_context_length", (int64_t)context));
+    for (int i = 0; i < LQ_ARRAY_LEN(more); i++)
+        if (json_is_number(member(global(c), more[i].names)))
+            LQ_TRY(lq_hf_set_f32(w, f, more[i].key, number(global(c), more[i].names, 0)));
+    return LQ_OK;
+}
+
 static lq_status write_scaling(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
     static const char *const plain[] = {"default", "llama3"};   /* llama3: a tensor */
     const char *type = type_of(global(c));
@@ -57,13 +95,15 @@ static lq_status write_scaling(const lq_hf_config *c, const lq_hf_family *f, lq_
     for (int i = 0; i < LQ_ARRAY_LEN(plain); i++)
         if (!type || strcmp(type, plain[i]) == 0) return LQ_OK;
     const double factor = number(global(c), "factor", 0);
-    if (strcmp(type, "linear") != 0 || factor <= 0)
+    const bool yarn = strcmp(type, "yarn") == 0;
+    if ((!yarn && strcmp(type, "linear") != 0) || factor <= 0)
         return lq_fail(LQ_EUNSUPPORTED, "%s: rope type '%s' is not supported for architecture %s; "
-                       "supported: default, linear (with a factor), llama3", c->path, type,
+                       "supported: default, linear and yarn (with a factor), llama3", c->path, type,
                        f->arch);
     snprintf(key, sizeof key, "%s.rope.scaling.type", f->arch);
-    LQ_TRY(lq_gguf_writer_set_string(w, key, "linear"));
-    return lq_hf_set_f32(w, f, "rope.scaling.factor", factor);
+    LQ_TRY(lq_gguf_writer_set_string(w, key, type));
+    LQ_TRY(lq_hf_set_f32(w, f, "rope.scaling.factor", factor));
+    return yarn ? write_yarn(c, f, w) : LQ_OK;
 }
 
 lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {

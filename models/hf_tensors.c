@@ -105,7 +105,9 @@ static lq_hf_layout layout_of(const lq_hf_family *f, lq_role role, int64_t n_hea
     static const bool linear[LQ_N_ROLES] = {
         [LQ_ROLE_ATTN_QKV] = true, [LQ_ROLE_ATTN_OUTPUT] = true, [LQ_ROLE_FFN_UP] = true,
         [LQ_ROLE_FFN_DOWN] = true};
-    lq_hf_layout layout = {0, f->plus_one && norm[role], f->transposed && linear[role]};
+    lq_hf_layout layout = {0, 0, f->plus_one && norm[role], f->transposed && linear[role]};
+    if (f->grouped && role == LQ_ROLE_ATTN_QKV)
+        return (lq_hf_layout){.heads = n_head, .groups = n_head_kv};
     if (f->permuted && role == LQ_ROLE_ATTN_Q) layout.heads = n_head;
     if (f->permuted && role == LQ_ROLE_ATTN_K) layout.heads = n_head_kv;
     return layout;
@@ -113,12 +115,23 @@ static lq_hf_layout layout_of(const lq_hf_family *f, lq_role role, int64_t n_hea
 
 lq_hf_layout lq_hf_layout_of(const lq_model *m, const lq_weight *w) {
     const lq_hf_family *f = lq_hf_family_of(m->arch->name);
-    const lq_hf_layout none = {0, false, false};
+    const lq_hf_layout none = {.heads = 0};
     return f ? layout_of(f, w->role, m->hp.n_head, m->hp.n_head_kv) : none;
+}
+
+/* Of all queries, all keys, all values to the groups of Falcon's. */
+static int64_t grouped_row(const lq_hf_layout *layout, int64_t rows, int64_t r) {
+    const int64_t queries = layout->heads / layout->groups;   /* of a group */
+    const int64_t d = rows / (layout->heads + 2 * layout->groups), head = r / d;
+    const int64_t other = head - layout->heads;   /* keys, then values */
+    const int64_t group = other < 0 ? head / queries : other % layout->groups;
+    const int64_t place = other < 0 ? head % queries : queries + other / layout->groups;
+    return (group * (queries + 2) + place) * d + r % d;
 }
 
 int64_t lq_hf_row(const lq_hf_layout *layout, int64_t rows, int64_t r) {
     if (!layout->heads) return r;
+    if (layout->groups) return grouped_row(layout, rows, r);
     const int64_t d = rows / layout->heads, in_head = r % d;
     return r - in_head + in_head % 2 * (d / 2) + in_head / 2;
 }
@@ -192,9 +205,12 @@ static lq_status copy_transposed(lq_hf_tensors *t, lq_gguf_tensor *out, const lq
     return LQ_OK;
 }
 
-/* A permutation needs rows that come in pairs within each head; what does not fit is left for
- * binding to complain about. */
+/* A permutation needs rows that come in pairs within each head, or whole groups; what does not fit
+ * is left for binding to complain about. */
 static bool fits(const lq_hf_layout *layout, const lq_st_tensor *in) {
+    if (layout->groups)
+        return layout->heads % layout->groups == 0 &&
+               in->dim[0] % (layout->heads + 2 * layout->groups) == 0;
     return !layout->heads || in->dim[0] % (2 * layout->heads) == 0;
 }
 
@@ -335,7 +351,8 @@ static lq_status check_experts(const lq_hf_tensors *t) {
 
 static lq_status add_one(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_family *f,
                          const lq_arch *arch, const lq_st_tensor *in) {
-    const lq_hf_layout none = {0, false, false};
+    const lq_hf_layout none = {.heads = 0};
+    const int64_t groups = f->grouped ? lq_hf_falcon_groups(c) : c->n_head_kv;
     const lq_slot *slot;
     int64_t expert;
     char *common, *name;
@@ -345,7 +362,7 @@ static lq_status add_one(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_fa
     LQ_TRY(status);
     if (slot && expert >= 0) return add_expert(t, c, in, expert, name);
     return add_tensor(t, in, slot,
-                      slot ? layout_of(f, slot->role, c->n_head, c->n_head_kv) : none, name);
+                      slot ? layout_of(f, slot->role, c->n_head, groups) : none, name);
 }
 
 lq_status lq_hf_tensors_make(lq_hf_tensors *t, const lq_hf_config *c, const lq_hf_family *f,

@@ -99,7 +99,13 @@ START_TEST(rope_scaling) {
         .with = "\"rope_parameters\": {\"rope_type\": \"llama3\", \"rope_theta\": 5000.0, "
                 "\"factor\": 8.0, \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
                 "\"original_max_position_embeddings\": 32}"};
+    const hf_change yarn = {.replace = "\"rope_theta\": 5000.0",
+        .with = "\"rope_theta\": 5000.0, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 4, "
+                "\"original_max_position_embeddings\": 16, \"beta_fast\": 8}"};
     lq_model *m = NULL;
+    ck_ok(lq_model_open(&m, hf_fixture("yarn", &yarn), true));
+    ck_assert(m->hp.yarn_factor == 4 && m->hp.yarn_beta_fast == 8 && m->hp.n_ctx_orig == 16);
+    lq_model_close(m);
     ck_ok(lq_model_open(&m, hf_fixture("linear", &linear), true));
     ck_assert(m->hp.rope_freq_scale == 0.25f && m->hp.rope_freq_base == 5000);
     lq_model_close(m);
@@ -128,8 +134,17 @@ static const struct {
     {{.replace = "silu", .with = "relu"}, LQ_EUNSUPPORTED, "the activation is 'relu'"},
     {{.replace = "{", .with = "{\"quantization_config\": {\"quant_method\": \"gptq\"},"},
      LQ_EUNSUPPORTED, "the weights are quantized (quantization_config: gptq)"},
+    {{.replace = "5000.0",
+      .with = "5000.0, \"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2}"},
+     LQ_EUNSUPPORTED, "rope type 'dynamic' is not supported"},
     {{.replace = "5000.0", .with = "5000.0, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2}"},
-     LQ_EUNSUPPORTED, "rope type 'yarn' is not supported"},
+     LQ_EFORMAT, "rope type yarn needs original_max_position_embeddings"},
+    {{.replace = "5000.0", .with = "5000.0, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, "
+      "\"original_max_position_embeddings\": 16, \"attention_factor\": 1}"},
+     LQ_EUNSUPPORTED, "attention_factor is 1, must be 0.1 ln(factor) + 1 = 1.06931"},
+    {{.replace = "5000.0", .with = "5000.0, \"rope_scaling\": {\"type\": \"yarn\", \"factor\": 2, "
+      "\"original_max_position_embeddings\": 16, \"truncate\": false}"},
+     LQ_EUNSUPPORTED, "truncate is false"},
     {{.replace = "{", .with = "{{"}, LQ_EFORMAT, "config.json:1: broken JSON"},
     {{.replace = "\"num_hidden_layers\": 2", .with = "\"num_hidden_layers\": 3"}, LQ_ESHAPE,
      "blk.2.attn_q.weight (model.layers.2.self_attn.q_proj.weight) is missing"},

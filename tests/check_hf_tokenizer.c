@@ -194,6 +194,52 @@ START_TEST(specials_and_templates_are_read) {
 }
 END_TEST
 
+/* ---- separators ---- */
+
+#define TOKEN(t) "{\"SpecialToken\": {\"id\": \"" t "\"}}"
+#define TEXT(t) "{\"Sequence\": {\"id\": \"" t "\"}}"
+#define PAIR(single, pair) \
+    "{\"type\": \"TemplateProcessing\", \"single\": [" single "], \"pair\": [" pair "]}"
+#define BOS TOKEN("<|endoftext|>")
+#define EOS TOKEN("<|im_end|>")
+
+/* add -1: there is no such key. */
+static const struct { const char *processor; int add, id_is_eos; } pairs[] = {
+    {PAIR(TEXT("A"), TEXT("A") ", " TEXT("B")), -1, 0},
+    {PAIR(BOS "," TEXT("A"), BOS "," TEXT("A") "," BOS "," TEXT("B")), 0, 0},
+    {PAIR(BOS "," TEXT("A"), BOS "," TEXT("A") "," EOS "," TEXT("B")), 1, 1},
+    {PAIR(TEXT("A") "," EOS, TEXT("A") "," EOS "," TEXT("B") "," EOS), 0, 0},
+    {PAIR(TEXT("A") "," EOS, TEXT("A") "," EOS "," EOS "," TEXT("B") "," EOS), 1, 1},
+};
+
+START_TEST(separators_are_read) {
+    lq_gguf *g = open_bpe("gpt-2");
+    lq_gguf_writer *w;
+    bool add = false;
+    fixture_start();
+    json_t *tokenizer = byte_level_json(g, "null", "{\"type\": \"ByteLevel\"}");
+    json_object_set_new(tokenizer, "post_processor", json_loads(pairs[_i].processor, 0, NULL));
+    fixture_put_json("tokenizer.json", tokenizer);
+    fixture_put_text("tokenizer_config.json",
+                "{\"bos_token\": \"<|endoftext|>\", \"eos_token\": \"<|im_end|>\"}");
+    lq_gguf_close(g);
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_hf_tokenizer_metadata(w, fixture_dir));
+    ck_ok(fixture_open(&g, w, test_path("converted.gguf")));
+    ck_assert_int_eq(lq_gguf_find(g, "tokenizer.ggml.add_sep_token") != NULL, pairs[_i].add >= 0);
+    ck_ok(lq_gguf_get_bool(g, "tokenizer.ggml.add_sep_token", false, &add));
+    ck_assert_int_eq(add, pairs[_i].add > 0);
+    uint32_t sep = 0, eos = 1;
+    const bool found = lq_gguf_find(g, "tokenizer.ggml.seperator_token_id") != NULL;
+    ck_assert_int_eq(found, pairs[_i].id_is_eos);
+    ck_ok(lq_gguf_get_u32(g, "tokenizer.ggml.seperator_token_id", false, &sep));
+    ck_ok(lq_gguf_get_u32(g, "tokenizer.ggml.eos_token_id", true, &eos));
+    ck_assert(!pairs[_i].id_is_eos || sep == eos);
+    lq_gguf_close(g);
+    lq_gguf_writer_free(w);
+}
+END_TEST
+
 /* ---- refusals ---- */
 
 typedef struct bad_case {
@@ -277,6 +323,7 @@ int main(void) {
     tcase_add_test(tc, vocab_json_and_merges_are_read);
     tcase_add_test(tc, merges_become_scores);
     tcase_add_test(tc, specials_and_templates_are_read);
+    tcase_add_loop_test(tc, separators_are_read, 0, LQ_ARRAY_LEN(pairs));
     tcase_add_loop_test(tc, broken_directories_are_refused, 0, LQ_ARRAY_LEN(bad_cases));
     tcase_add_test(tc, tokens_outside_the_model_are_refused);
     tcase_add_test(tc, failed_allocations_are_clean);

@@ -98,6 +98,27 @@ START_TEST(sentencepiece_is_read) {
 }
 END_TEST
 
+START_TEST(gemma_has_no_space_in_front) {
+    lq_gguf *g = open_spm(), *made;
+    lq_gguf_writer *w;
+    lq_str model = LQ_STR_INIT;
+    bool prefix = true;
+    fixture_start();
+    make_model(&model, g, 2, true);
+    fixture_put("tokenizer.model", model.s, model.n);
+    fixture_put_text("config.json", "{\"architectures\": [\"Gemma2ForCausalLM\"]}");
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_hf_tokenizer_metadata(w, fixture_dir));
+    ck_ok(fixture_open(&made, w, test_path("made.gguf")));
+    ck_ok(lq_gguf_get_bool(made, "tokenizer.ggml.add_space_prefix", true, &prefix));
+    ck_assert(!prefix);
+    lq_gguf_close(made);
+    lq_gguf_writer_free(w);
+    lq_str_clear(&model);
+    lq_gguf_close(g);
+}
+END_TEST
+
 /* ---- tekken ---------------------------------------------------------------------------------- */
 
 static json_t *tekken_token(const char *bytes, size_t n) {
@@ -135,6 +156,7 @@ int main(void) {
     Suite *suite = suite_create("hf_vocab");
     TCase *tc = tcase_create("hf_vocab");
     tcase_add_test(tc, sentencepiece_is_read);
+    tcase_add_test(tc, gemma_has_no_space_in_front);
     tcase_add_test(tc, tekken_is_read);
     suite_add_tcase(suite, tc);
     return test_run(suite);
