@@ -11,14 +11,20 @@
  * those that do not fit. */
 static bool is_embedding(const char *name) { return strstr(name, "token_embd.weight") != NULL; }
 
+static lq_status cannot_write(const char *tensor, int type, const lq_mix_request *request) {
+    const lq_mix *mix;
+    LQ_TRY(lq_mix_find(&mix, tensor, lq_ggml_type_name(type))); /* names the nearest */
+    return lq_fail(LQ_EUNSUPPORTED, "%s: becomes %s in a %s file, which Loquat cannot write", tensor,
+                   lq_ggml_type_name(type), lq_mix_label(request));
+}
+
 static lq_status plan_tensor(lq_planned *p, lq_mix_type got, const lq_mix_request *request,
                              const lq_gguf_tensor *t) {
     const int type = got.type;
     const lq_format *fmt = lq_format_by_ggml_id(type);
     *p = (lq_planned){.fmt = type == t->ggml_type ? NULL : fmt, .fell_back = got.fell_back};
     if (type != t->ggml_type && (!fmt || !fmt->quant))
-        return lq_fail(LQ_EUNSUPPORTED, "%s: becomes %s in a %s file, which Loquat cannot write",
-                       t->name, lq_ggml_type_name(type), lq_mix_label(request));
+        return cannot_write(t->name, type, request);
     if (!fmt || fmt->block == 1) return LQ_OK;
     const lq_status status =
         lq_imatrix_weights(&p->importance, request->imatrix, t->name, t->ne[0] * t->ne[2]);

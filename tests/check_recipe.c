@@ -34,6 +34,11 @@ static double loss(const json_t *report, const char *key) {
     return json_number_value(json_object_get(json_object_get(report, "eval_loss"), key));
 }
 
+static double seconds(const json_t *record) {
+    ck_assert(json_is_real(json_object_get(record, "seconds")));
+    return json_number_value(json_object_get(record, "seconds"));
+}
+
 START_TEST(one_command_makes_a_better_file) {
     fixture_run f;
     fixture_make(&f, "recipe", 1, RECIPE);
@@ -49,6 +54,9 @@ START_TEST(one_command_makes_a_better_file) {
     const json_t *phases = json_object_get(report, "recipe");
     ck_assert_str_eq(json_string_value(json_array_get(phases, 1)), "qad");
     ck_assert(json_is_object(json_object_get(report, "lora")));
+    ck_assert_double_eq_tol(seconds(report),
+                            seconds(json_object_get(report, "lora")) +
+                                seconds(json_object_get(report, "qad")), 1e-9);
     json_decref(report);
     const fixture_result r =
         fixture_loquat("evaluate %s --data %s --json --threads 1", f.out, f.data);

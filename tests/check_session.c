@@ -83,12 +83,15 @@ static const struct { const char *args; int exit_status; const char *says; } ref
     {"logits model.gguf --ids 4294967297 --output x.npy", 2, "4294967297"},
     {"tokenize model.gguf --detokenize abc", 2, "wanted token ids"},
     {"tokenize model.gguf a --file data.jsonl", 2, "usage"},
+    {"quantize model.gguf x.gguf Q4_0 --tensor-type attn_v=iq3_s", 1,
+     "blk.0.attn_v.weight: IQ3_S is read but not written by Loquat; the nearest type that is: Q3_K_S"},
     {"imatrix model.gguf", 2, "usage: loquat imatrix"},
 };
 
 START_TEST(refused_by_name) {
     fixture_run f;
     fixture_make(&f, "refused", 2, "");
+    fixture_widen(&f);
     ck_assert_int_eq(chdir(f.dir), 0);
     const fixture_result r = fixture_loquat("%s", refused[_i].args);
     ck_assert_msg(r.exit_status == refused[_i].exit_status &&

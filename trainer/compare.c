@@ -112,15 +112,16 @@ done:
     return status;
 }
 
+/* seconds: of rounding, besides the run's training. */
 static lq_status add_cell(comparison *c, int run, const char *variant, loquat_model *s,
-                          loquat_model *reference, int64_t bytes) {
+                          loquat_model *reference, int64_t bytes, double seconds) {
     const lq_compare_run *r = &c->run[run];
     lq_compare_row *row;
     LQ_TRY(find_row(c, r->group, variant, &row));
     LQ_TRY(lq_reserve((void **)&row->cell, &row->cap, row->n + 1, sizeof *row->cell));
     lq_compare_cell *cell = &row->cell[row->n];
     *cell = (lq_compare_cell){.seed = lq_compare_run_seed(r), .bytes = (double)bytes,
-                              .seconds = r->seconds, .kl = NAN, .same_top = NAN,
+                              .seconds = r->seconds + seconds, .kl = NAN, .same_top = NAN,
                               .exact_match = NAN};
     cell->nll = lq_alloc_array(c->table.n_examples, sizeof *cell->nll);
     if (!cell->nll) return LQ_EMEM;
@@ -146,10 +147,13 @@ static lq_status add_rounded(comparison *c, int run, loquat_model *plain, const 
     char *path = lq_sprintf("%s/compare-%lld.gguf", r->path, (long long)getpid());
     LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_types_open(&types, &text));
+    const double started = lq_seconds();
     LQ_GOTO(status, lq_export_merged(plain->lora, path, &types.request, &lineage));
+    const double seconds = lq_seconds() - started;
     LQ_GOTO(status, lq_file_bytes(&bytes, path));
     LQ_GOTO(status, (lq_status)loquat_model_open(&rounded, path, NULL, 0));
-    LQ_GOTO(status, add_cell(c, run, variant, rounded, c->reference ? c->reference : plain, bytes));
+    LQ_GOTO(status, add_cell(c, run, variant, rounded, c->reference ? c->reference : plain, bytes,
+                             seconds));
 done:
     loquat_model_close(rounded);
     lq_types_clear(&types);
@@ -186,7 +190,7 @@ static lq_status add_run(comparison *c, int i, const char *const *with_imatrix) 
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_compare_run_session(&s, r));
     if (!c->reference && plain) LQ_GOTO(status, lq_compare_run_session(&reference, plain));
-    LQ_GOTO(status, add_cell(c, i, "", s, c->reference ? c->reference : reference, r->bytes));
+    LQ_GOTO(status, add_cell(c, i, "", s, c->reference ? c->reference : reference, r->bytes, 0));
     if (r->plain) LQ_GOTO(status, add_roundings(c, i, s, with_imatrix));
 done:
     loquat_model_close(reference);

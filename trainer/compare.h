@@ -13,7 +13,7 @@ typedef struct lq_compare_run {
     char *name;                  /* "NAME=PATH"; NULL: not named */
     lq_config *config;           /* NULL: not a run's directory but a model file */
     bool plain;                  /* a run without quantization in training */
-    double seconds;              /* of training; NaN: not known */
+    double seconds;              /* of training, all phases of a recipe; NaN: not known */
     int64_t bytes;               /* of the files to deploy */
     int group;                   /* the number of the first run like it */
 } lq_compare_run;

@@ -127,7 +127,7 @@ static lq_status run_phase(recipe *r, int phase) {
 
 /* ---- the report ------------------------------------------------------------------------------ */
 
-static double loss_of(const json_t *record, const char *key) {
+static double value_of(const json_t *record, const char *key) {
     const json_t *value = json_object_get(record, key);
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
@@ -147,9 +147,9 @@ static bool same_validation(const recipe *r) {
 /* The losses that tell what the recipe was good for; the share of what rounding alone costs that
  * the second phase won back. */
 static json_t *summary(const recipe *r) {
-    const double floating = loss_of(r->record[LORA], "final_eval_loss");
-    const double rounded = loss_of(r->record[QAD], "start_eval_loss");
-    const double trained = loss_of(r->record[QAD], "final_eval_loss");
+    const double floating = value_of(r->record[LORA], "final_eval_loss");
+    const double rounded = value_of(r->record[QAD], "start_eval_loss");
+    const double trained = value_of(r->record[QAD], "final_eval_loss");
     const bool comparable = same_validation(r) && rounded > floating;
     const double recovered =
         comparable ? (rounded - trained) / (rounded - floating) : (double)NAN;
@@ -169,8 +169,10 @@ static lq_status write_report(const recipe *r, char **out_text) {
     lq_status status = LQ_OK;
     char *path = lq_path_join(r->config->output_dir, "run.json");
     json_t *report = json_pack(
-        "{s:s, s:[s, s], s:o, s:O, s:O, s:O, s:O}", "version", loquat_version(), "recipe",
-        phase_name[LORA], phase_name[QAD], "eval_loss", summary(r), "base",
+        "{s:s, s:[s, s], s:f, s:o, s:O, s:O, s:O, s:O}", "version", loquat_version(), "recipe",
+        phase_name[LORA], phase_name[QAD], "seconds",
+        value_of(r->record[LORA], "seconds") + value_of(r->record[QAD], "seconds"), "eval_loss",
+        summary(r), "base",
         json_object_get(r->record[QAD], "base"), "artifacts",
         json_object_get(r->record[QAD], "artifacts"), phase_name[LORA], r->record[LORA],
         phase_name[QAD], r->record[QAD]);

@@ -56,7 +56,7 @@ def check(loquat, llama, repository, text, work, mix):
     run(loquat, "train", "--base-model", examples / "pip-F16.gguf", "--data", examples / "car/train.jsonl", "--test-datasets",
         f"[{{path: {valid}}}]", "--output-dir", out, "--max-steps", 2, "--learning-rate", "4e-3", "--sequence-len", 256,
         "--micro-batch-size", 8, "--threads", 1, "--gradient-accumulation-steps", 1, "--dataset-prepared-path", work / "cache",
-        "--eval-steps", 2, "--qat.weight_dtype", mix, "--qat.mode", "merged")
+        "--eval-steps", 2, *(["--qat.imatrix", "auto"] if mix == "Q2_K_S" else []), "--qat.weight_dtype", mix, "--qat.mode", "merged")
     record = json.loads((out / "run.json").read_text())
     (file,) = [a["path"] for a in record["artifacts"] if a["kind"] == "merged"]
     loss = json.loads(run(loquat, "evaluate", file, "--data", valid, "--json").stdout)["loss"]

@@ -22,16 +22,25 @@ OPTIONS = [
 ]
 # name: layers, width, feed-forward, heads, key heads, experts, tied
 SHAPES = {
-    "wide": (1, 2048, 5632, 32, 4, 0, False), "tied": (10, 512, 1536, 8, 8, 0, True),
-    "odd": (3, 160, 432, 4, 2, 0, False), "experts": (9, 256, 512, 8, 2, 8, False),
+    "wide": (1, 2048, 5632, 32, 4, 0, False), "tied": (10, 256, 768, 4, 4, 0, True),
+    "odd": (3, 160, 432, 4, 2, 0, False), "experts": (4, 256, 256, 8, 2, 8, False),
 }
 
 
-def write_model(path, layers, width, ff, heads, kv, experts, tied, vocab=320):
+def copy_vocabulary(w, path):
+    for key, field in gguf.GGUFReader(path).fields.items():
+        if key.startswith("tokenizer."):
+            sub = field.types[1] if len(field.types) > 1 else None
+            w.add_key_value(key, field.contents(), field.types[0], sub)
+    return len(gguf.GGUFReader(path).fields["tokenizer.ggml.tokens"].data)
+
+
+def write_model(path, layers, width, ff, heads, kv, experts, tied, tokenizer=None):
     rng = np.random.default_rng(7)
     w = gguf.GGUFWriter(path, "llama")
     w.add_block_count(layers), w.add_context_length(512), w.add_embedding_length(width)
     w.add_feed_forward_length(ff), w.add_head_count(heads), w.add_head_count_kv(kv)
+    vocab = copy_vocabulary(w, tokenizer) if tokenizer else 320
     w.add_layer_norm_rms_eps(1e-5), w.add_vocab_size(vocab)
     if experts:
         w.add_expert_count(experts), w.add_expert_used_count(2)
@@ -178,6 +187,9 @@ def main():
             check.model(pathlib.Path(m).name, m)
             if a.text:
                 check.imatrix(m)
+        if a.text:
+            write_model(check.work / "experts.gguf", 2, 256, 512, 8, 2, 4, False, a.models[0])
+            check.imatrix(check.work / "experts.gguf")
     print(f"{check.n} files compared, {len(check.failed)} differ")
     sys.exit(bool(check.failed))
 

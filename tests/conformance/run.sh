@@ -59,6 +59,8 @@ runtime() {
     "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf" "$here/../../docs/guide.md"
 }
 
+mixes() { "$python" "$here/check_mixes.py" "$loquat" "$LLAMA_BIN" "$here/../.."; }
+
 formats() { "$python" "$here/check_formats.py" "$build/tests/quantize_rows" "$LLAMA_BIN/libggml-base.so"; }
 
 # llama.cpp's side of the comparisons of tokens: a small program linked with its library.
@@ -126,7 +128,8 @@ step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUA
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
-step mixes '[ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'LLAMA_BIN is missing' same_mix_reference
+step mix_reference '[ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'LLAMA_BIN is missing' same_mix_reference
+step mixes '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' mixes
 step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
 step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
