@@ -11,6 +11,7 @@
 #include "test_util.h"
 #include "tiny_model.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const char model[] = LOQUAT_SOURCE_DIR "/examples/pip-F16.gguf";
@@ -176,6 +177,34 @@ START_TEST(imatrix_of_another_model) {
 }
 END_TEST
 
+static void keep_warning(void *ctx, lq_log_level level, const char *line) {
+    if (level == LQ_LOG_WARN) snprintf(ctx, 300, "%s", line);
+}
+
+/* What has no statistics is quantized without, and said; Q2_K_S cannot do without. */
+START_TEST(imatrix_lacks_a_tensor) {
+    const char *path = test_path("lacks.gguf");
+    const lq_mix_request none = request("Q2_K_S");
+    lq_mix_request r = request("Q8_0"), small = request("Q2_K_S");
+    lq_quantize_report report;
+    char warning[300] = "";
+    lq_imatrix *im = simple_imatrix(model);
+    r.imatrix = small.imatrix = im;
+    im->entry[0].name[0] = 'v';
+    ck_ok(lq_imatrix_finish(im)); /* sorts */
+    lq_set_log(keep_warning, warning);
+    ck_ok(lq_quantize_file(model, path, &r, false, &report));
+    lq_set_log(NULL, NULL);
+    ck_assert_msg(test_contains(warning, "lacks 1 of 28 tensors") &&
+                      test_contains(warning, "blk.0.attn_k.weight"), "%s", warning);
+    ck_fails(lq_quantize_file(model, path, &small, false, &report), LQ_EVALUE,
+             "blk.0.attn_k.weight: the importance matrix has no entry for it");
+    ck_fails(lq_quantize_file(model, path, &none, false, &report), LQ_EVALUE,
+             "needs an importance matrix; none was given");
+    lq_imatrix_free(im);
+}
+END_TEST
+
 static lq_status quantize_once(void *ctx) {
     const lq_mix_request r = request("Q8_0");
     lq_quantize_report report;
@@ -198,6 +227,7 @@ int main(void) {
     tcase_add_test(tc, metadata_is_kept);
     tcase_add_test(tc, refusals);
     tcase_add_test(tc, imatrix_of_another_model);
+    tcase_add_test(tc, imatrix_lacks_a_tensor);
     tcase_add_test(tc, allocation_failures);
     suite_add_tcase(suite, tc);
     return test_run(suite);
