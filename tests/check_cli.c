@@ -311,6 +311,9 @@ START_TEST(verbs) {
     r = fixture_loquat("merge %s --lora %s/model-F32-LoRA.gguf --output %s/m.gguf --type Q4_0",
                        f.model, f.out, f.dir);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    r = fixture_loquat("inspect %s", f.out);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "  artifacts:\n    kind ") &&
+                      test_contains(r.out, "config: (several lines)"), "%s%s", r.out, r.err);
     r = fixture_loquat("inspect %s --json", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"kind\": \"run\"") &&
                       test_contains(r.out, "\"kind\": \"adapter\""), "%s%s", r.out, r.err);
