@@ -307,6 +307,9 @@ static lq_status fill(json_t *root, const lq_hf_family *f, const lq_model *m) {
 
 lq_status lq_hf_config_make(json_t **out, const lq_model *m) {
     const lq_hf_family *f = lq_hf_family_for(m);
+    if (!f->model_type)
+        return lq_fail(LQ_EUNSUPPORTED, "a config.json of architecture %s cannot be made from a GGUF",
+                       f->arch);
     json_t *root = json_pack("{s:[s], s:s, s:b, s:I, s:b, s:b}", "architectures", f->class,
                              "model_type", f->model_type, "tie_word_embeddings", (int)m->tied,
                              "vocab_size", (json_int_t)m->hp.n_vocab, "attention_bias",

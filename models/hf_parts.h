@@ -26,7 +26,7 @@ typedef struct lq_hf_family lq_hf_family;
 struct lq_hf_family {
     const char *class;       /* `architectures` in config.json */
     const char *arch;        /* general.architecture */
-    const char *model_type;  /* in a config.json made from a GGUF */
+    const char *model_type;  /* in a config.json made from a GGUF; NULL: none can be made */
     bool mixture;            /* the class of `arch` with experts, where there is another without */
     const lq_hf_key *key;
     int n_keys;

@@ -313,7 +313,7 @@ START_TEST(verbs) {
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("inspect %s", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "  artifacts:\n    kind ") &&
-                      test_contains(r.out, "config: (several lines)"), "%s%s", r.out, r.err);
+                      test_contains(r.out, " lines, in --json)"), "%s%s", r.out, r.err);
     r = fixture_loquat("inspect %s --json", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "\"kind\": \"run\"") &&
                       test_contains(r.out, "\"kind\": \"adapter\""), "%s%s", r.out, r.err);

@@ -294,8 +294,8 @@ static const struct { const char *model, *class, *message; } gguf[] = {
     {"stablelm", "StableLmForCausalLM", NULL},
     {"gpt2", "GPT2LMHeadModel", NULL},
     {"qwen2_yarn", NULL, "no config.json can be made of it"},
-    {"falcon", NULL, "Hugging Face's names of architecture falcon are not known"},
-    {"mpt", NULL, "Hugging Face's names of architecture mpt are not known"},
+    {"falcon", NULL, "a config.json of architecture falcon cannot be made"},
+    {"mpt", NULL, "a config.json of architecture mpt cannot be made"},
 };
 
 static void same_weights(const char *model, const lq_model *a, const lq_model *b) {
