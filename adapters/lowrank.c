@@ -11,8 +11,6 @@
 
 enum { OVERSAMPLING = 8, POWER_ITERATIONS = 2 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 static lq_status lapack_status(lapack_int info, const char *what) {
     if (info == 0) return LQ_OK;
     if (info == LAPACK_WORK_MEMORY_ERROR || info == LAPACK_TRANSPOSE_MEMORY_ERROR)
@@ -79,7 +77,7 @@ static lq_status decompose(sketch *t, const float *e, int64_t rows, int64_t cols
 
 static void write_factors(float *u, float *v, const sketch *t, int64_t rows, int64_t cols, int rank,
                           int64_t k) {
-    const int64_t used = min64(rank, k);
+    const int64_t used = lq_min64(rank, k);
     memset(u, 0, (size_t)(rows * rank) * sizeof *u);
     memset(v, 0, (size_t)(rank * cols) * sizeof *v);
     for (int64_t r = 0; r < used; r++) {
@@ -92,7 +90,7 @@ static void write_factors(float *u, float *v, const sketch *t, int64_t rows, int
 
 lq_status lq_lowrank(float *u, float *v, const float *e, int64_t rows, int64_t cols, int rank,
                      uint64_t key) {
-    const int64_t k = min64((int64_t)rank + OVERSAMPLING, min64(rows, cols));
+    const int64_t k = lq_min64((int64_t)rank + OVERSAMPLING, lq_min64(rows, cols));
     sketch t;
     lq_status status = LQ_OK;
     LQ_GOTO(status, sketch_open(&t, rows, cols, k));

@@ -5,6 +5,8 @@
  * slower than the machine; then this file asks it once more, by instruction set. */
 #include "blas.h"
 
+#include "base.h"
+
 #include <assert.h>
 #include <cblas.h>
 #include <limits.h>
@@ -51,8 +53,6 @@ void lq_gemm_serial(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq
                 (int)a.ld, b.data, (int)b.ld, beta, c, (int)ldc);
 }
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Where part i of n begins when split into `parts`, in whole vectors of 16. */
 static int64_t part_begin(int64_t n, int64_t parts, int64_t i) {
     return i == parts ? n : n / 16 * i / parts * 16;
@@ -67,8 +67,8 @@ typedef struct split { int64_t rows, cols; } split;
 static split choose_split(int64_t threads, int64_t m, int64_t n, int64_t k) {
     const int64_t most_rows = m < 64 ? 1 : m / 64, most_cols = n < 16 ? 1 : n / 16;
     const bool cols_first = n > m && k >= 64;
-    const int64_t first = min64(threads, cols_first ? most_cols : most_rows);
-    const int64_t second = min64(threads / first, cols_first ? most_rows : most_cols);
+    const int64_t first = lq_min64(threads, cols_first ? most_cols : most_rows);
+    const int64_t second = lq_min64(threads / first, cols_first ? most_rows : most_cols);
     return cols_first ? (split){second, first} : (split){first, second};
 }
 

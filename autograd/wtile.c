@@ -11,13 +11,11 @@
  * does. A smaller one would make the product pack the activations too often. */
 enum { TILE_ELEMENTS = 1 << 19, TILE_ROW_STEP = 16 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 static bool is_plain(const lq_tensor *w) { return w->fmt == &lq_f32; }
 
 int64_t lq_wtile_height(const lq_tensor *w) {
     const int64_t rows = TILE_ELEMENTS / lq_cols(w) / TILE_ROW_STEP * TILE_ROW_STEP;
-    return min64(lq_rows(w), rows < TILE_ROW_STEP ? TILE_ROW_STEP : rows);
+    return lq_min64(lq_rows(w), rows < TILE_ROW_STEP ? TILE_ROW_STEP : rows);
 }
 
 size_t lq_wtile_scratch(const lq_tensor *w) {
@@ -45,7 +43,7 @@ void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, v
     const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w);
     const lq_mat xm = {x, D, false};
     for (int64_t o = 0; o < O; o += height) {
-        const int64_t rows = min64(height, O - o);
+        const int64_t rows = lq_min64(height, O - o);
         const lq_mat tile = {lq_wtile_rows(w, o, rows, scratch), D, true};
         lq_gemm(y + o, O, 0, 1, xm, tile, n, rows, D);
     }
@@ -54,7 +52,7 @@ void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, v
 void lq_wtile_backward(const lq_tensor *w, const float *dy, float *dx, int64_t n, void *scratch) {
     const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w);
     for (int64_t o = 0; o < O; o += height) {
-        const int64_t rows = min64(height, O - o);
+        const int64_t rows = lq_min64(height, O - o);
         const lq_mat tile = {lq_wtile_rows(w, o, rows, scratch), D, false};
         lq_gemm(dx, D, 1, 1, (lq_mat){dy + o, O, false}, tile, n, D, rows);
     }

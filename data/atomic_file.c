@@ -176,6 +176,11 @@ lq_status lq_make_dirs(const char *path) {
 
 bool lq_file_exists(const char *path) { return access(path, F_OK) == 0; }
 
+bool lq_is_directory(const char *path) {
+    struct stat found;
+    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
 bool lq_file_exists_in(const char *dir, const char *name) {
     char path[PATH_MAX];
     const int n = snprintf(path, sizeof path, "%s/%s", dir, name);

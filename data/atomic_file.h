@@ -26,6 +26,7 @@ lq_status lq_read_file(char **out, size_t *out_n, const char *path);    /* NUL-t
 lq_status lq_remove_file(const char *path);                             /* absent: done */
 lq_status lq_make_dirs(const char *path);                               /* mkdir -p */
 bool lq_file_exists(const char *path);
+bool lq_is_directory(const char *path);
 bool lq_file_exists_in(const char *dir, const char *name);              /* allocates nothing */
 char *lq_path_join(const char *dir, const char *name);                  /* allocated */
 

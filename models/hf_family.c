@@ -27,14 +27,18 @@ static const lq_hf_key common[] = {
     {"attention.value_length", U32, "head_dim", false, 0},
 };
 
+/* The sizes of the families that use transformers' own names alone; the order is the file's. */
+#define SIZES \
+    {"block_count", U32, "num_hidden_layers", true, 0}, \
+    {"context_length", U32, "max_position_embeddings", true, 0}, \
+    {"embedding_length", U32, "hidden_size", true, 0}, \
+    {"feed_forward_length", U32, "intermediate_size", true, 0}, \
+    {"attention.head_count", U32, "num_attention_heads", true, 0}, \
+    {"attention.head_count_kv", U32, "num_key_value_heads", false, 0}, \
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0}
+
 static const lq_hf_key qwen_moe[] = {
-    {"block_count", U32, "num_hidden_layers", true, 0},
-    {"context_length", U32, "max_position_embeddings", true, 0},
-    {"embedding_length", U32, "hidden_size", true, 0},
-    {"feed_forward_length", U32, "intermediate_size", true, 0},
-    {"attention.head_count", U32, "num_attention_heads", true, 0},
-    {"attention.head_count_kv", U32, "num_key_value_heads", false, 0},
-    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    SIZES,
     {"expert_count", U32, "num_experts num_local_experts", true, 0},
     {"expert_used_count", U32, "num_experts_per_tok", true, 0},
     {"expert_feed_forward_length", U32, "moe_intermediate_size", true, 0},
@@ -45,13 +49,7 @@ static const lq_hf_key qwen_moe[] = {
 
 /* Without the size of a head: Granite has none of its own. */
 static const lq_hf_key granite[] = {
-    {"block_count", U32, "num_hidden_layers", true, 0},
-    {"context_length", U32, "max_position_embeddings", true, 0},
-    {"embedding_length", U32, "hidden_size", true, 0},
-    {"feed_forward_length", U32, "intermediate_size", true, 0},
-    {"attention.head_count", U32, "num_attention_heads", true, 0},
-    {"attention.head_count_kv", U32, "num_key_value_heads", false, 0},
-    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
+    SIZES,
     {"attention.scale", F32, "attention_multiplier", false, 0},
     {"embedding_scale", F32, "embedding_multiplier", false, 0},
     {"residual_scale", F32, "residual_multiplier", false, 0},
@@ -100,28 +98,21 @@ static const lq_hf_key mpt[] = {
     {"attention.head_count", U32, "n_heads", true, 0},
 };
 
-static const lq_hf_key gemma[] = {
-    {"context_length", U32, "max_position_embeddings", true, 0},
-    {"embedding_length", U32, "hidden_size", true, 0},
-    {"block_count", U32, "num_hidden_layers", true, 0},
-    {"feed_forward_length", U32, "intermediate_size", true, 0},
-    {"attention.head_count", U32, "num_attention_heads", true, 0},
-    {"attention.head_count_kv", U32, "num_key_value_heads num_attention_heads", true, 0},
-    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
-    {"attention.key_length", U32, "head_dim", true, 0},
-    {"attention.value_length", U32, "head_dim", true, 0},
-};
+#define GEMMA_SIZES \
+    {"context_length", U32, "max_position_embeddings", true, 0}, \
+    {"embedding_length", U32, "hidden_size", true, 0}, \
+    {"block_count", U32, "num_hidden_layers", true, 0}, \
+    {"feed_forward_length", U32, "intermediate_size", true, 0}, \
+    {"attention.head_count", U32, "num_attention_heads", true, 0}, \
+    {"attention.head_count_kv", U32, "num_key_value_heads num_attention_heads", true, 0}, \
+    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0}, \
+    {"attention.key_length", U32, "head_dim", true, 0}, \
+    {"attention.value_length", U32, "head_dim", true, 0}
+
+static const lq_hf_key gemma[] = {GEMMA_SIZES};
 
 static const lq_hf_key gemma2[] = {
-    {"context_length", U32, "max_position_embeddings", true, 0},
-    {"embedding_length", U32, "hidden_size", true, 0},
-    {"block_count", U32, "num_hidden_layers", true, 0},
-    {"feed_forward_length", U32, "intermediate_size", true, 0},
-    {"attention.head_count", U32, "num_attention_heads", true, 0},
-    {"attention.head_count_kv", U32, "num_key_value_heads num_attention_heads", true, 0},
-    {"attention.layer_norm_rms_epsilon", F32, "rms_norm_eps", true, 0},
-    {"attention.key_length", U32, "head_dim", true, 0},
-    {"attention.value_length", U32, "head_dim", true, 0},
+    GEMMA_SIZES,
     {"attn_logit_softcapping", F32, "attn_logit_softcapping", true, 0},
     {"final_logit_softcapping", F32, "final_logit_softcapping", true, 0},
     {"attention.sliding_window", U32, "sliding_window", true, 0},
@@ -140,7 +131,6 @@ static const lq_hf_key gemma3[] = {
     {"final_logit_softcapping", F32, "final_logit_softcapping", false, 0},
     {"attention.sliding_window", U32, "sliding_window", true, 0},
 };
-
 
 static lq_status llama_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w) {
     int64_t rotated = lq_hf_config_int(c, "head_dim");

@@ -159,19 +159,18 @@ static lq_status print_csv(const lq_compare_table *t, lq_str *out) {
     return lq_str_status(out);
 }
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
 static json_t *row_json(const lq_compare_row *r) {
     json_t *seeds = json_array();
     for (int64_t i = 0; i < r->n; i++) json_array_append_new(seeds, json_integer(r->cell[i].seed));
     json_t *o = json_pack("{s:s, s:o, s:o, s:o, s:o}", "run", r->name, "seeds", seeds, "difference",
-                          number(r->interval.difference), "difference_low",
-                          number(r->interval.low), "difference_high", number(r->interval.high));
+                          lq_json_number(r->interval.difference), "difference_low",
+                          lq_json_number(r->interval.low), "difference_high",
+                          lq_json_number(r->interval.high));
     for (int j = 0; o && j < LQ_ARRAY_LEN(columns); j++) {
         char key[CELL];
         snprintf(key, sizeof key, "%s_sd", columns[j].key);
-        json_object_set_new(o, columns[j].key, number(mean(r, &columns[j])));
-        json_object_set_new(o, key, number(deviation(r, &columns[j])));
+        json_object_set_new(o, columns[j].key, lq_json_number(mean(r, &columns[j])));
+        json_object_set_new(o, key, lq_json_number(deviation(r, &columns[j])));
     }
     return o;
 }

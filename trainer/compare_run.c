@@ -2,6 +2,7 @@
 #include "compare.h"
 
 #include "atomic_file.h"
+#include "json_file.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -17,14 +18,7 @@ lq_status lq_file_bytes(int64_t *out, const char *path) {
 }
 
 static int64_t artifact_bytes(const json_t *record, const char *kind) {
-    size_t i;
-    json_t *a;
-    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
-        const char *found = json_string_value(json_object_get(a, "kind"));
-        if (found && strcmp(found, kind) == 0)
-            return json_integer_value(json_object_get(a, "bytes"));
-    }
-    return 0;
+    return json_integer_value(json_object_get(lq_record_artifact(record, kind), "bytes"));
 }
 
 /* Merged: one file. Separate: base and adapter. Plain: the base model and an F32 adapter. */
@@ -40,38 +34,32 @@ static lq_status deployed_bytes(lq_compare_run *r, const json_t *record) {
     return LQ_OK;
 }
 
-static lq_status read_run(lq_compare_run *r, const char *run_json) {
-    json_error_t error;
+static lq_status read_run(lq_compare_run *r, const json_t *record) {
     char *config = lq_path_join(r->path, "config.yaml");
-    json_t *record = json_load_file(run_json, 0, &error);
     lq_status status = LQ_OK;
     LQ_GOTO(status, config ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, record ? LQ_OK
-                           : lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
     LQ_GOTO(status, lq_config_load(&r->config, config, NULL, 0));
     r->plain = !r->config->has_qat;
     const json_t *seconds = json_object_get(record, "seconds");
     if (json_is_number(seconds)) r->seconds = json_number_value(seconds);
     LQ_GOTO(status, deployed_bytes(r, record));
 done:
-    json_decref(record);
     lq_free(config);
     return status;
 }
 
 lq_status lq_compare_run_read(lq_compare_run *out, const char *argument) {
     const char *equals = strchr(argument, '=');
-    lq_status status = LQ_OK;
+    json_t *record;
     *out = (lq_compare_run){.path = equals ? equals + 1 : argument, .seconds = NAN};
     if (equals) {
         out->name = lq_sprintf("%.*s", (int)(equals - argument), argument);
         if (!out->name) return LQ_EMEM;
     }
-    char *run_json = lq_path_join(out->path, "run.json");
-    if (!run_json) status = LQ_EMEM;
-    else if (lq_file_exists(run_json)) status = read_run(out, run_json);
-    else status = lq_file_bytes(&out->bytes, out->path);
-    lq_free(run_json);
+    LQ_TRY(lq_json_read(&record, out->path, "run.json", false));
+    const lq_status status =
+        record ? read_run(out, record) : lq_file_bytes(&out->bytes, out->path);
+    json_decref(record);
     return status;
 }
 

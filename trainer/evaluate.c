@@ -10,7 +10,7 @@
 #include <math.h>
 
 static void set_real(json_t *o, const char *key, double value) {
-    json_object_set_new(o, key, isfinite(value) ? json_real(value) : json_null());
+    json_object_set_new(o, key, lq_json_number(value));
 }
 
 static void set_int(json_t *o, const char *key, int64_t value) {

@@ -11,12 +11,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-static bool is_directory(const char *path) {
-    struct stat found;
-    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
-}
 
 /* The report on one exported file; a file that is gone or no GGUF is said to be so. */
 static lq_status add_artifact(json_t *files, const char *dir, const json_t *artifact) {
@@ -25,7 +19,7 @@ static lq_status add_artifact(json_t *files, const char *dir, const json_t *arti
     char *path = recorded ? lq_run_path(dir, recorded) : NULL;
     if (!recorded) return LQ_OK;
     if (!path) return LQ_EMEM;
-    lq_status status = is_directory(path) ? LQ_OK : lq_inspect_report(&report, path);
+    lq_status status = lq_is_directory(path) ? LQ_OK : lq_inspect_report(&report, path);
     if (status != LQ_OK && status != LQ_EMEM) {
         report = json_pack("{s:s, s:s}", "file", path, "problem", lq_error());
         status = LQ_OK;
@@ -124,7 +118,7 @@ static loquat_status finish(lq_status status, json_t *report, bool json, char **
 loquat_status loquat_inspect(const char *path, bool json, char **out_text) {
     json_t *report = NULL;
     *out_text = NULL;
-    const bool is_other = is_directory(path) && !lq_hf_is_dir(path);
+    const bool is_other = lq_is_directory(path) && !lq_hf_is_dir(path);
     const lq_status status =
         is_other ? inspect_directory(&report, path) : lq_inspect_report(&report, path);
     return finish(status, report, json, out_text);

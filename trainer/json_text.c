@@ -3,6 +3,8 @@
 
 #include "codepoint.h"
 
+#include <math.h>
+
 static int add(const char *text, size_t n, void *out) {
     lq_str_add(out, text, n);
     return lq_str_status(out) == LQ_OK ? 0 : -1;
@@ -13,6 +15,8 @@ lq_status lq_json_print(lq_str *out, const json_t *o, size_t flags) {
         return lq_fail(LQ_EMEM, "out of memory while printing JSON");
     return LQ_OK;
 }
+
+json_t *lq_json_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 void lq_utf8_repair(lq_str *out, const lq_str *text) {
     for (size_t i = 0; i < text->n;) {

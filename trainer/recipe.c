@@ -72,14 +72,7 @@ static lq_status begin(const recipe *r) {
 
 /* Where the first phase left its adapter; NULL before it has. */
 static const char *adapter_of(const json_t *record) {
-    size_t i;
-    json_t *a;
-    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
-        const char *kind = json_string_value(json_object_get(a, "kind"));
-        if (kind && strcmp(kind, "adapter") == 0)
-            return json_string_value(json_object_get(a, "path"));
-    }
-    return NULL;
+    return json_string_value(json_object_get(lq_record_artifact(record, "adapter"), "path"));
 }
 
 static lq_status phase_config(lq_config **out, const recipe *r, int phase) {
@@ -132,8 +125,6 @@ static double value_of(const json_t *record, const char *key) {
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
 /* Both phases validated the same examples, so that their losses can be compared. */
 static bool same_validation(const recipe *r) {
     static const char *const keys[] = {"data", "validation", "split"};
@@ -159,9 +150,9 @@ static json_t *summary(const recipe *r) {
                "quantized", floating, rounded, trained);
     if (recovered > 0 && recovered <= 1) /* above: it also learned more from the labels */
         lq_log(LQ_LOG_INFO, "%.0f %% of what quantization costs is won back", 100 * recovered);
-    return json_pack("{s:o, s:o, s:o, s:o}", "floating_point", number(floating),
-                     "quantized_at_once", number(rounded), "trained_quantized", number(trained),
-                     "recovered", number(recovered));
+    return json_pack("{s:o, s:o, s:o, s:o}", "floating_point", lq_json_number(floating),
+                     "quantized_at_once", lq_json_number(rounded), "trained_quantized", lq_json_number(trained),
+                     "recovered", lq_json_number(recovered));
 }
 
 static lq_status write_report(const recipe *r, char **out_text) {

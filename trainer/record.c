@@ -8,12 +8,20 @@
 
 #include <math.h>
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
 /* The list with `item` (taken over) in it; NULL, and nothing left, if either could not be made. */
 static json_t *with(json_t *list, json_t *item) {
     if (json_array_append_new(list, item) == 0) return list;
     json_decref(list);
+    return NULL;
+}
+
+const json_t *lq_record_artifact(const json_t *record, const char *kind) {
+    size_t i;
+    const json_t *a;
+    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
+        const char *found = json_string_value(json_object_get(a, "kind"));
+        if (found && strcmp(found, kind) == 0) return a;
+    }
     return NULL;
 }
 
@@ -87,10 +95,10 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
         "sha256", lq_base_hash_hex(&t->base_hash), "data", data_files(t->config), "train",
         counts(&t->data.train), "validation", counts(&t->data.val), "split", "train",
         (json_int_t)t->data.train.n, "validation", (json_int_t)t->data.val.n, "val_set_size",
-        t->config->val_set_size, "start_eval_loss", number(t->at.start_loss),
-        "final_eval_loss", number(final_loss), "best_eval_loss",
-        number(has_best ? t->at.best_loss : NAN), "best_step", (json_int_t)t->at.best_step, "steps",
-        (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
+        t->config->val_set_size, "start_eval_loss", lq_json_number(t->at.start_loss),
+        "final_eval_loss", lq_json_number(final_loss), "best_eval_loss",
+        lq_json_number(has_best ? t->at.best_loss : NAN), "best_step", (json_int_t)t->at.best_step,
+        "steps", (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
         (json_int_t)t->at.tokens, "skipped_steps", (json_int_t)t->at.skipped, "trained_parameters",
         (json_int_t)t->adapter->n_params, "best_is_ema", (int)t->at.best_is_ema, "seconds",
         t->at.seconds, "quantized", lq_telemetry_json(t->adapter), "artifacts",

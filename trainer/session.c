@@ -3,11 +3,12 @@
 
 #include "atomic_file.h"
 #include "hf.h"
+#include "json_file.h"
 #include "peft_file.h"
+#include "trainer.h"
 
 #include <jansson.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { MAX_LORAS = 16 };
 
@@ -27,13 +28,7 @@ char *lq_run_path(const char *run_dir, const char *recorded) {
 }
 
 static const char *artifact_path(const json_t *record, const char *kind) {
-    size_t i;
-    json_t *a;
-    json_array_foreach(json_object_get(record, "artifacts"), i, a) {
-        const char *found = json_string_value(json_object_get(a, "kind"));
-        if (found && strcmp(found, kind) == 0) return json_string_value(json_object_get(a, "path"));
-    }
-    return NULL;
+    return json_string_value(json_object_get(lq_record_artifact(record, kind), "path"));
 }
 
 /* As deployed: a merged file; else the quantized base (or the run's base model) and the adapter. */
@@ -55,23 +50,13 @@ static lq_status resolve_record(target *t, const json_t *record, const char *run
     return LQ_OK;
 }
 
-static bool is_directory(const char *path) {
-    struct stat found;
-    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
-}
-
 static lq_status resolve(target *t, const char *path, const loquat_lora *loras, size_t n_loras) {
-    json_error_t error;
-    json_t *record = NULL;
+    json_t *record;
     lq_status status = LQ_OK;
-    char *run_json = lq_path_join(path, "run.json");
-    LQ_GOTO(status, run_json ? LQ_OK : LQ_EMEM);
-    if (lq_file_exists(run_json)) {
-        record = json_load_file(run_json, 0, &error);
-        if (!record)
-            LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s:%d: %s", run_json, error.line, error.text));
+    LQ_TRY(lq_json_read(&record, path, "run.json", false));
+    if (record) {
         LQ_GOTO(status, resolve_record(t, record, path));
-    } else if (is_directory(path) && !lq_hf_is_dir(path)) {
+    } else if (lq_is_directory(path) && !lq_hf_is_dir(path)) {
         LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED, "%s: is a directory with neither run.json (a "
                                 "finished run) nor config.json (a Hugging Face model)", path));
     } else {
@@ -82,14 +67,13 @@ static lq_status resolve(target *t, const char *path, const loquat_lora *loras, 
         LQ_GOTO(status, lq_fail(LQ_EVALUE, "%zu adapters given, at most %d are supported", n_loras,
                                 MAX_LORAS - t->n));
     for (size_t i = 0; i < n_loras; i++) {
-        if (is_directory(loras[i].path) && !lq_peft_is_dir(loras[i].path))
+        if (lq_is_directory(loras[i].path) && !lq_peft_is_dir(loras[i].path))
             LQ_GOTO(status, lq_fail(LQ_EVALUE, "%s: is a directory without adapter_config.json, "
                                     "wanted an adapter GGUF or a PEFT directory", loras[i].path));
         t->lora[t->n++] = (lq_lora_file){loras[i].path, loras[i].scale};
     }
 done:
     json_decref(record);
-    lq_free(run_json);
     return status;
 }
 
@@ -100,7 +84,7 @@ static lq_status adapter_template(char **out, const target *t) {
     *out = NULL;
     for (int i = t->n - 1; i >= 0 && status == LQ_OK && !*out; i--) {
         lq_gguf *file = NULL;
-        if (is_directory(t->lora[i].path)) continue; /* of PEFT */
+        if (lq_is_directory(t->lora[i].path)) continue; /* of PEFT */
         status = lq_gguf_open(&file, t->lora[i].path);
         if (status == LQ_OK)
             status = lq_gguf_get_string(file, "tokenizer.chat_template", false, out);

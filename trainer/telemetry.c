@@ -1,4 +1,5 @@
 /* See telemetry.h. Tensors of one name and type, over all layers, are one kind: attn_q.Q4_0. */
+#include "json_text.h"
 #include "telemetry.h"
 
 #include <math.h>
@@ -83,8 +84,6 @@ void lq_telemetry_line(const lq_adapter *a, lq_str *line) {
     lq_str_puts(line, "}");
 }
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
 json_t *lq_telemetry_json(const lq_adapter *a) {
     kinds k;
     json_t *list = json_array();
@@ -93,8 +92,8 @@ json_t *lq_telemetry_json(const lq_adapter *a) {
         const kind *one = &k.v[i];
         json_t *item = json_pack("{s:s, s:s, s:I, s:o, s:o}", "tensor", one->name, "type",
                                  one->fmt->label, "weights", (json_int_t)one->weights, "saturated",
-                                 number(lq_watch_saturated(&one->sums)), "distance",
-                                 number(lq_watch_distance(&one->sums)));
+                                 lq_json_number(lq_watch_saturated(&one->sums)), "distance",
+                                 lq_json_number(lq_watch_distance(&one->sums)));
         if (json_array_append_new(list, item) == 0) continue;
         json_decref(list);
         list = NULL;

@@ -140,6 +140,8 @@ lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *
 
 /* ---- record.c: run.json ---- */
 json_t *lq_artifacts_json(const lq_artifacts *l);
+/* The entry of that kind in the artifacts of a record, borrowed; NULL: none. */
+const json_t *lq_record_artifact(const json_t *record, const char *kind);
 lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
                           char **out_json);
 

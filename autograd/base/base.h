@@ -88,6 +88,9 @@ void lq_set_alloc_hook(lq_alloc_hook hook, void *ctx);
 /* Up to the next multiple of 64: a cache line, and the alignment of arena and packed weights. */
 static inline size_t lq_align64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
+static inline int64_t lq_min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t lq_max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
 /* Checked a * b for sizes: LQ_EMEM on overflow. */
 lq_status lq_mul_size(size_t *out, size_t a, size_t b);
 

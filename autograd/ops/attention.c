@@ -96,7 +96,7 @@ static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t
                         int64_t key_stop) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
     return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
-                   .n = min64(BQ, j->n - t), .key = key, .m = min64(BK, key_stop - key),
+                   .n = lq_min64(BQ, j->n - t), .key = key, .m = lq_min64(BK, key_stop - key),
                    .slope = alibi_slope(j->attr, h)};
 }
 
@@ -157,7 +157,7 @@ static void online_softmax(const lq_attention_job *j, const block *b, float *s, 
 /* out rows [t, t + BQ) of head h, and their L. */
 static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float *out_all,
                           float *lse) {
-    const int64_t d = j->attr->head_dim, n = min64(BQ, j->n - t);
+    const int64_t d = j->attr->head_dim, n = lq_min64(BQ, j->n - t);
     float s[BQ * BK];
     softmax state;
     float *const out = out_all + t * j->q_ld + h * d;
@@ -245,7 +245,7 @@ static void backward_block(const lq_attention_job *j, const block *b, const lq_a
 
 static void backward_head(const lq_attention_job *j, int64_t h, const lq_attention_grad *g) {
     for (int64_t t = 0; t < j->n; t += BQ) {
-        const int64_t n = min64(BQ, j->n - t), stop = key_end(j, t + n - 1);
+        const int64_t n = lq_min64(BQ, j->n - t), stop = key_end(j, t + n - 1);
         float correction[BQ];
         for (int64_t i = 0; i < n; i++)
             correction[i] = lq_cpu_kernels()->dot(g->dout + (t + i) * j->q_ld,

@@ -32,7 +32,7 @@ static void gather(const lq_attention_job *j, int64_t h, int64_t key, int64_t m,
 static lq_narrow make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key, int64_t m,
                             const columns *c) {
     const int64_t d = j->attr->head_dim;
-    lq_narrow b = {.n = min64(LQ_NARROW_QUERIES, j->n - t), .m = m, .head_dim = d,
+    lq_narrow b = {.n = lq_min64(LQ_NARROW_QUERIES, j->n - t), .m = m, .head_dim = d,
                    .scale = j->attr->scale, .q = j->q + t * j->q_ld + h * d, .q_ld = j->q_ld,
                    .k = &c->k, .v = &c->v};
     for (int64_t i = 0; i < b.n; i++)
@@ -42,7 +42,7 @@ static lq_narrow make_block(const lq_attention_job *j, int64_t h, int64_t t, int
 
 void lq_attention_narrow_forward(const lq_attention_job *j, int64_t h, int64_t t, float *out_all,
                                  float *lse) {
-    const int64_t d = j->attr->head_dim, n = min64(LQ_NARROW_QUERIES, j->n - t);
+    const int64_t d = j->attr->head_dim, n = lq_min64(LQ_NARROW_QUERIES, j->n - t);
     float *const out = out_all + t * j->q_ld + h * d;
     float max[LQ_NARROW_QUERIES];
     double sum[LQ_NARROW_QUERIES];
@@ -54,7 +54,7 @@ void lq_attention_narrow_forward(const lq_attention_job *j, int64_t h, int64_t t
     }
     const int64_t stop = key_end(j, t + n - 1);
     for (int64_t key = key_begin(j, t); key < stop; key += LQ_NARROW_KEYS) {
-        const int64_t m = min64(LQ_NARROW_KEYS, stop - key);
+        const int64_t m = lq_min64(LQ_NARROW_KEYS, stop - key);
         gather(j, h, key, m, &c);
         const lq_narrow block = make_block(j, h, t, key, m, &c);
         lq_cpu_kernels()->narrow->forward(&block, max, sum, out);
@@ -85,7 +85,7 @@ void lq_attention_narrow_backward(const lq_attention_job *j, int64_t h,
     const int64_t d = j->attr->head_dim;
     columns c, grad;
     for (int64_t key = 0; key < j->n; key += LQ_NARROW_KEYS) {
-        const int64_t m = min64(LQ_NARROW_KEYS, j->n - key);
+        const int64_t m = lq_min64(LQ_NARROW_KEYS, j->n - key);
         gather(j, h, key, m, &c);
         memset(&grad, 0, sizeof grad);
         /* queries before `key` see none of it; once one begins behind it, so do all later ones */

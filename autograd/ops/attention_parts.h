@@ -23,13 +23,10 @@ typedef struct lq_attention_grad {
     int64_t kv_ld;                  /* of dk and dv */
 } lq_attention_grad;
 
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* First and one past the last key row that query row t sees. */
 static inline int64_t key_begin(const lq_attention_job *j, int64_t t) {
     const int64_t window_begin = j->attr->window > 0 ? j->past + t - j->attr->window + 1 : 0;
-    return max64(j->starts[t], window_begin);
+    return lq_max64(j->starts[t], window_begin);
 }
 
 static inline int64_t key_end(const lq_attention_job *j, int64_t t) { return j->past + t + 1; }
@@ -42,8 +39,8 @@ static inline int64_t kv_head(const lq_attention_job *j, int64_t h) {
 /* Of m keys from row `key` on, those that query row t sees: [*begin, *end), possibly none. */
 static inline void visible_keys(const lq_attention_job *j, int64_t t, int64_t key, int64_t m,
                                 int64_t *begin, int64_t *end) {
-    *begin = min64(m, max64(0, key_begin(j, t) - key));
-    *end = max64(*begin, min64(m, key_end(j, t) - key));
+    *begin = lq_min64(m, lq_max64(0, key_begin(j, t) - key));
+    *end = lq_max64(*begin, lq_min64(m, key_end(j, t) - key));
 }
 
 /* Whether the functions below take this job. */

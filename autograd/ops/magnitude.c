@@ -1,6 +1,8 @@
 /* See magnitude.h. */
 #include "magnitude.h"
 
+enum { COLUMNS = 64 };
+
 float lq_magnitude_factor(const lq_magnitude *g, int64_t o) {
     const float norm = lq_data_f32(g->norm)[o];
     return norm > 0 ? lq_data_f32(g->m)[o] / norm : 0;
@@ -9,8 +11,13 @@ float lq_magnitude_factor(const lq_magnitude *g, int64_t o) {
 void lq_magnitude_scale(float *out, const lq_magnitude *g, const float *x, int64_t n) {
     const int64_t O = g->m->dim[0];
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t o = 0; o < O; o++) out[i * O + o] = lq_magnitude_factor(g, o) * x[i * O + o];
+    for (int64_t first = 0; first < O; first += COLUMNS) {
+        const int64_t cols = lq_min64(COLUMNS, O - first);
+        float factor[COLUMNS]; /* a division each: once, not for every row of x */
+        for (int64_t j = 0; j < cols; j++) factor[j] = lq_magnitude_factor(g, first + j);
+        for (int64_t at = first; at < n * O; at += O)
+            for (int64_t j = 0; j < cols; j++) out[at + j] = factor[j] * x[at + j];
+    }
 }
 
 void lq_magnitude_backward(const lq_magnitude *g, const lq_tensor *bias, const float *y,
