@@ -85,7 +85,7 @@ LQ_SCALAR uint8_t mx_exponent(float x) {
     const bool subnormal = x < 0x1p-126f;
     const uint32_t bits = float_to_bits(subnormal ? x * 0x1p24f : x);
     const int floor_log2 = (int)(bits >> 23) - 127 - (subnormal ? 24 : 0), next = floor_log2 + 1;
-    const float n = (float)(0x800000 - (int)(bits & 0x7fffff)) * 2;
+    const float n = (float)(0x800000 - (int)(bits & 0x7fffff));
     const int size = next < 0 ? -next : next;
     int place = 0; /* numbers at next are 2^(place - 23) apart */
     while (size >> (place + 1)) place++;
