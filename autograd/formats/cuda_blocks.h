@@ -163,8 +163,8 @@ static __global__ void quant_kernel(const float *x, uint8_t *out, int64_t blocks
                                     const float *importance) {
     enum { LANES = F::BLOCK / F::GROUP, UNITS = LQ_QUANT_THREADS / LANES,
            PITCH = LANES * (F::GROUP + 4) };
-    __shared__ __align__(16) uint8_t bytes[UNITS * F::BYTES];
-    __shared__ __align__(16) uint8_t codes[UNITS * PITCH];
+    __align__(16) __shared__ uint8_t bytes[UNITS * F::BYTES];
+    __align__(16) __shared__ uint8_t codes[UNITS * PITCH];
     __shared__ float share[4 * LQ_QUANT_THREADS];
     const int64_t row = blockIdx.x / parts;
     const int unit = (int)threadIdx.x / LANES;
@@ -177,7 +177,7 @@ static __global__ void quant_kernel(const float *x, uint8_t *out, int64_t blocks
     out += row * blocks * F::BYTES;
     p.mean_square = F::ROW_MEAN && importance ? row_mean_square(x, blocks * F::BLOCK) : 0;
     for (int64_t at = blockIdx.x % parts * UNITS; at < blocks; at += parts * UNITS) {
-        const int units = (int)(blocks - at < UNITS ? blocks - at : UNITS);
+        const int units = (int)(blocks - at < UNITS ? blocks - at : (int64_t)UNITS);
         const int64_t block = at + (unit < units ? unit : units - 1);
         p.block = x + block * F::BLOCK;
         p.block_importance = importance ? importance + block * F::BLOCK : NULL;

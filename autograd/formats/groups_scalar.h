@@ -4,7 +4,7 @@
 #ifndef LOQUAT_GROUPS_SCALAR_H
 #define LOQUAT_GROUPS_SCALAR_H
 
-#include "groups.h"
+#include "affine_rule.h"
 #include "halves_scalar.h"
 
 /* v rounded half to even, for |v| < 2^22; NaN gives 0. Beyond, what ggml's trick gives: the low
