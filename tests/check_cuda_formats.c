@@ -2,6 +2,7 @@
  * the CPU's numbers, of every format that can be quantized to. Also on a GPU, if there is one. */
 #include "cuda_formats.h"
 #include "hard_rows.h"
+#include "reround.h"
 #include "test_device.h"
 #include "test_util.h"
 
@@ -134,6 +135,32 @@ START_TEST(numbers_are_the_cpus) {
 }
 END_TEST
 
+/* Codes of other numbers by scales that were there before. */
+START_TEST(kept_scales_are_the_cpus) {
+    static uint8_t want[HARD * 4], got[HARD * 4];
+    const lq_cuda_format *const row = lq_cuda_format_of(targets[_i]);
+    const int n = HARD - row->fmt->block;
+    const size_t bytes = lq_format_bytes(row->fmt, n);
+    device_side s;
+    ck_assert_msg((row->reround != NULL) == lq_can_reround(row->fmt), "%s", row->fmt->name);
+    if (!row->reround) return;
+    side_open(&s);
+    for (int kind = 0; kind < HARD_KINDS; kind++) {
+        hard_fill(x, 0);
+        row->fmt->quant(x, want, n, NULL);
+        s.dev->row->copy(s.dev, s.bytes, want, bytes);
+        hard_fill(x, kind);
+        lq_reround(row->fmt, x, want, n);
+        s.dev->row->copy(s.dev, s.x, x, sizeof x);
+        row->reround(s.dev, s.x, s.bytes, n);
+        s.dev->row->copy(s.dev, got, s.bytes, bytes);
+        ck_ok(s.dev->row->wait(s.dev));
+        ck_assert_msg(memcmp(want, got, bytes) == 0, "%s, kind %d", row->fmt->name, kind);
+    }
+    side_close(&s);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cuda_formats");
     TCase *tc = tcase_create("cuda_formats");
@@ -142,6 +169,7 @@ int main(void) {
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_loop_test(tc, bytes_are_the_cpus, 0, n_targets);
     tcase_add_loop_test(tc, numbers_are_the_cpus, 0, n_targets);
+    tcase_add_loop_test(tc, kept_scales_are_the_cpus, 0, n_targets);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

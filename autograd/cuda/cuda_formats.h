@@ -16,6 +16,8 @@ typedef struct lq_cuda_format {
                   const float *importance);
     /* n elements as out_fmt, lq_f32 or lq_bf16. */
     void (*dequant)(lq_dev *dev, const void *in, void *out, const lq_format *out_fmt, int64_t n);
+    /* As lq_reround: n elements; NULL: has no scales worth keeping. */
+    void (*reround)(lq_dev *dev, const float *x, void *blocks, int64_t n);
 } lq_cuda_format;
 
 /* NULL: no kernels for this format. */

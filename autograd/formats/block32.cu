@@ -10,7 +10,7 @@ static __device__ void row_weights(const float *x, const float *importance, floa
 }
 
 struct Q8_0 {
-    enum { BLOCK = B32, GROUP = B32, BYTES = 34, ROW_MEAN = 0 };
+    enum { BLOCK = B32, GROUP = B32, BYTES = 34, IMPORTANCE = LQ_NEVER };
     typedef Plane<8, 2, 32> Low;
     typedef NoPlane High;
     static __device__ void encode(const Place<Q8_0> &p) {
@@ -29,7 +29,7 @@ struct Q8_0 {
 
 /* A scale, and codes that stand for -HALF..HALF - 1. */
 template <class F, int HALF> struct Signed {
-    enum { BLOCK = B32, GROUP = B32, ROW_MEAN = 1 };
+    enum { BLOCK = B32, GROUP = B32, IMPORTANCE = LQ_BY_ROW };
     static __device__ float plain(const Place<F> &p, const float *x) {
         const float d = signed_max(x, B32, 1) / (float)-HALF, inverse = inverse_of(d);
         for (int i = 0; i < B32; i++)
@@ -66,7 +66,7 @@ struct Q5_0 : Signed<Q5_0, 16> {
 
 /* A scale, a minimum, and codes 0..TOP. */
 template <class F, int TOP> struct Affine {
-    enum { BLOCK = B32, GROUP = B32, ROW_MEAN = 1 };
+    enum { BLOCK = B32, GROUP = B32, IMPORTANCE = LQ_BY_ROW };
     /* Of equal zeros the first one's sign is what the file gets. */
     static __device__ group_fit plain(const Place<F> &p, const float *x) {
         float low = x[0], high = x[0];
@@ -109,8 +109,13 @@ struct Q5_1 : Affine<Q5_1, 31> {
     typedef Plane<1, 4, 1> High;
 };
 
-extern "C" const lq_cuda_format lq_cuda_q8_0 = {&lq_q8_0, quant_blocks<Q8_0>, dequant_blocks<Q8_0>};
-extern "C" const lq_cuda_format lq_cuda_q4_0 = {&lq_q4_0, quant_blocks<Q4_0>, dequant_blocks<Q4_0>};
-extern "C" const lq_cuda_format lq_cuda_q4_1 = {&lq_q4_1, quant_blocks<Q4_1>, dequant_blocks<Q4_1>};
-extern "C" const lq_cuda_format lq_cuda_q5_0 = {&lq_q5_0, quant_blocks<Q5_0>, dequant_blocks<Q5_0>};
-extern "C" const lq_cuda_format lq_cuda_q5_1 = {&lq_q5_1, quant_blocks<Q5_1>, dequant_blocks<Q5_1>};
+extern "C" const lq_cuda_format lq_cuda_q8_0 = {
+    &lq_q8_0, quant_blocks<Q8_0>, dequant_blocks<Q8_0>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q4_0 = {
+    &lq_q4_0, quant_blocks<Q4_0>, dequant_blocks<Q4_0>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q4_1 = {
+    &lq_q4_1, quant_blocks<Q4_1>, dequant_blocks<Q4_1>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q5_0 = {
+    &lq_q5_0, quant_blocks<Q5_0>, dequant_blocks<Q5_0>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q5_1 = {
+    &lq_q5_1, quant_blocks<Q5_1>, dequant_blocks<Q5_1>, NULL};

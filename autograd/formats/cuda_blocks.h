@@ -5,18 +5,21 @@
  * time. The arithmetic is the *_scalar.h headers', so the bytes are the CPU's.
  *
  * A format F has BLOCK and GROUP elements, BYTES, the planes Low and High of its codes (as codes.h
- * describes them), ROW_MEAN: whether importance is tempered by the mean square of the row, and
- *   encode(place)           the lane's codes (place.put), and what is neither code: lane 0's, mostly
+ * describes them), IMPORTANCE: whether and how it weighs, and
+ *   encode(place)           the lane's codes (place.put), and all bytes that hold no code
  *   pack(codes, k)          byte k of the codes, where F::Low is Packed
- *   decode(bytes, at, out)  8 elements from `at` on, a multiple of 8 */
+ *   decode(bytes, at, out)  8 elements from `at` on, a multiple of 8
+ *   grid(bytes, lane, &step, &low), TOP    if lq_can_reround */
 #ifndef LOQUAT_CUDA_BLOCKS_H
 #define LOQUAT_CUDA_BLOCKS_H
 
 #include "cuda_formats.h"
-#include "halves_scalar.h"
+#include "groups_scalar.h"
 #include "kernels.h"
 
 enum { LQ_QUANT_THREADS = 128, LQ_PER_THREAD = 8 };
+/* F::IMPORTANCE; by row: its mean square tempers importance. */
+static constexpr int LQ_NEVER = 0, LQ_BY_BLOCK = 1, LQ_BY_ROW = 2;
 
 /* ---- where codes lie ------------------------------------------------------------------------- */
 
@@ -32,8 +35,7 @@ template <int BITS_, int AT_, int RUN> struct Plane {
     }
 };
 struct NoPlane {
-    enum { BITS = 0, AT = 0, FIELDS = 0 };
-    static __device__ int element(int, int) { return 0; }
+    enum { BITS = 0 };
     static __device__ int get(const uint8_t *, int) { return 0; }
 };
 /* Codes that the format packs itself, into N bytes from AT on. */
@@ -54,7 +56,7 @@ template <class F> static __device__ int code_of(const uint8_t *block, int i) {
 template <class F> struct Place {
     enum { GROUP = F::GROUP, LANES = F::BLOCK / F::GROUP };
     const float *block, *block_importance;  /* the block's numbers; importance: NULL: none */
-    float mean_square;                      /* of the row, where F::ROW_MEAN and importance is */
+    float mean_square;                      /* of the row, if weighted by row */
     int lane;
     float *share;                           /* shared: 4 numbers of each lane */
     uint8_t *codes, *bytes;                 /* shared */
@@ -117,7 +119,7 @@ static __device__ void pack_plane(const uint8_t *codes, uint8_t *bytes, int unit
 template <class F, class P> struct Packer {
     static __device__ void run(const uint8_t *codes, uint8_t *bytes, int units, int pitch) {
         pack_plane<F, P>(codes, bytes, units, 0, pitch);
-        if (F::High::BITS > 0)
+        if constexpr (F::High::BITS > 0)
             pack_plane<F, typename F::High>(codes, bytes, units, P::BITS, pitch);
     }
 };
@@ -129,18 +131,15 @@ template <class F, int AT, int N> struct Packer<F, Packed<AT, N>> {
 };
 
 /* n bytes; 16 at a time where both ends allow it. */
-static __device__ void copy_out(uint8_t *out, const uint8_t *bytes, int n) {
-    int done = 0;
-    if ((uintptr_t)out % 16 == 0) {
-        for (int i = (int)threadIdx.x; i < n / 16; i += LQ_QUANT_THREADS)
-            ((uint4 *)out)[i] = ((const uint4 *)bytes)[i];
-        done = n / 16 * 16;
-    }
-    for (int i = done + (int)threadIdx.x; i < n; i += LQ_QUANT_THREADS) out[i] = bytes[i];
+static __device__ void copy_bytes(uint8_t *to, const uint8_t *from, int n) {
+    const int wide = ((uintptr_t)to | (uintptr_t)from) % 16 == 0 ? n / 16 : 0;
+    for (int i = (int)threadIdx.x; i < wide; i += LQ_QUANT_THREADS)
+        ((uint4 *)to)[i] = ((const uint4 *)from)[i];
+    for (int i = wide * 16 + (int)threadIdx.x; i < n; i += LQ_QUANT_THREADS) to[i] = from[i];
 }
 
 /* In order of the elements, as the CPU adds them up; all threads call it. */
-static __device__ float row_mean_square(const float *x, int64_t n) {
+template <class F> static __device__ float row_mean_square(const float *x, int64_t n) {
     __shared__ float tile[1024], mean;
     float sum = 0;
     for (int64_t at = 0; at < n; at += 1024) {
@@ -156,9 +155,19 @@ static __device__ float row_mean_square(const float *x, int64_t n) {
     return mean;
 }
 
-/* Rows of `blocks` blocks; `parts` thread blocks share a row. Lanes beyond the row's end do the last
- * block once more, so that all meet at the barriers, and write nothing. */
-template <class F>
+/* Codes by the scales that the bytes hold already; see reround.h. */
+template <class F> static __device__ void recode(const Place<F> &p) {
+    float x[F::GROUP], step, low;
+    p.load(x);
+    F::grid(p.bytes, p.lane, &step, &low);
+    for (int i = 0; i < F::GROUP; i++) p.put(i, kept_scale_code(x[i], step, low, F::TOP));
+}
+
+enum Task { PLAIN, WEIGHTED, KEEP_SCALES };
+
+/* Rows of `blocks` blocks; `parts` thread blocks share a row. Lanes beyond the row's end do the
+ * last block once more, so that all meet at the barriers; it is not written again. */
+template <class F, Task TASK>
 static __global__ void quant_kernel(const float *x, uint8_t *out, int64_t blocks, int64_t parts,
                                     const float *importance) {
     enum { LANES = F::BLOCK / F::GROUP, UNITS = LQ_QUANT_THREADS / LANES,
@@ -175,30 +184,56 @@ static __global__ void quant_kernel(const float *x, uint8_t *out, int64_t blocks
     p.bytes = bytes + unit * F::BYTES;
     x += row * blocks * F::BLOCK;
     out += row * blocks * F::BYTES;
-    p.mean_square = F::ROW_MEAN && importance ? row_mean_square(x, blocks * F::BLOCK) : 0;
+    p.mean_square = 0;
+    if constexpr (TASK == WEIGHTED && F::IMPORTANCE == LQ_BY_ROW)
+        p.mean_square = row_mean_square<F>(x, blocks * F::BLOCK);
     for (int64_t at = blockIdx.x % parts * UNITS; at < blocks; at += parts * UNITS) {
         const int units = (int)(blocks - at < UNITS ? blocks - at : (int64_t)UNITS);
         const int64_t block = at + (unit < units ? unit : units - 1);
         p.block = x + block * F::BLOCK;
-        p.block_importance = importance ? importance + block * F::BLOCK : NULL;
-        F::encode(p);
+        p.block_importance = TASK == WEIGHTED ? importance + block * F::BLOCK : NULL;
+        if constexpr (TASK == KEEP_SCALES) {
+            copy_bytes(bytes, out + at * F::BYTES, units * F::BYTES);
+            __syncthreads();
+            recode<F>(p);
+        } else {
+            F::encode(p);
+        }
         __syncthreads();
         Packer<F, typename F::Low>::run(codes, bytes, units, PITCH);
         __syncthreads();
-        copy_out(out + at * F::BYTES, bytes, units * F::BYTES);
+        copy_bytes(out + at * F::BYTES, bytes, units * F::BYTES);
         __syncthreads();
     }
 }
 
+/* parts: thread blocks that share a row; 0: as many as it takes. */
+template <class F, Task TASK>
+static void quant_rows(lq_dev *dev, const float *x, void *out, int64_t rows, int64_t blocks,
+                       int64_t parts, const float *importance) {
+    enum { UNITS = LQ_QUANT_THREADS / (F::BLOCK / F::GROUP) };
+    if (!parts) parts = lq_blocks(blocks, UNITS);
+    if (rows * parts > 0)
+        lq_launch(dev, quant_kernel<F, TASK>, (unsigned)(rows * parts), LQ_QUANT_THREADS, 0, x,
+                  (uint8_t *)out, blocks, parts, importance);
+}
+
+/* Without importance rows do not matter. */
 template <class F>
 static void quant_blocks(lq_dev *dev, const float *x, void *out, int64_t rows, int64_t cols,
                          const float *importance) {
-    enum { UNITS = LQ_QUANT_THREADS / (F::BLOCK / F::GROUP) };
-    if (rows * cols == 0) return;
-    const int64_t n_rows = importance ? rows : 1, blocks = rows * cols / n_rows / F::BLOCK;
-    const int64_t parts = importance && F::ROW_MEAN ? 1 : lq_blocks(blocks, UNITS);
-    lq_launch(dev, quant_kernel<F>, (unsigned)(n_rows * parts), LQ_QUANT_THREADS, 0, x,
-              (uint8_t *)out, blocks, parts, importance);
+    if constexpr (F::IMPORTANCE != LQ_NEVER)
+        if (importance) {
+            quant_rows<F, WEIGHTED>(dev, x, out, rows, cols / F::BLOCK, F::IMPORTANCE == LQ_BY_ROW,
+                                importance);
+            return;
+        }
+    quant_rows<F, PLAIN>(dev, x, out, 1, rows * cols / F::BLOCK, 0, NULL);
+}
+
+template <class F>
+static void reround_blocks(lq_dev *dev, const float *x, void *blocks, int64_t n) {
+    quant_rows<F, KEEP_SCALES>(dev, x, blocks, 1, n / F::BLOCK, 0, NULL);
 }
 
 /* ---- dequantizing ---------------------------------------------------------------------------- */

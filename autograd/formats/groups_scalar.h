@@ -59,6 +59,13 @@ LQ_SCALAR uint8_t fit_code(float inverse, float base, float x, int low, int high
     return (uint8_t)(inverse != 0 ? nearest(inverse * (x - base), low, high) - low : 0);
 }
 
+/* The code 0..top nearest to x where the scales stay: x is step * code - low. Where the step is
+ * zero every code means the same; the one that means zero without a low. */
+LQ_SCALAR uint8_t kept_scale_code(float x, float step, float low, int top) {
+    const float at = step != 0 ? (x + low) / step : 0;
+    return (uint8_t)fminf(fmaxf(rintf(at), 0), (float)top);
+}
+
 typedef struct group_sums {
     float wl, wll, wxl; /* of weight times code, its square, its product with x */
 } group_sums;

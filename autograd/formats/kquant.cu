@@ -1,5 +1,5 @@
-/* Q2_K, Q3_K, Q4_K, Q5_K and Q6_K on CUDA: super-blocks of 256 in groups of 16 or 32, a thread each;
- * see kquant_parts.h and kquant_affine.h. */
+/* Q2_K, Q3_K, Q4_K, Q5_K and Q6_K on CUDA: super-blocks of 256 in groups of 16 or 32, a thread
+ * each; see kquant_parts.h and kquant_affine.h. */
 #include "cuda_blocks.h"
 #include "scales_scalar.h"
 
@@ -18,7 +18,8 @@ template <int N> static __device__ float sum_of(const float *w) {
     return sum;
 }
 
-/* The lane's codes 0.. by its stored scale and minimum; where the scale is 0, those of the search. */
+/* The lane's codes 0.. by its stored scale and minimum; where the scale is 0, those of the search.
+ */
 template <class F>
 static __device__ void put_codes(const Place<F> &p, const float *x, const group_fit *fit, float d,
                                  float m, int low, int high) {
@@ -48,7 +49,7 @@ static __device__ void code_both(const Place<F> &p, const group_fit *fit, float 
 }
 
 struct Q2_K {
-    enum { BLOCK = SUPER, GROUP = 16, BYTES = 84, ROW_MEAN = 0, TOP = 3 };
+    enum { BLOCK = SUPER, GROUP = 16, BYTES = 84, IMPORTANCE = LQ_BY_BLOCK, TOP = 3 };
     typedef Plane<2, 16, 32> Low;
     typedef NoPlane High;
     static __device__ group_fit search(const Place<Q2_K> &p, const float *x, float *w) {
@@ -59,7 +60,7 @@ struct Q2_K {
             for (int i = 0; i < GROUP; i++) w[i] = fabsf(x[i]);
         return fit_affine_group(x, w, GROUP, 1, p.block_importance ? &weighted : &plain);
     }
-    static __device__ void scale_of(const uint8_t *b, int g, float *d, float *m) {
+    static __device__ void grid(const uint8_t *b, int g, float *d, float *m) {
         *d = half_at(b + 80) * (float)(b[g] & 15);
         *m = half_at(b + 82) * (float)(b[g] >> 4);
     }
@@ -76,19 +77,19 @@ struct Q2_K {
             p.put_half(82, of[1]);
         }
         __syncthreads();
-        scale_of(p.bytes, p.lane, &d, &m);
+        grid(p.bytes, p.lane, &d, &m);
         put_codes<Q2_K>(p, x, &fit, d, m, 0, TOP);
     }
     static __device__ void decode(const uint8_t *b, int at, float *out) {
         float d, m;
-        scale_of(b, at / GROUP, &d, &m);
+        grid(b, at / GROUP, &d, &m);
         decode_linear<Q2_K>(b, at, d, m, 0, out);
     }
 };
 
 /* Q4_K and Q5_K; LIMIT: of scale codes with importance. */
-template <class F, int TOP, int LIMIT> struct AffineK {
-    enum { BLOCK = SUPER, GROUP = 32, ROW_MEAN = 0, GROUPS = SUPER / GROUP };
+template <class F, int TOP_, int LIMIT> struct AffineK {
+    enum { BLOCK = SUPER, GROUP = 32, GROUPS = SUPER / GROUP, IMPORTANCE = LQ_BY_BLOCK, TOP = TOP_ };
     static __device__ group_fit search(const Place<F> &p, const float *x, float *w) {
         const lq_affine_rule weighted = {TOP, -0.9f, 0.05f, 36, 0}, plain = F::plain();
         const float rms = sqrtf(sum_squares(x, GROUP) / GROUP);
@@ -97,7 +98,7 @@ template <class F, int TOP, int LIMIT> struct AffineK {
             for (int i = 0; i < GROUP; i++) w[i] = rms + fabsf(x[i]);
         return fit_affine_group(x, w, GROUP, 1, p.block_importance ? &weighted : &plain);
     }
-    static __device__ void scale_of(const uint8_t *b, int g, float *d, float *m) {
+    static __device__ void grid(const uint8_t *b, int g, float *d, float *m) {
         *d = half_at(b) * (float)q4_scale(b + 4, g);
         *m = half_at(b + 2) * (float)q4_min(b + 4, g);
     }
@@ -117,12 +118,12 @@ template <class F, int TOP, int LIMIT> struct AffineK {
             p.put_half(2, of[1]);
         }
         __syncthreads();
-        scale_of(p.bytes, p.lane, &d, &m);
+        grid(p.bytes, p.lane, &d, &m);
         put_codes<F>(p, x, &fit, d, m, 0, TOP);
     }
     static __device__ void decode(const uint8_t *b, int at, float *out) {
         float d, m;
-        scale_of(b, at / GROUP, &d, &m);
+        grid(b, at / GROUP, &d, &m);
         decode_linear<F>(b, at, d, m, 0, out);
     }
 };
@@ -143,7 +144,8 @@ struct Q5_K : AffineK<Q5_K, 31, 63> {
 /* ---- scales only ----------------------------------------------------------------------------- */
 
 struct Q3_K {
-    enum { BLOCK = SUPER, GROUP = 16, BYTES = 110, ROW_MEAN = 0, HALF = 4 };
+    enum { BLOCK = SUPER, GROUP = 16, BYTES = 110, IMPORTANCE = LQ_BY_BLOCK };
+    enum { HALF = 4, TOP = 2 * HALF - 1 };
     typedef Plane<2, 32, 32> Low;
     typedef Plane<1, 0, 32> High;
     static __device__ float plain(const Place<Q3_K> &p, const float *x) {
@@ -181,6 +183,10 @@ struct Q3_K {
     static __device__ float scale_of(const uint8_t *b, int g) {
         return half_at(b + 108) * (float)q3_scale(b + 96, g);
     }
+    static __device__ void grid(const uint8_t *b, int g, float *step, float *low) {
+        *step = scale_of(b, g);
+        *low = HALF * *step;
+    }
     static __device__ void encode(const Place<Q3_K> &p) {
         float x[GROUP];
         p.load(x);
@@ -197,11 +203,16 @@ struct Q3_K {
 };
 
 struct Q6_K {
-    enum { BLOCK = SUPER, GROUP = 16, BYTES = 210, ROW_MEAN = 0, HALF = 32 };
+    enum { BLOCK = SUPER, GROUP = 16, BYTES = 210, IMPORTANCE = LQ_BY_BLOCK };
+    enum { HALF = 32, TOP = 2 * HALF - 1 };
     typedef Plane<4, 0, 64> Low;
     typedef Plane<2, 128, 32> High;
     static __device__ float scale_of(const uint8_t *b, int g) {
         return half_at(b + 208) * (float)(int8_t)b[192 + g];
+    }
+    static __device__ void grid(const uint8_t *b, int g, float *step, float *low) {
+        *step = scale_of(b, g);
+        *low = HALF * *step;
     }
     static __device__ void encode(const Place<Q6_K> &p) {
         float x[GROUP], w[GROUP];
@@ -226,8 +237,13 @@ struct Q6_K {
     }
 };
 
-extern "C" const lq_cuda_format lq_cuda_q2_k = {&lq_q2_k, quant_blocks<Q2_K>, dequant_blocks<Q2_K>};
-extern "C" const lq_cuda_format lq_cuda_q3_k = {&lq_q3_k, quant_blocks<Q3_K>, dequant_blocks<Q3_K>};
-extern "C" const lq_cuda_format lq_cuda_q4_k = {&lq_q4_k, quant_blocks<Q4_K>, dequant_blocks<Q4_K>};
-extern "C" const lq_cuda_format lq_cuda_q5_k = {&lq_q5_k, quant_blocks<Q5_K>, dequant_blocks<Q5_K>};
-extern "C" const lq_cuda_format lq_cuda_q6_k = {&lq_q6_k, quant_blocks<Q6_K>, dequant_blocks<Q6_K>};
+extern "C" const lq_cuda_format lq_cuda_q2_k = {
+    &lq_q2_k, quant_blocks<Q2_K>, dequant_blocks<Q2_K>, reround_blocks<Q2_K>};
+extern "C" const lq_cuda_format lq_cuda_q3_k = {
+    &lq_q3_k, quant_blocks<Q3_K>, dequant_blocks<Q3_K>, reround_blocks<Q3_K>};
+extern "C" const lq_cuda_format lq_cuda_q4_k = {
+    &lq_q4_k, quant_blocks<Q4_K>, dequant_blocks<Q4_K>, reround_blocks<Q4_K>};
+extern "C" const lq_cuda_format lq_cuda_q5_k = {
+    &lq_q5_k, quant_blocks<Q5_K>, dequant_blocks<Q5_K>, reround_blocks<Q5_K>};
+extern "C" const lq_cuda_format lq_cuda_q6_k = {
+    &lq_q6_k, quant_blocks<Q6_K>, dequant_blocks<Q6_K>, reround_blocks<Q6_K>};

@@ -36,7 +36,7 @@ static __device__ void decode_iq4(const uint8_t *b, int at, float d, float *out)
 }
 
 struct IQ4_NL {
-    enum { BLOCK = 32, GROUP = 32, BYTES = 18, ROW_MEAN = 0 };
+    enum { BLOCK = 32, GROUP = 32, BYTES = 18, IMPORTANCE = LQ_BY_BLOCK };
     typedef Plane<4, 2, 16> Low;
     typedef NoPlane High;
     static __device__ void encode(const Place<IQ4_NL> &p) {
@@ -52,7 +52,7 @@ struct IQ4_NL {
 };
 
 struct IQ4_XS {
-    enum { BLOCK = 256, GROUP = 32, BYTES = 136, ROW_MEAN = 0, GROUPS = BLOCK / GROUP };
+    enum { BLOCK = 256, GROUP = 32, BYTES = 136, IMPORTANCE = LQ_BY_BLOCK, GROUPS = BLOCK / GROUP };
     typedef Plane<4, 8, 16> Low;
     typedef NoPlane High;
     static __device__ void put_head(const Place<IQ4_XS> &p, float d, const uint8_t *s) {
@@ -89,7 +89,7 @@ static __device__ void decode_fp4(const uint8_t *b, int at, float d, float *out)
 }
 
 struct MXFP4 {
-    enum { BLOCK = 32, GROUP = 32, BYTES = 17, ROW_MEAN = 0 };
+    enum { BLOCK = 32, GROUP = 32, BYTES = 17, IMPORTANCE = LQ_NEVER };
     typedef Plane<4, 1, 16> Low;
     typedef NoPlane High;
     static __device__ void encode(const Place<MXFP4> &p) {
@@ -107,7 +107,7 @@ struct MXFP4 {
 };
 
 struct NVFP4 {
-    enum { BLOCK = 64, GROUP = 16, BYTES = 36, ROW_MEAN = 0 };
+    enum { BLOCK = 64, GROUP = 16, BYTES = 36, IMPORTANCE = LQ_NEVER };
     typedef Plane<4, 4, 8> Low;
     typedef NoPlane High;
     static __device__ void encode(const Place<NVFP4> &p) {
@@ -124,10 +124,10 @@ struct NVFP4 {
 };
 
 extern "C" const lq_cuda_format lq_cuda_iq4_nl = {
-    &lq_iq4_nl, quant_blocks<IQ4_NL>, dequant_blocks<IQ4_NL>};
+    &lq_iq4_nl, quant_blocks<IQ4_NL>, dequant_blocks<IQ4_NL>, NULL};
 extern "C" const lq_cuda_format lq_cuda_iq4_xs = {
-    &lq_iq4_xs, quant_blocks<IQ4_XS>, dequant_blocks<IQ4_XS>};
+    &lq_iq4_xs, quant_blocks<IQ4_XS>, dequant_blocks<IQ4_XS>, NULL};
 extern "C" const lq_cuda_format lq_cuda_mxfp4 = {
-    &lq_mxfp4, quant_blocks<MXFP4>, dequant_blocks<MXFP4>};
+    &lq_mxfp4, quant_blocks<MXFP4>, dequant_blocks<MXFP4>, NULL};
 extern "C" const lq_cuda_format lq_cuda_nvfp4 = {
-    &lq_nvfp4, quant_blocks<NVFP4>, dequant_blocks<NVFP4>};
+    &lq_nvfp4, quant_blocks<NVFP4>, dequant_blocks<NVFP4>, NULL};

@@ -7,7 +7,7 @@
 
 enum { IQ4_GROUP = 32, IQ4_TRIALS = 16 };
 
-/* ---- IQ4: -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113 --------------------------- */
+/* ---- IQ4: -127 -104 -83 -65 -49 -35 -22 -10 1 13 25 38 53 69 89 113 -------------------------- */
 
 LQ_SCALAR int iq4_value(int code) {
     static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -95,7 +95,8 @@ LQ_SCALAR uint8_t mx_exponent(float x) {
 }
 
 /* NVFP4's scale (UE4M3): normal numbers drop all bits but the mantissa's three and round up on the
- * next; those below 2^-6 are multiples of 2^-9. 0x7e is the largest, 448; one above is no number. */
+ * next; those below 2^-6 are multiples of 2^-9. 0x7e is the largest, 448; one above is no number.
+ */
 LQ_SCALAR uint8_t nv_scale_code(float x) {
     if (!(x > 0)) return 0;
     if (x < 0x1p-6f) return (uint8_t)fminf(x * 512 + 0.5f, 7);
@@ -112,7 +113,8 @@ LQ_SCALAR float nv_half_scale(uint8_t code) {
 
 /* ---- ternary --------------------------------------------------------------------------------- */
 
-/* 0, 1, 2 for -1, 0, 1: x inverse, of magnitude at most 1, rounded half away from zero; NaN is 0. */
+/* 0, 1, 2 for -1, 0, 1: x inverse, of magnitude at most 1, rounded half away from zero; NaN counts
+ * as 0. */
 LQ_SCALAR uint8_t trit(float x, float inverse) {
     const float v = x * inverse;
     return (uint8_t)(1 + (v >= 0.5f) - (v <= -0.5f));

@@ -10,7 +10,7 @@ template <class F> static __device__ float block_largest(const Place<F> &p, cons
 }
 
 template <class F, int D_AT> struct Trits {
-    enum { GROUP = 32, ROW_MEAN = 0 };
+    enum { GROUP = 32, IMPORTANCE = LQ_NEVER };
     static __device__ void encode(const Place<F> &p) {
         float x[GROUP];
         p.load(x);
@@ -68,7 +68,7 @@ struct TQ1_0 : Trits<TQ1_0, 52> {
 };
 
 struct Q1_0 {
-    enum { BLOCK = 128, GROUP = 32, BYTES = 18, ROW_MEAN = 0 };
+    enum { BLOCK = 128, GROUP = 32, BYTES = 18, IMPORTANCE = LQ_NEVER };
     typedef Plane<1, 2, 1> Low;
     typedef NoPlane High;
     /* Every lane adds up the block, in order. */
@@ -85,8 +85,10 @@ struct Q1_0 {
 };
 
 extern "C" const lq_cuda_format lq_cuda_tq1_0 = {
-    &lq_tq1_0, quant_blocks<TQ1_0>, dequant_blocks<TQ1_0>};
+    &lq_tq1_0, quant_blocks<TQ1_0>, dequant_blocks<TQ1_0>, NULL};
 extern "C" const lq_cuda_format lq_cuda_tq2_0 = {
-    &lq_tq2_0, quant_blocks<TQ2_0>, dequant_blocks<TQ2_0>};
-extern "C" const lq_cuda_format lq_cuda_q1_0 = {&lq_q1_0, quant_blocks<Q1_0>, dequant_blocks<Q1_0>};
-extern "C" const lq_cuda_format lq_cuda_q2_0 = {&lq_q2_0, quant_blocks<Q2_0>, dequant_blocks<Q2_0>};
+    &lq_tq2_0, quant_blocks<TQ2_0>, dequant_blocks<TQ2_0>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q1_0 = {
+    &lq_q1_0, quant_blocks<Q1_0>, dequant_blocks<Q1_0>, NULL};
+extern "C" const lq_cuda_format lq_cuda_q2_0 = {
+    &lq_q2_0, quant_blocks<Q2_0>, dequant_blocks<Q2_0>, NULL};
