@@ -13,7 +13,7 @@ add_library(autograd_emulated STATIC ${emulated_c} ${emulated_cuda_c} ${emulated
 target_compile_definitions(autograd_emulated PUBLIC LOQUAT_CUDA)
 target_include_directories(autograd_emulated
     PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/cuda ${PROJECT_SOURCE_DIR}/autograd ${PROJECT_SOURCE_DIR}/autograd/cuda
-    PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
+    PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu ${PROJECT_SOURCE_DIR}/autograd/formats)
 target_link_libraries(autograd_emulated PUBLIC lq_base PRIVATE PkgConfig::OPENBLAS OpenMP::OpenMP_C)
 set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
 set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS "${avx512_flags}")
