@@ -1,9 +1,11 @@
 /* out = a + b; see add.c. */
 #include "map.h"
 
+namespace {
 struct sum {
     __device__ float operator()(float a, float b) const { return a + b; }
 };
+}
 
 static void forward(const lq_node *node, const lq_run *run) {
     lq_by_activation(node->out->fmt, [&](auto of) {

@@ -1,6 +1,7 @@
 /* out = min(max(x, -most), most); see clamp.c. */
 #include "map.h"
 
+namespace {
 struct clamped {
     float most;
     __device__ float operator()(float x) const { return x > most ? most : x < -most ? -most : x; }
@@ -12,6 +13,7 @@ struct plus_within {
         return dx + (fabsf(x) <= most ? dy : 0);
     }
 };
+}
 
 static float most_of(const lq_node *node) { return ((const lq_clamp_attr *)node->attr)->most; }
 

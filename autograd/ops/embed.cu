@@ -2,7 +2,7 @@
  * stored and dequantized together. Backward: the first token of each kind adds up the gradients of
  * all tokens of its kind, in their order. */
 #include "cuda_formats.h"
-#include "device_random.h"
+#include "random_device.h"
 #include "map.h"
 #include "random.h"
 
@@ -23,10 +23,12 @@ static void gather_rows(const lq_node *node, lq_dev *dev, size_t row_bytes, void
               lq_data_i32(node->in[IDS]), (const P *)node->in[WEIGHT]->data, (P *)out);
 }
 
+namespace {
 struct times {
     float factor;
     __device__ float operator()(float x) const { return factor * x; }
 };
+}
 
 /* starts rises, so a segment's rows are found by bisection: the first with starts > start or, with
  * from_start, the first with starts >= start. */

@@ -4,6 +4,7 @@
 
 enum { GATE, UP };
 
+namespace {
 template <lq_act ACT> struct gated {
     __device__ float operator()(float gate, float up) const { return lq_activate<ACT>(gate).y * up; }
 };
@@ -11,6 +12,7 @@ template <lq_act ACT> struct gated {
 template <lq_act ACT> struct activated {
     __device__ float operator()(float gate) const { return lq_activate<ACT>(gate).y; }
 };
+}
 
 /* dgate += dy up act'(gate), dup += dy act(gate); up NULL: 1; dgate and dup may be NULL. */
 template <lq_act ACT, int W, typename T>

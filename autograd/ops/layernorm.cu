@@ -65,6 +65,7 @@ static __global__ void norm_backward(int64_t rows, int64_t d, const T *x, const 
     }
 }
 
+namespace {
 /* What row i adds to dw[j], and to db[j]. */
 template <typename T> struct w_term {
     int64_t d;
@@ -81,6 +82,7 @@ template <typename T> struct bias_term {
     const T *dy;
     __device__ float operator()(int64_t i, int64_t j) const { return lq_to_float(dy[i * d + j]); }
 };
+}
 
 static void forward(const lq_node *node, const lq_run *run) {
     const lq_tensor *const x = node->in[X], *const w = node->in[WEIGHT], *const y = node->out;

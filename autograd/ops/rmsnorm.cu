@@ -49,6 +49,7 @@ static __global__ void rms_backward(int64_t groups, int64_t d, const T *x, const
     }
 }
 
+namespace {
 /* What group i adds to dw[j]. */
 template <typename T> struct w_term {
     int64_t d;
@@ -58,6 +59,7 @@ template <typename T> struct w_term {
         return lq_to_float(dy[i * d + j]) * (lq_to_float(x[i * d + j]) * r[i]);
     }
 };
+}
 
 static void forward(const lq_node *node, const lq_run *run) {
     const lq_tensor *const x = node->in[0], *const w = node->in[1], *const y = node->out;

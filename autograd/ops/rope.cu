@@ -6,6 +6,7 @@
 
 enum { THREADS = 256, ROWS = 4 };
 
+namespace {
 struct rope_of {
     int64_t rows, cols;
     int head_dim, pairs;
@@ -14,6 +15,7 @@ struct rope_of {
     const int32_t *pos;
     const float *factors;      /* NULL: 1 */
 };
+}
 
 /* (cos, sin) of row t's pair i. */
 __device__ static inline float2 angle(const rope_of &r, int64_t t, int i) {

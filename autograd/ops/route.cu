@@ -6,8 +6,10 @@ enum { ROWS = LQ_BLOCK / LQ_WARP, MAX_EXPERTS = 32 * LQ_WARP };
 
 static __device__ const float smallest_sum = 6.103515625e-5f;   /* as in route.c */
 
+namespace {
 /* p_e is exp(x_e - most) / total. */
 struct softmax { float most, total; };
+}
 
 template <typename T> static __device__ float share(const softmax &s, T x) {
     return expf(lq_to_float(x) - s.most) / s.total;

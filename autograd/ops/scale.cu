@@ -1,6 +1,7 @@
 /* out = factor * x; see scale.c. */
 #include "map.h"
 
+namespace {
 struct times {
     float factor;
     __device__ float operator()(float x) const { return factor * x; }
@@ -10,6 +11,7 @@ struct plus_times {
     float factor;
     __device__ float operator()(float dx, float dy) const { return dx + factor * dy; }
 };
+}
 
 static float factor_of(const lq_node *node) { return ((const lq_scale_attr *)node->attr)->factor; }
 

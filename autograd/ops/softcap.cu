@@ -1,6 +1,7 @@
 /* out = cap tanh(x / cap); see softcap.c. */
 #include "map.h"
 
+namespace {
 struct capped {
     float cap, inverse;
     __device__ float operator()(float x) const { return cap * tanhf(x * inverse); }
@@ -13,6 +14,7 @@ struct plus_capped {
         return dx + dy * (1 - t) * (1 + t);
     }
 };
+}
 
 static float cap_of(const lq_node *node) { return ((const lq_softcap_attr *)node->attr)->cap; }
 

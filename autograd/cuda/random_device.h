@@ -1,6 +1,6 @@
 /* random.h's numbers on the device: the same function of (key, counter), bit by bit. */
-#ifndef LOQUAT_DEVICE_RANDOM_H
-#define LOQUAT_DEVICE_RANDOM_H
+#ifndef LOQUAT_RANDOM_DEVICE_H
+#define LOQUAT_RANDOM_DEVICE_H
 
 #include "launch.h"
 
