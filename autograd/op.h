@@ -6,6 +6,7 @@
 #ifndef LOQUAT_OP_H
 #define LOQUAT_OP_H
 
+#include "device.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -13,8 +14,6 @@ extern "C" {
 #endif
 
 enum { LQ_MAX_IN = 12 };
-
-typedef enum lq_device { LQ_CPU, LQ_N_DEV } lq_device;
 
 typedef struct lq_op lq_op;
 
@@ -30,6 +29,7 @@ typedef struct lq_node {
 
 /* What a kernel may know besides its tensors. */
 typedef struct lq_run {
+    lq_dev *dev;        /* where all memory here lies; kernels go into its queue */
     void *scratch;      /* 64-byte aligned; shared by all nodes, contents undefined on entry */
     bool training;      /* dropout and noise are on; what backward needs is saved */
     uint64_t key;       /* of this micro-batch's random numbers, forward, recomputed and backward */
@@ -37,6 +37,13 @@ typedef struct lq_run {
 } lq_run;
 
 typedef void (*lq_kernel_fn)(const lq_node *node, const lq_run *run);
+
+/* One device's side of an op. */
+typedef struct lq_kernels {
+    lq_kernel_fn fwd, bwd;
+    size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at full capacity; NULL: none */
+    lq_status (*accepts)(const lq_node *node);   /* asked when compiled; NULL: whatever shape does */
+} lq_kernels;
 
 #define LQ_IN(i) (1u << (i))
 #define LQ_OUT (1u << LQ_MAX_IN)
@@ -46,15 +53,16 @@ struct lq_op {
     int n_in;            /* including optional ones */
     size_t attr_bytes;
     unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
+    bool out_f32;        /* out stays F32 whatever the device keeps activations in (a loss) */
     /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which
      * inputs have gradients: a linear reads X only if W is trained). From this the planner learns
      * lifetimes. NULL: none. */
     unsigned (*bwd_reads)(const lq_node *node);
     /* Checks the inputs and sets the shapes and formats of out and of saved (saved stays
-     * NULL-shaped, ndim 0, when nothing is kept). Called once, when the node is recorded. */
+     * NULL-shaped, ndim 0, when nothing is kept). Called once, when the node is recorded; an out
+     * of F32 then becomes what the device keeps activations in (lq_dev), saved does not. */
     lq_status (*shape)(lq_node *node);
-    size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at full capacity; NULL: none */
-    struct { lq_kernel_fn fwd, bwd; } kernel[LQ_N_DEV];
+    const lq_kernels *kernel[LQ_N_DEV];  /* NULL: not on this device */
 };
 
 static inline unsigned lq_bwd_reads(const lq_node *node) {
@@ -72,6 +80,16 @@ LQ_OPS(LQ_OP_DECLARE)
 #undef LQ_OP_DECLARE
 
 extern const lq_op *const lq_op_table[];  /* NULL-terminated */
+
+/* LQ_CUDA_ROW(name) in an op's row: its kernels for CUDA, lq_cuda_<name> in ops/<name>.cu. */
+#ifdef LOQUAT_CUDA
+#define LQ_CUDA_ROW(name) [LQ_CUDA] = &lq_cuda_##name
+#define LQ_CUDA_DECLARE(name) extern const lq_kernels lq_cuda_##name;
+LQ_OPS(LQ_CUDA_DECLARE)
+#undef LQ_CUDA_DECLARE
+#else
+#define LQ_CUDA_ROW(name) [LQ_CUDA] = NULL
+#endif
 
 #ifdef __cplusplus
 }

@@ -17,10 +17,16 @@ lq_status lq_tape_new(lq_tape **out, int64_t max_rows) {
     if (!tape) return LQ_EMEM;
     tape->max_rows = max_rows;
     tape->segment = -1;
+    tape->run.dev = lq_dev_cpu();
     tape->poison = (lq_tensor){.fmt = &lq_f32, .kind = LQ_ACTIVATION, .ndim = 2, .dim = {1, 1},
                                .name = "poison", .first = -1, .last = -1};
     *out = tape;
     return LQ_OK;
+}
+
+void lq_tape_on(lq_tape *tape, lq_dev *dev) {
+    assert(!tape->n_tensors);
+    tape->run.dev = dev;
 }
 
 static void free_tensor(lq_tensor *t) {
@@ -42,7 +48,7 @@ void lq_tape_free(lq_tape *tape) {
     lq_free(tape->output);
     lq_free(tape->entry);
     lq_free(tape->local);
-    lq_free(tape->block);
+    tape->run.dev->row->free(tape->run.dev, tape->block);
     lq_free(tape->error);
     lq_free(tape);
 }
@@ -84,6 +90,7 @@ lq_tensor *lq_tape_add_tensor(lq_tape *tape, lq_kind kind, const char *name) {
 static lq_status add_grad(lq_tape *tape, lq_tensor *t) {
     lq_tensor *const grad = lq_tape_add_tensor(tape, t->kind, NULL);
     if (!grad) return LQ_EMEM;
+    if (t->kind == LQ_ACTIVATION) grad->fmt = t->fmt;
     grad->ndim = t->ndim;
     memcpy(grad->dim, t->dim, sizeof grad->dim);
     t->grad = grad;
@@ -168,6 +175,7 @@ static lq_status fill_node(lq_tape *tape, lq_node *node, const void *attr, int n
     const lq_status status = node->op->shape(node);
     if (status != LQ_OK) return lq_fail_context(status, "%s: ", node->op->name);
     if (node->saved->ndim == 0) node->saved = NULL;
+    if (node->out->fmt == &lq_f32 && !node->op->out_f32) node->out->fmt = tape->run.dev->activation;
     return passes_gradient(node) ? add_grad(tape, node->out) : LQ_OK;
 }
 

@@ -17,6 +17,9 @@ typedef struct lq_tape lq_tape;
 
 lq_status lq_tape_new(lq_tape **out, int64_t max_rows);  /* capacity in token rows */
 void lq_tape_free(lq_tape *tape);
+/* Before anything is recorded: where the tape runs; without it, on the CPU. Parameters are then the
+ * device's memory; weights may be the host's and get a copy there (lq_dev_resident). */
+void lq_tape_on(lq_tape *tape, lq_dev *dev);
 
 /* ---- recording. `name` is copied and may be NULL. dim points to ndim sizes. ---- */
 lq_tensor *lq_tape_weight(lq_tape *tape, const char *name, const lq_format *fmt, int ndim,
@@ -50,6 +53,10 @@ lq_status lq_tape_alloc(lq_tape *tape);            /* the only large allocation 
 /* Rows of the next run, 1..max_rows: sets dim[0] of every input and activation. */
 void lq_tape_set_rows(lq_tape *tape, int64_t rows);
 /* key: random numbers of this run. n_past: see lq_run. */
+/* Host memory to and from an input or an output, its rows of this run. `read` waits for the forward
+ * pass; with an own buffer of the device's pinned memory and `copy` one need not. */
+void lq_tape_write(lq_tape *tape, const lq_tensor *input, const void *from);
+lq_status lq_tape_read(lq_tape *tape, const lq_tensor *output, void *to);
 lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past);
 /* After a forward of the same rows and key: fills the loss's gradient with 1 and adds into every
  * parameter's gradient. */

@@ -16,9 +16,16 @@
 static lq_status push(lq_tape *tape, lq_entry_kind kind, lq_node *node, lq_tensor *tensor) {
     LQ_TRY(lq_reserve((void **)&tape->entry, &tape->cap_entries, tape->n_entries + 1,
                       sizeof *tape->entry));
-    const bool kernel = kind != LQ_ENTRY_ZERO;
-    const size_t scratch = kernel && node->op->scratch
-                               ? node->op->scratch(node, kind == LQ_ENTRY_BACKWARD) : 0;
+    const lq_kernels *const kernels = node ? node->op->kernel[tape->run.dev->id] : NULL;
+    if (node && !kernels)
+        return lq_fail(LQ_EUNSUPPORTED, "%s: not on device '%s'", node->op->name,
+                       tape->run.dev->row->name);
+    if (kernels && kernels->accepts && kind == LQ_ENTRY_FORWARD) {
+        const lq_status status = kernels->accepts(node);
+        if (status != LQ_OK) return lq_fail_context(status, "%s: ", node->op->name);
+    }
+    const size_t scratch = kernels && kernels->scratch
+                               ? kernels->scratch(node, kind == LQ_ENTRY_BACKWARD) : 0;
     if (scratch > tape->scratch_bytes) tape->scratch_bytes = scratch;
     tape->entry[tape->n_entries++] = (lq_entry){kind, node, tensor, scratch};
     return LQ_OK;

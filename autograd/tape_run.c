@@ -4,15 +4,26 @@
 #include "tape_parts.h"
 
 #include <assert.h>
-#include <string.h>
 
-enum { ALIGN = 64, ZERO_PIECE = 1 << 16 };
+enum { ALIGN = 64 };
+
+static lq_status place_weights(const lq_tape *tape) {
+    for (int64_t i = 0; i < tape->n_tensors; i++) {
+        lq_tensor *const t = tape->tensor[i];
+        if (t->kind != LQ_WEIGHT || !t->data) continue;
+        const void *data;
+        LQ_TRY(lq_dev_resident(tape->run.dev, &data, t->data, lq_tensor_bytes(t)));
+        t->data = (void *)data;
+    }
+    return LQ_OK;
+}
 
 /* Not cleared by hand: pages that a run with few rows never touches are never backed by memory. */
 lq_status lq_tape_alloc(lq_tape *tape) {
     assert(tape->local && !tape->arena);
-    tape->block = lq_alloc(tape->arena_bytes + ALIGN);
-    if (!tape->block) return LQ_EMEM;
+    lq_dev *const dev = tape->run.dev;
+    LQ_TRY(place_weights(tape));
+    LQ_TRY(dev->row->alloc(dev, &tape->block, tape->arena_bytes + ALIGN));
     const size_t past = (uintptr_t)tape->block % ALIGN;
     tape->arena = (char *)tape->block + (past ? ALIGN - past : 0);
     for (int64_t i = 0; i < tape->n_residents; i++) {
@@ -41,28 +52,37 @@ void lq_tape_set_rows(lq_tape *tape, int64_t rows) {
     if (tape->arena) guard(tape, 0); /* the host may write the inputs' rows */
 }
 
-/* In pieces, so that each thread brings its share into its own cache. */
-static void zero(void *p, size_t bytes) {
-#pragma omp parallel for schedule(static) if (bytes >= 4 * ZERO_PIECE)
-    for (size_t at = 0; at < bytes; at += ZERO_PIECE)
-        memset((char *)p + at, 0, bytes - at < ZERO_PIECE ? bytes - at : ZERO_PIECE);
-}
-
 static void run_entries(const lq_tape *tape, int64_t first, int64_t end) {
+    lq_dev *const dev = tape->run.dev;
     for (int64_t at = first; at < end; at++) {
         const lq_entry *const entry = &tape->entry[at];
         guard(tape, at);
         switch (entry->kind) {
         case LQ_ENTRY_FORWARD:
-            entry->node->op->kernel[LQ_CPU].fwd(entry->node, &tape->run);
+            entry->node->op->kernel[dev->id]->fwd(entry->node, &tape->run);
             if (tape->observer && at < tape->n_forward)
                 tape->observer(tape->observer_ctx, entry->node);
             break;
-        case LQ_ENTRY_BACKWARD: entry->node->op->kernel[LQ_CPU].bwd(entry->node, &tape->run); break;
-        case LQ_ENTRY_ZERO: zero(entry->tensor->data, lq_tensor_bytes(entry->tensor)); break;
+        case LQ_ENTRY_BACKWARD:
+            entry->node->op->kernel[dev->id]->bwd(entry->node, &tape->run);
+            break;
+        case LQ_ENTRY_ZERO:
+            dev->row->fill(dev, entry->tensor->data, 0, lq_tensor_bytes(entry->tensor));
+            break;
         }
     }
     guard(tape, end);
+}
+
+void lq_tape_write(lq_tape *tape, const lq_tensor *input, const void *from) {
+    assert(input->kind == LQ_INPUT);
+    tape->run.dev->row->copy(tape->run.dev, input->data, from, lq_tensor_bytes(input));
+}
+
+lq_status lq_tape_read(lq_tape *tape, const lq_tensor *output, void *to) {
+    lq_dev *const dev = tape->run.dev;
+    dev->row->copy(dev, to, output->data, lq_tensor_bytes(output));
+    return dev->row->wait(dev);
 }
 
 void lq_tape_observe(lq_tape *tape, lq_observer_fn fn, void *ctx) {
@@ -75,15 +95,14 @@ lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past) {
     tape->run.key = key;
     tape->run.n_past = n_past;
     run_entries(tape, 0, tape->n_forward);
-    return LQ_OK;
+    return tape->run.dev->row->check(tape->run.dev);
 }
 
 lq_status lq_tape_backward(lq_tape *tape) {
     assert(tape->arena && tape->loss);
     guard(tape, tape->n_forward);
-    float *const seed = lq_grad_f32(tape->loss);
-    const int64_t n = lq_rows(tape->loss) * lq_cols(tape->loss);
-    for (int64_t i = 0; i < n; i++) seed[i] = 1;
+    lq_dev *const dev = tape->run.dev;
+    dev->row->fill_f32(dev, lq_grad_f32(tape->loss), 1, lq_rows(tape->loss) * lq_cols(tape->loss));
     run_entries(tape, tape->n_forward, tape->n_entries);
-    return LQ_OK;
+    return dev->row->check(dev);
 }

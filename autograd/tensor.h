@@ -23,7 +23,7 @@ struct lq_tensor {
     int64_t dim[4];      /* dim[ndim-1] is the row length (ggml's ne[0]). An input's or activation's
                             dim[0] is the number of rows (tokens) of the current run */
     void *data;
-    lq_tensor *grad;     /* same shape, F32; NULL: no gradient flows here */
+    lq_tensor *grad;     /* same shape; F32, or its activation's format; NULL: none flows here */
     const char *name;    /* for messages; borrowed from the tape; may be NULL */
     int first, last;     /* schedule entries: first write, last read (plan.h); -1: unset */
     size_t offset;       /* in the arena */
@@ -36,6 +36,11 @@ static inline int64_t lq_rows(const lq_tensor *t) {
     int64_t n = 1;
     for (int i = 0; i + 1 < t->ndim; i++) n *= t->dim[i];
     return n;
+}
+
+/* Of activations and their gradients: what lq_dev has chosen. */
+static inline bool lq_is_activation_format(const lq_format *fmt) {
+    return fmt == &lq_f32 || fmt == &lq_bf16;
 }
 
 static inline float *lq_data_f32(const lq_tensor *t) { return (float *)t->data; }

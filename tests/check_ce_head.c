@@ -103,7 +103,7 @@ START_TEST(matches_formula) {
     for (int i = 0; i < s->n; i++)
         if (label_of(s, i) >= 0) reference_row(&r, s, &t, i);
     test_node_forward(&t, &run);
-    memset(t.scratch, 0xff, t.node.op->scratch(&t.node, false)); /* nothing survives in scratch */
+    memset(t.scratch, 0xff, test_node_scratch(&t, false)); /* nothing survives in scratch */
     test_node_backward(&t, &run);
     check_against(&r, s, &t);
     test_node_clear(&t);

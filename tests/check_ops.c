@@ -4,6 +4,7 @@
  * bits. */
 #include "cpu.h"
 #include "op_cases.h"
+#include "test_device.h"
 #include "test_util.h"
 
 #include <math.h>
@@ -65,9 +66,16 @@ static void expected_clear(expected *e) {
 
 /* ---- comparing ------------------------------------------------------------------------------ */
 
-static void close_to(const char *what, const op_case *c, const float *got, const float *want,
+/* BF16 has 8 bits; the factors stand for what an op does one after the other. */
+static double tolerance_of(const op_bench *b) {
+    const double own = b->c->tolerance > 0 ? b->c->tolerance : 3e-6;
+    return b->dev->activation == &lq_bf16 ? fmax(own, 8 * 0x1p-8)
+           : b->dev->id == LQ_CPU         ? own : 2 * own;
+}
+
+static void close_to(const char *what, const op_bench *b, const float *got, const float *want,
                      int64_t n, double scale) {
-    const double tolerance = c->tolerance > 0 ? c->tolerance : 3e-6;
+    const double tolerance = tolerance_of(b);
     test_close(what, got, want, n, tolerance * scale + 1e-9, tolerance);
 }
 
@@ -88,32 +96,28 @@ static void check_direction(const char *what, op_bench *b) {
         }
         loss[side] = bench_loss(b, out);
     }
-    const double along = (loss[0] - loss[1]) / 2e-5;
+    const double along = (loss[0] - loss[1]) / 2e-5, tolerance = fmax(1e-4, tolerance_of(b));
     ck_assert_msg(square > 0, "%s: no gradient at all", what);
-    ck_assert_msg(fabs(along - square) <= 1e-4 * square,
+    ck_assert_msg(fabs(along - square) <= tolerance * square,
                   "%s: slope along the gradient %g, wanted %g", what, along, square);
     lq_free(out);
 }
 
-static void run(op_bench *b, bool backward) {
-    ck_ok(lq_tape_forward(b->tape, BENCH_KEY, 0));
-    if (backward) ck_ok(lq_tape_backward(b->tape));
-}
-
-static void check_against(const op_case *c, int64_t rows, const expected *want, const char *table) {
+static void check_against(lq_dev *dev, const op_case *c, int64_t rows, const expected *want,
+                          const char *table) {
     char what[128];
     op_bench b;
-    ck_ok(bench_open(&b, c, rows, train));
-    run(&b, true);
+    ck_ok(bench_open(&b, dev, c, rows, train));
+    ck_ok(bench_run(&b, true));
     snprintf(what, sizeof what, "%s %s, %lld rows, %s, out", c->op, c->name, (long long)rows,
              table);
-    close_to(what, c, lq_data_f32(b.out), want->out, bench_out_size(&b), want->largest_out);
+    close_to(what, &b, b.result, want->out, bench_out_size(&b), want->largest_out);
     for (int i = 0; i < b.n_items; i++) {
         const bench_item *const item = &b.item[i];
         if (!item->trained) continue;
         snprintf(what, sizeof what, "%s %s, %lld rows, %s, gradient of item %d", c->op, c->name,
                  (long long)rows, table, i);
-        close_to(what, c, item->grad, want->grad[i], item->rows * item->cols,
+        close_to(what, &b, item->grad, want->grad[i], item->rows * item->cols,
                  want->largest_grad);
     }
     snprintf(what, sizeof what, "%s %s, %lld rows, %s", c->op, c->name, (long long)rows, table);
@@ -124,7 +128,7 @@ static void check_against(const op_case *c, int64_t rows, const expected *want, 
 /* ---- the same bits -------------------------------------------------------------------------- */
 
 static void same_bits(const op_case *c, const op_bench *a, const op_bench *b, bool gradients) {
-    ck_assert_msg(!memcmp(a->out->data, b->out->data, (size_t)bench_out_size(a) * sizeof(float)),
+    ck_assert_msg(!memcmp(a->result, b->result, (size_t)bench_out_size(a) * sizeof(float)),
                   "%s %s: the outputs differ", c->op, c->name);
     for (int i = 0; gradients && i < a->n_items; i++) {
         if (!a->item[i].trained) continue;
@@ -134,16 +138,18 @@ static void same_bits(const op_case *c, const op_bench *a, const op_bench *b, bo
     }
 }
 
-static void check_same_bits(const op_case *c, int64_t rows) {
+static void check_same_bits(lq_dev *dev, const op_case *c, int64_t rows) {
     op_bench first, second, again, inference;
-    ck_ok(bench_open(&first, c, rows, train));
-    ck_ok(bench_open(&second, c, rows, train));
-    ck_ok(bench_open(&again, c, rows, train_again));
-    ck_ok(bench_open(&inference, c, rows, (lq_tape_options){0}));
-    run(&first, true);
-    run(&second, true);
-    run(&again, true);
-    run(&inference, false);
+    ck_ok(bench_open(&first, dev, c, rows, train));
+    ck_ok(bench_open(&second, dev, c, rows, train));
+    ck_ok(bench_open(&again, dev, c, rows, train_again));
+    ck_ok(bench_open(&inference, dev, c, rows, (lq_tape_options){0}));
+    ck_ok(bench_run(&first, true));
+    test_reverse_device(true);   /* an emulated one runs its threads in the other order */
+    ck_ok(bench_run(&second, true));
+    test_reverse_device(false);
+    ck_ok(bench_run(&again, true));
+    ck_ok(bench_run(&inference, false));
     same_bits(c, &first, &second, true);
     same_bits(c, &first, &again, true);
     if (!c->random) same_bits(c, &first, &inference, false);
@@ -170,20 +176,47 @@ START_TEST(every_op_has_a_case) {
 }
 END_TEST
 
+static void check_device(lq_dev *dev, const op_case *c, int64_t rows, const expected *want,
+                         const char *name) {
+    check_against(dev, c, rows, want, name);
+    check_same_bits(dev, c, rows);
+}
+
+static void check_cpu(const op_case *c, int64_t rows, const expected *want) {
+    for (const lq_cpu *const *table = lq_cpu_tables(); *table; table++) {
+        lq_cpu_force(*table);
+        check_device(lq_dev_cpu(), c, rows, want, (*table)->name);
+    }
+    lq_cpu_force(NULL);
+}
+
+static bool is_accepted(lq_dev *dev, const op_case *c) {
+    op_bench b;
+    const lq_status status = bench_open(&b, dev, c, 1, train);
+    bench_close(&b);
+    ck_assert_msg(status == LQ_OK || status == LQ_EUNSUPPORTED, "%s", lq_error());
+    return status == LQ_OK;
+}
+
+/* The cases that the device has kernels for. */
+static void check_gpu(const op_case *c, int64_t rows, const expected *want, bool bf16) {
+    lq_dev *dev = NULL;
+    if (lq_dev_open(&dev, "cuda", bf16) != LQ_OK) return; /* a build or a machine without one */
+    if (is_accepted(dev, c)) check_device(dev, c, rows, want, bf16 ? "cuda bf16" : "cuda");
+    lq_dev_close(dev);
+}
+
 START_TEST(case_is_right) {
     const op_case *const c = &op_cases[_i];
     for (int r = 0; r < LQ_ARRAY_LEN(row_counts); r++) {
         expected want = {0};
         op_bench b;
-        ck_ok(bench_open(&b, c, row_counts[r], train));
+        ck_ok(bench_open(&b, lq_dev_cpu(), c, row_counts[r], train));
         expect(&b, &want);
         bench_close(&b);
-        for (const lq_cpu *const *table = lq_cpu_tables(); *table; table++) {
-            lq_cpu_force(*table);
-            check_against(c, row_counts[r], &want, (*table)->name);
-            check_same_bits(c, row_counts[r]);
-        }
-        lq_cpu_force(NULL);
+        check_cpu(c, row_counts[r], &want);
+        check_gpu(c, row_counts[r], &want, false);
+        check_gpu(c, row_counts[r], &want, true);
         expected_clear(&want);
     }
 }

@@ -53,6 +53,11 @@ static void fill_nan(lq_tensor *x) {
     for (int64_t i = 0; i < elements(x); i++) lq_data_f32(x)[i] = NAN;
 }
 
+size_t test_node_scratch(const test_node *t, bool backward) {
+    const lq_kernels *const kernels = t->node.op->kernel[LQ_CPU];
+    return kernels->scratch ? kernels->scratch(&t->node, backward) : 0;
+}
+
 void test_node_ready(test_node *t, const lq_op *op, const void *attr) {
     t->node.op = op;
     t->node.attr = attr;
@@ -70,8 +75,7 @@ void test_node_ready(test_node *t, const lq_op *op, const void *attr) {
         allocate(t->node.saved);
         fill_nan(t->node.saved);
     }
-    const size_t forward = op->scratch ? op->scratch(&t->node, false) : 0;
-    const size_t backward = op->scratch ? op->scratch(&t->node, true) : 0;
+    const size_t forward = test_node_scratch(t, false), backward = test_node_scratch(t, true);
     t->scratch = lq_alloc_aligned(forward > backward ? forward : backward);
     ck_assert_ptr_nonnull(t->scratch);
 }
@@ -79,13 +83,13 @@ void test_node_ready(test_node *t, const lq_op *op, const void *attr) {
 void test_node_forward(test_node *t, const lq_run *run) {
     lq_run r = *run;
     r.scratch = t->scratch;
-    t->node.op->kernel[LQ_CPU].fwd(&t->node, &r);
+    t->node.op->kernel[LQ_CPU]->fwd(&t->node, &r);
 }
 
 void test_node_backward(test_node *t, const lq_run *run) {
     lq_run r = *run;
     r.scratch = t->scratch;
-    t->node.op->kernel[LQ_CPU].bwd(&t->node, &r);
+    t->node.op->kernel[LQ_CPU]->bwd(&t->node, &r);
 }
 
 void test_node_clear(test_node *t) {

@@ -33,9 +33,12 @@ static void weigh_backward(const lq_node *node, const lq_run *run) {
         lq_grad_f32(node->in[0])[i] += lq_grad_f32(node->out)[i] * lq_data_f32(node->in[1])[i];
 }
 
+extern const lq_kernels lq_cuda_weigh;   /* weigh.cu */
+static const lq_kernels weigh_on_cpu = {.fwd = weigh_forward, .bwd = weigh_backward};
+
 static const lq_op weigh_op = {
-    .name = "weigh", .n_in = 2, .bwd_reads = weigh_reads, .shape = weigh_shape,
-    .kernel = {[LQ_CPU] = {weigh_forward, weigh_backward}},
+    .name = "weigh", .n_in = 2, .out_f32 = true, .bwd_reads = weigh_reads, .shape = weigh_shape,
+    .kernel = {[LQ_CPU] = &weigh_on_cpu, LQ_CUDA_ROW(weigh)},
 };
 
 /* ---- items ---------------------------------------------------------------------------------- */
@@ -66,8 +69,13 @@ lq_tensor *bench_param(op_bench *b, int64_t rows, int64_t cols) {
     item->trained = true;
     set_values(item);
     const int64_t dim[] = {rows, cols};
-    return lq_tape_param(b->tape, "param", rows ? 2 : 1, rows ? dim : dim + 1, item->data,
-                         item->grad);
+    const size_t bytes = (size_t)(item->rows * cols) * sizeof(float);
+    ck_ok(b->dev->row->alloc(b->dev, (void **)&item->dev_data, bytes));
+    ck_ok(b->dev->row->alloc(b->dev, (void **)&item->dev_grad, bytes));
+    b->dev->row->copy(b->dev, item->dev_data, item->data, bytes);
+    b->dev->row->fill(b->dev, item->dev_grad, 0, bytes);
+    return lq_tape_param(b->tape, "param", rows ? 2 : 1, rows ? dim : dim + 1, item->dev_data,
+                         item->dev_grad);
 }
 
 lq_tensor *bench_rows(op_bench *b, int64_t cols) {
@@ -113,15 +121,18 @@ static void record_loss(op_bench *b) {
 }
 
 static void write_inputs(op_bench *b) {
-    for (int64_t t = 0; t < b->rows; t++) ((int32_t *)b->ids->data)[t] = (int32_t)t;
+    int32_t ids[BENCH_CAPACITY];
+    for (int32_t t = 0; t < BENCH_CAPACITY; t++) ids[t] = t;
+    lq_tape_write(b->tape, b->ids, ids);
     for (int i = 0; i < b->n_items; i++)
-        if (b->item[i].input)
-            memcpy(b->item[i].input->data, b->item[i].ints, (size_t)b->rows * sizeof(int32_t));
+        if (b->item[i].input) lq_tape_write(b->tape, b->item[i].input, b->item[i].ints);
 }
 
-lq_status bench_open(op_bench *b, const op_case *c, int64_t rows, lq_tape_options options) {
-    *b = (op_bench){.c = c, .capacity = BENCH_CAPACITY, .rows = rows};
+lq_status bench_open(op_bench *b, lq_dev *dev, const op_case *c, int64_t rows,
+                     lq_tape_options options) {
+    *b = (op_bench){.dev = dev, .c = c, .capacity = BENCH_CAPACITY, .rows = rows};
     LQ_TRY(lq_tape_new(&b->tape, b->capacity));
+    lq_tape_on(b->tape, dev);
     b->ids = lq_tape_input(b->tape, "ids", &lq_i32, 0);
     lq_tape_segment(b->tape, 0);
     b->out = c->build(b);
@@ -131,7 +142,30 @@ lq_status bench_open(op_bench *b, const op_case *c, int64_t rows, lq_tape_option
     LQ_TRY(lq_tape_alloc(b->tape));
     lq_tape_set_rows(b->tape, rows);
     write_inputs(b);
-    return LQ_OK;
+    b->result = lq_alloc_array(bench_out_size(b), sizeof *b->result);
+    return b->result ? LQ_OK : LQ_EMEM;
+}
+
+/* out as F32, whatever the device keeps it in. */
+static lq_status fetch_out(op_bench *b) {
+    const int64_t n = bench_out_size(b);
+    void *const raw = lq_alloc(lq_format_bytes(b->out->fmt, n));
+    lq_status status = raw ? lq_tape_read(b->tape, b->out, raw) : LQ_EMEM;
+    if (status == LQ_OK) b->out->fmt->dequant(raw, b->result, n);
+    lq_free(raw);
+    return status;
+}
+
+lq_status bench_run(op_bench *b, bool backward) {
+    LQ_TRY(lq_tape_forward(b->tape, BENCH_KEY, 0));
+    if (backward) LQ_TRY(lq_tape_backward(b->tape));
+    for (int i = 0; backward && i < b->n_items; i++) {
+        const bench_item *const item = &b->item[i];
+        if (item->trained)
+            b->dev->row->copy(b->dev, item->grad, item->dev_grad,
+                              (size_t)(item->rows * item->cols) * sizeof(float));
+    }
+    return fetch_out(b);
 }
 
 void bench_close(op_bench *b) {
@@ -142,7 +176,10 @@ void bench_close(op_bench *b) {
         lq_free(b->item[i].packed);
         lq_free(b->item[i].ints);
         lq_free(b->item[i].v);
+        b->dev->row->free(b->dev, b->item[i].dev_data);
+        b->dev->row->free(b->dev, b->item[i].dev_grad);
     }
+    lq_free(b->result);
     lq_free(b->weigh);
 }
 

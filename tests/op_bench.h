@@ -18,6 +18,7 @@ typedef struct bench_item {
     void *packed;         /* the same in the weight's format, or NULL */
     int32_t *ints;        /* (N) of an i32 input */
     lq_tensor *input;     /* where they go, or NULL */
+    float *dev_data, *dev_grad;   /* a parameter on the tape's device */
     double *v;            /* (rows,cols): data, dequantized, for the reference */
 } bench_item;
 
@@ -35,12 +36,14 @@ typedef struct op_case {
 
 struct op_bench {
     const op_case *c;
+    lq_dev *dev;
     lq_tape *tape;
     int64_t capacity, rows;
     lq_tensor *ids;               /* 0, 1, 2, ...: shared by all bench_rows */
     lq_tensor *out;               /* of the op */
     bench_item item[BENCH_MAX_ITEMS];
     int n_items;
+    float *result;                /* (rows, cols of out): out, after bench_run */
     float *weigh;                 /* (capacity, cols of out): the loss is sum weigh * out */
 };
 
@@ -54,7 +57,10 @@ lq_tensor *bench_ints(op_bench *b, int32_t (*value)(int64_t t));   /* i32 input 
 
 /* ---- for check_ops ---- */
 /* Records, compiles, allocates and writes the inputs. Free with bench_close whatever it returns. */
-lq_status bench_open(op_bench *b, const op_case *c, int64_t rows, lq_tape_options options);
+lq_status bench_open(op_bench *b, lq_dev *dev, const op_case *c, int64_t rows,
+                     lq_tape_options options);
+/* Forward, and backward; then item[].grad and result hold what came out. */
+lq_status bench_run(op_bench *b, bool backward);
 void bench_close(op_bench *b);
 /* The loss of the reference at the present item[].v. */
 double bench_loss(const op_bench *b, double *out_scratch);

@@ -30,11 +30,13 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_add = {
     .name = "add",
     .n_in = 2,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(add)},
 };
 
 lq_tensor *lq_add(lq_tape *tape, lq_tensor *a, lq_tensor *b) {

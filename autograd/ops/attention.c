@@ -22,7 +22,7 @@ enum { BQ = LQ_ATTENTION_QUERIES, BK = LQ_ATTENTION_KEYS };
 enum { PARALLEL_PRODUCTS = 1 << 18 };
 
 static lq_status check_rows(const lq_tensor *t, const char *name, int64_t cols) {
-    if (t->fmt == &lq_f32 && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
+    if (lq_is_activation_format(t->fmt) && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
     return lq_fail(LQ_ESHAPE, "attention: %s is %s with rows of %lld, wanted f32 with %lld", name,
                    t->fmt->name, (long long)lq_cols(t), (long long)cols);
 }
@@ -314,6 +314,8 @@ static void backward(const lq_node *node, const lq_run *run) {
     if (node->in[V]->grad) add_partials(&j, partial + j.n * j.q_ld, lq_grad_f32(node->in[V]));
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_attention = {
     .name = "attention",
     .n_in = N_IN,
@@ -321,8 +323,7 @@ const lq_op lq_op_attention = {
     .nograd = LQ_IN(STARTS) | LQ_IN(K_CACHE) | LQ_IN(V_CACHE),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,

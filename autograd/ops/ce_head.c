@@ -69,15 +69,17 @@ static size_t scratch(const lq_node *node, bool backward) {
 static void forward(const lq_node *node, const lq_run *run) { lq_head_forward(&head, node, run); }
 static void backward(const lq_node *node, const lq_run *run) { lq_head_backward(&head, node, run); }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_ce_head = {
     .name = "ce_head",
     .n_in = LQ_HEAD_N_IN,
     .attr_bytes = sizeof(lq_ce_head_attr),
     .nograd = LQ_IN(LQ_HEAD_LABELS),
     .bwd_reads = bwd_reads,
+    .out_f32 = true,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_ce_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels,

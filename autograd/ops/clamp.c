@@ -38,13 +38,15 @@ static void backward(const lq_node *node, const lq_run *run) {
     for (int64_t i = 0; i < n; i++) dx[i] += fabsf(x[i]) <= most ? dy[i] : 0;
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_clamp = {
     .name = "clamp",
     .n_in = 1,
     .attr_bytes = sizeof(lq_clamp_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_clamp(lq_tape *tape, lq_tensor *x, lq_clamp_attr attr) {

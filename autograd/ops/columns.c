@@ -39,12 +39,14 @@ static void backward(const lq_node *node, const lq_run *run) {
         cpu->add(dx + t * d, dx + t * d, dy + t * attr->n, attr->n);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_columns = {
     .name = "columns",
     .n_in = 1,
     .attr_bytes = sizeof(lq_columns_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_columns(lq_tape *tape, lq_tensor *x, lq_columns_attr attr) {

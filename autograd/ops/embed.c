@@ -87,6 +87,8 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_embed = {
     .name = "embed",
     .n_in = 3,
@@ -94,8 +96,7 @@ const lq_op lq_op_embed = {
     .nograd = LQ_IN(0) | LQ_IN(2),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(embed)},
 };
 
 lq_tensor *lq_embed(lq_tape *tape, lq_tensor *ids, lq_tensor *w, lq_tensor *starts,

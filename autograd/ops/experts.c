@@ -290,14 +290,15 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_experts = {
     .name = "experts",
     .n_in = N_IN,
     .attr_bytes = sizeof(lq_experts_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_status lq_experts_inputs(const lq_node *node, lq_experts_fn fn, void *ctx) {

@@ -36,12 +36,14 @@ static void backward(const lq_node *node, const lq_run *run) {
         cpu->add(dx + t * cols, dx + t * cols, dy + t * cols, cols);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_fakequant = {
     .name = "fakequant",
     .n_in = 1,
     .attr_bytes = sizeof(lq_fakequant_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_fakequant(lq_tape *tape, lq_tensor *x, lq_fakequant_attr attr) {

@@ -92,14 +92,15 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_glu = {
     .name = "glu",
     .n_in = N_IN,
     .attr_bytes = sizeof(lq_glu_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr) {

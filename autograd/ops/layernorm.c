@@ -96,13 +96,15 @@ static void backward(const lq_node *node, const lq_run *run) {
                        d - first < LQ_COLUMN_CHUNK ? d - first : LQ_COLUMN_CHUNK);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_layernorm = {
     .name = "layernorm",
     .n_in = N_IN,
     .attr_bytes = sizeof(lq_layernorm_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_layernorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,

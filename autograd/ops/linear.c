@@ -9,7 +9,7 @@ enum { X, W, BIAS, N_IN };
 
 lq_status lq_linear_shape(lq_node *node, const char *name) {
     const lq_tensor *x = node->in[X], *w = node->in[W], *bias = node->in[BIAS];
-    if (x->fmt != &lq_f32 || x->ndim != 2 || w->ndim != 2)
+    if (!lq_is_activation_format(x->fmt) || x->ndim != 2 || w->ndim != 2)
         return lq_fail(
             LQ_ESHAPE,
             "%s '%s': x has %d dimensions of %s, the weight %d; needed are 2 of f32, and 2", name,
@@ -84,9 +84,11 @@ static void backward(const lq_node *node, const lq_run *run) {
     lq_linear_bias_backward(node->in[BIAS], dy, N);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_linear = {
-    .name = "linear", .n_in = N_IN, .bwd_reads = bwd_reads, .shape = shape, .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .name = "linear", .n_in = N_IN, .bwd_reads = bwd_reads, .shape = shape,
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias) {

@@ -206,9 +206,11 @@ static void backward(const lq_node *node, const lq_run *run) {
                          base + l.clip);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_lora_linear = {
     .name = "lora_linear", .n_in = N_IN, .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
-    .shape = shape, .scratch = scratch, .kernel = {[LQ_CPU] = {forward, backward}},
+    .shape = shape, .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,

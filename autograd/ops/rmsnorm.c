@@ -83,13 +83,15 @@ static void backward(const lq_node *node, const lq_run *run) {
     if (dw) backward_w(node, dw);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_rmsnorm = {
     .name = "rmsnorm",
     .n_in = 2,
     .attr_bytes = sizeof(lq_rmsnorm_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(rmsnorm)},
 };
 
 lq_tensor *lq_rmsnorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_rmsnorm_attr attr) {

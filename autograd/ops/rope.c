@@ -132,6 +132,8 @@ static void backward(const lq_node *node, const lq_run *run) {
     rotate(node, run, lq_grad_f32(node->in[0]), lq_grad_f32(node->out), -1, true);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_rope = {
     .name = "rope",
     .n_in = 3,
@@ -139,8 +141,7 @@ const lq_op lq_op_rope = {
     .nograd = LQ_IN(1) | LQ_IN(2),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .scratch = scratch,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_rope(lq_tape *tape, lq_tensor *x, lq_tensor *pos, lq_tensor *factors,

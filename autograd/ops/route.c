@@ -97,13 +97,15 @@ static void backward(const lq_node *node, const lq_run *run) {
         backward_row(dx + t * n, dy + t * n, x + t * n, y + t * n, n, node->attr);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_route = {
     .name = "route",
     .n_in = 1,
     .attr_bytes = sizeof(lq_route_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_route(lq_tape *tape, lq_tensor *scores, lq_route_attr attr) {

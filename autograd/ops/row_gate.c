@@ -51,12 +51,14 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_row_gate = {
     .name = "row_gate",
     .n_in = 2,
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_row_gate(lq_tape *tape, lq_tensor *x, lq_tensor *gate) {

@@ -2,7 +2,7 @@
 #include "rowwise.h"
 
 lq_status lq_check_matrix(const lq_tensor *t, const char *what) {
-    if (t && t->fmt == &lq_f32 && t->ndim == 2) return LQ_OK;
+    if (t && lq_is_activation_format(t->fmt) && t->ndim == 2) return LQ_OK;
     if (!t) return lq_fail(LQ_ESHAPE, "%s is missing", what);
     return lq_fail(LQ_ESHAPE, "%s has %d dimensions of %s, wanted a matrix of f32", what, t->ndim,
                    t->fmt->name);

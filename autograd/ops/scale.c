@@ -36,12 +36,14 @@ static void backward(const lq_node *node, const lq_run *run) {
     for (int64_t t = 0; t < rows; t++) cpu->axpy(dx + t * d, attr->factor, dy + t * d, d);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_scale = {
     .name = "scale",
     .n_in = 1,
     .attr_bytes = sizeof(lq_scale_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_scale_rows(lq_tape *tape, lq_tensor *x, lq_scale_attr attr) {

@@ -80,9 +80,11 @@ static void backward(const lq_node *node, const lq_run *run) {
     lq_linear_bias_backward(node->in[BIAS], dy, x->dim[0]);
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+
 const lq_op lq_op_scaled_linear = {
     .name = "scaled_linear", .n_in = N_IN, .bwd_reads = bwd_reads, .shape = shape,
-    .scratch = scratch, .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_scaled_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,

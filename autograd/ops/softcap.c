@@ -42,13 +42,15 @@ static void backward(const lq_node *node, const lq_run *run) {
     }
 }
 
+static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+
 const lq_op lq_op_softcap = {
     .name = "softcap",
     .n_in = 1,
     .attr_bytes = sizeof(lq_softcap_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = {forward, backward}},
+    .kernel = {[LQ_CPU] = &on_cpu},
 };
 
 lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr) {

@@ -1,0 +1,144 @@
+/* The row of device 'cuda' (device.h): one GPU, one stream. Not emulated: this is the CUDA runtime
+ * itself, so tests have a row of their own. */
+#include "cuda_own.h"
+#include "launch.h"
+
+static lq_status failed(cudaError_t error, const char *what) {
+    return lq_fail(LQ_EDEVICE, "CUDA: %s: %s", what, cudaGetErrorString(error));
+}
+
+static lq_cuda_own *own_of(lq_dev *dev) { return (lq_cuda_own *)dev->own; }
+
+/* Keeps the first error of queued work for check and wait. */
+static void note(lq_dev *dev, cudaError_t error) {
+    if (error != cudaSuccess && own_of(dev)->error == cudaSuccess) own_of(dev)->error = error;
+}
+
+static lq_status find_device(int index) {
+    int n = 0;
+    const cudaError_t error = cudaGetDeviceCount(&n);
+    if (error != cudaSuccess || n == 0)
+        return lq_fail(LQ_EDEVICE, "device 'cuda': no GPU found (%s)",
+                       error == cudaSuccess ? "none installed" : cudaGetErrorString(error));
+    if (index < n) return LQ_OK;
+    return lq_fail(LQ_EDEVICE, "device 'cuda:%d': %d GPU%s found, the last is cuda:%d", index, n,
+                   n == 1 ? "" : "s", n - 1);
+}
+
+static void cuda_close(lq_dev *dev) {
+    lq_cuda_own *const own = own_of(dev);
+    if (!own) return;
+    lq_cuda_gemm_close(own);
+    for (int i = 0; i < LQ_DEV_MARKS; i++)
+        if (own->mark[i]) cudaEventDestroy(own->mark[i]);
+    if (dev->queue) cudaStreamDestroy((cudaStream_t)dev->queue);
+    lq_free(own);
+    dev->own = dev->queue = NULL;
+}
+
+static lq_status open_own(lq_dev *dev) {
+    cudaStream_t stream;
+    cudaError_t error = cudaSetDevice(dev->index);
+    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    if (error != cudaSuccess) return failed(error, "opening the device");
+    dev->queue = stream;
+    for (int i = 0; i < LQ_DEV_MARKS && error == cudaSuccess; i++)
+        error = cudaEventCreateWithFlags(&own_of(dev)->mark[i], cudaEventDisableTiming);
+    if (error != cudaSuccess) return failed(error, "making an event");
+    return lq_cuda_gemm_open(dev);
+}
+
+static lq_status cuda_open(lq_dev *dev) {
+    LQ_TRY(find_device(dev->index));
+    dev->own = lq_alloc(sizeof(lq_cuda_own));
+    if (!dev->own) return LQ_EMEM;
+    const lq_status status = open_own(dev);
+    if (status != LQ_OK) cuda_close(dev);
+    return status;
+}
+
+static lq_status cuda_memory(lq_dev *dev, size_t *free_bytes, size_t *total_bytes) {
+    (void)dev;
+    const cudaError_t error = cudaMemGetInfo(free_bytes, total_bytes);
+    return error == cudaSuccess ? LQ_OK : failed(error, "asking for free memory");
+}
+
+static lq_status cuda_alloc(lq_dev *dev, void **out, size_t bytes) {
+    size_t free_bytes = 0, total = 0;
+    const cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    if (error == cudaSuccess) return LQ_OK;
+    *out = NULL;
+    cudaGetLastError();   /* the next call starts clean */
+    if (error != cudaErrorMemoryAllocation) return failed(error, "cudaMalloc");
+    LQ_TRY(cuda_memory(dev, &free_bytes, &total));
+    return lq_fail(LQ_EMEM, "device 'cuda:%d': %.2f GB wanted, %.2f of %.2f GB are free",
+                   dev->index, (double)bytes / 1e9, (double)free_bytes / 1e9, (double)total / 1e9);
+}
+
+static void cuda_free(lq_dev *dev, void *p) {
+    if (p) note(dev, cudaFree(p));
+}
+
+static bool cuda_owns(lq_dev *dev, const void *p) {
+    (void)dev;
+    cudaPointerAttributes a;
+    if (cudaPointerGetAttributes(&a, p) == cudaSuccess) return a.type == cudaMemoryTypeDevice;
+    cudaGetLastError();
+    return false;
+}
+
+static lq_status cuda_alloc_pinned(lq_dev *dev, void **out, size_t bytes) {
+    (void)dev;
+    const cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
+    if (error == cudaSuccess) return LQ_OK;
+    *out = NULL;
+    cudaGetLastError();
+    return lq_fail(LQ_EMEM, "%zu bytes of pinned memory: %s", bytes, cudaGetErrorString(error));
+}
+
+static void cuda_free_pinned(lq_dev *dev, void *p) {
+    if (p) note(dev, cudaFreeHost(p));
+}
+
+static void cuda_copy(lq_dev *dev, void *to, const void *from, size_t bytes) {
+    note(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, (cudaStream_t)dev->queue));
+}
+
+static void cuda_fill(lq_dev *dev, void *p, int byte, size_t bytes) {
+    note(dev, cudaMemsetAsync(p, byte, bytes, (cudaStream_t)dev->queue));
+}
+
+static __global__ void fill_kernel(float *p, float value, int64_t n) {
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) p[i] = value;
+}
+
+static void cuda_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
+    if (n > 0) lq_launch(dev, fill_kernel, (unsigned)((n + 255) / 256), 256, 0, p, value, n);
+}
+
+static void cuda_mark(lq_dev *dev, int mark) {
+    note(dev, cudaEventRecord(own_of(dev)->mark[mark], (cudaStream_t)dev->queue));
+}
+
+static lq_status cuda_check(lq_dev *dev) {
+    note(dev, cudaGetLastError());
+    const cudaError_t error = own_of(dev)->error;
+    return error == cudaSuccess ? LQ_OK : failed(error, "work on the device");
+}
+
+static lq_status cuda_reach(lq_dev *dev, int mark) {
+    note(dev, cudaEventSynchronize(own_of(dev)->mark[mark]));
+    return cuda_check(dev);
+}
+
+static lq_status cuda_wait(lq_dev *dev) {
+    note(dev, cudaStreamSynchronize((cudaStream_t)dev->queue));
+    return cuda_check(dev);
+}
+
+extern "C" const lq_device_row lq_device_cuda = {
+    "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
+    cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_mark,
+    cuda_reach, cuda_check, cuda_wait,
+};

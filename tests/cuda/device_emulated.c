@@ -1,0 +1,153 @@
+/* The row of device 'cuda' in tests: memory that the host cannot touch between calls, filled with
+ * poison, at an address range of its own; copies and kernels happen at once. */
+#include "device.h"
+#include "emulate.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+enum { POISON = 0xa5, ALIGN = 256, MAX_ALLOCATIONS = 1 << 16 };
+static const size_t range_bytes = (size_t)1 << 34;   /* addresses; memory comes with the pages */
+
+typedef struct allocation { size_t at, bytes; } allocation;   /* sorted by at */
+
+static char *range;
+static size_t top;                     /* pages below are accessible while open */
+static allocation list[MAX_ALLOCATIONS];
+static int n_list, n_open;
+
+void __asan_poison_memory_region(void const volatile *p, size_t n) __attribute__((weak));
+void __asan_unpoison_memory_region(void const volatile *p, size_t n) __attribute__((weak));
+
+void lq_emulated_memory_open(void) {
+    if (n_open++ == 0 && top && mprotect(range, top, PROT_READ | PROT_WRITE) != 0)
+        lq_emulated_die("mprotect");
+}
+
+void lq_emulated_memory_close(void) {
+    if (--n_open == 0 && top && mprotect(range, top, PROT_NONE) != 0) lq_emulated_die("mprotect");
+}
+
+bool lq_emulated_memory_holds(const void *p) {
+    return range && (const char *)p >= range && (const char *)p < range + range_bytes;
+}
+
+static lq_status emulated_open(lq_dev *dev) {
+    if (dev->index != 0)
+        return lq_fail(LQ_EDEVICE, "device 'cuda:%d': 1 GPU found, the last is cuda:0", dev->index);
+    if (range) return LQ_OK;
+    void *const p = mmap(NULL, range_bytes, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return lq_fail(LQ_EDEVICE, "no address range for an emulated device");
+    range = p;
+    return LQ_OK;
+}
+
+static void emulated_close(lq_dev *dev) { (void)dev; }
+
+static lq_status emulated_memory(lq_dev *dev, size_t *free_bytes, size_t *total_bytes) {
+    (void)dev;
+    *total_bytes = *free_bytes = range_bytes;
+    for (int i = 0; i < n_list; i++) *free_bytes -= list[i].bytes;
+    return LQ_OK;
+}
+
+static size_t room(size_t bytes) { return (bytes + ALIGN + ALIGN - 1) / ALIGN * ALIGN; }
+
+/* First fit; what is between two allocations is out of bounds for AddressSanitizer. */
+static lq_status emulated_alloc(lq_dev *dev, void **out, size_t bytes) {
+    (void)dev;
+    int i = 0;
+    size_t at = 0;
+    for (; i < n_list && list[i].at - at < room(bytes); i++) at = list[i].at + room(list[i].bytes);
+    *out = NULL;
+    if (n_list == MAX_ALLOCATIONS || at > range_bytes || range_bytes - at < room(bytes))
+        return lq_fail(LQ_EMEM, "the emulated device has no %zu bytes left", bytes);
+    memmove(list + i + 1, list + i, (size_t)(n_list - i) * sizeof *list);
+    list[i] = (allocation){at, bytes};
+    n_list++;
+    if (at + room(bytes) > top) top = at + room(bytes);
+    lq_emulated_memory_open();
+    mprotect(range, top, PROT_READ | PROT_WRITE);
+    if (__asan_unpoison_memory_region) __asan_unpoison_memory_region(range + at, bytes);
+    memset(range + at, POISON, bytes);
+    if (__asan_poison_memory_region)
+        __asan_poison_memory_region(range + at + bytes, room(bytes) - bytes);
+    lq_emulated_memory_close();
+    *out = range + at;
+    return LQ_OK;
+}
+
+static void emulated_free(lq_dev *dev, void *p) {
+    (void)dev;
+    if (!p) return;
+    int i = 0;
+    while (i < n_list && range + list[i].at != p) i++;
+    if (i == n_list) lq_emulated_die("a free of memory that was not allocated");
+    if (__asan_poison_memory_region) __asan_poison_memory_region(p, list[i].bytes);
+    memmove(list + i, list + i + 1, (size_t)(n_list - i - 1) * sizeof *list);
+    n_list--;
+}
+
+static bool emulated_owns(lq_dev *dev, const void *p) {
+    (void)dev;
+    return lq_emulated_memory_holds(p);
+}
+
+static lq_status emulated_alloc_pinned(lq_dev *dev, void **out, size_t bytes) {
+    (void)dev;
+    *out = lq_alloc(bytes);
+    return *out ? LQ_OK : LQ_EMEM;
+}
+
+static void emulated_free_pinned(lq_dev *dev, void *p) {
+    (void)dev;
+    lq_free(p);
+}
+
+static void emulated_copy(lq_dev *dev, void *to, const void *from, size_t bytes) {
+    (void)dev;
+    lq_emulated_memory_open();
+    memcpy(to, from, bytes);
+    lq_emulated_memory_close();
+}
+
+static void emulated_fill(lq_dev *dev, void *p, int byte, size_t bytes) {
+    (void)dev;
+    if (bytes && !lq_emulated_memory_holds(p)) lq_emulated_die("a fill of the host's memory");
+    lq_emulated_memory_open();
+    memset(p, byte, bytes);
+    lq_emulated_memory_close();
+}
+
+static void emulated_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
+    (void)dev;
+    lq_emulated_memory_open();
+    for (int64_t i = 0; i < n; i++) p[i] = value;
+    lq_emulated_memory_close();
+}
+
+static void emulated_mark(lq_dev *dev, int mark) {
+    (void)dev;
+    (void)mark;
+}
+
+static lq_status emulated_reach(lq_dev *dev, int mark) {
+    (void)dev;
+    (void)mark;
+    return LQ_OK;
+}
+
+static lq_status emulated_check(lq_dev *dev) {
+    (void)dev;
+    return LQ_OK;
+}
+
+const lq_device_row lq_device_cuda = {
+    .name = "cuda", .open = emulated_open, .close = emulated_close, .memory = emulated_memory,
+    .alloc = emulated_alloc, .free = emulated_free, .owns = emulated_owns,
+    .alloc_pinned = emulated_alloc_pinned, .free_pinned = emulated_free_pinned,
+    .copy = emulated_copy, .fill = emulated_fill, .fill_f32 = emulated_fill_f32,
+    .mark = emulated_mark, .reach = emulated_reach, .check = emulated_check,
+    .wait = emulated_check,
+};

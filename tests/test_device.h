@@ -1,0 +1,9 @@
+/* What tests may ask of an emulated device, and need not know whether there is one. */
+#ifndef LOQUAT_TEST_DEVICE_H
+#define LOQUAT_TEST_DEVICE_H
+
+#include <stdbool.h>
+
+void test_reverse_device(bool reversed);   /* threads and blocks run in descending order */
+
+#endif
