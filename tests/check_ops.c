@@ -214,7 +214,7 @@ START_TEST(case_is_right) {
         ck_ok(bench_open(&b, lq_dev_cpu(), c, row_counts[r], train));
         expect(&b, &want);
         bench_close(&b);
-        check_cpu(c, row_counts[r], &want);
+        if (!test_device_is_emulated()) check_cpu(c, row_counts[r], &want); /* check_ops has it */
         check_gpu(c, row_counts[r], &want, false);
         check_gpu(c, row_counts[r], &want, true);
         expected_clear(&want);

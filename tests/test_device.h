@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+bool test_device_is_emulated(void);
 void test_reverse_device(bool reversed);   /* threads and blocks run in descending order */
 
 #endif
