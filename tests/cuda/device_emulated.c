@@ -1,6 +1,7 @@
 /* The row of device 'cuda' in tests: memory that the host cannot touch between calls, filled with
  * poison, at an address range of its own; copies and kernels happen at once. */
 #include "device.h"
+#include "effective.h"
 #include "emulate.h"
 
 #include <string.h>
@@ -149,5 +150,5 @@ const lq_device_row lq_device_cuda = {
     .alloc_pinned = emulated_alloc_pinned, .free_pinned = emulated_free_pinned,
     .copy = emulated_copy, .fill = emulated_fill, .fill_f32 = emulated_fill_f32,
     .mark = emulated_mark, .reach = emulated_reach, .check = emulated_check,
-    .wait = emulated_check,
+    .wait = emulated_check, .effective = &lq_cuda_effective,
 };

@@ -1,6 +1,7 @@
 /* The row of device 'cuda' (device.h): one GPU, one stream. Not emulated: this is the CUDA runtime
  * itself, so tests have a row of their own. */
 #include "cuda_own.h"
+#include "effective.h"
 #include "launch.h"
 
 static lq_status failed(cudaError_t error, const char *what) {
@@ -140,5 +141,5 @@ static lq_status cuda_wait(lq_dev *dev) {
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
     cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_mark,
-    cuda_reach, cuda_check, cuda_wait,
+    cuda_reach, cuda_check, cuda_wait, &lq_cuda_effective,
 };
