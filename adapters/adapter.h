@@ -49,6 +49,18 @@ typedef struct lq_adapted {              /* one trained weight */
                                             theirs; others unused */
 } lq_adapted;
 
+/* What of an adapter is on a device, where its tape, its optimizer and its rebuilds work; the host's
+ * own is then what the last fetch brought. */
+typedef struct lq_adapter_on {
+    lq_dev *dev;                         /* borrowed */
+    float *param, *grad;                 /* the spans */
+    void *packed;
+    float *norm;
+    uint32_t *clipped;
+    lq_patch *patch;                     /* for lq_model_build; of the host, points to the above */
+    struct lq_merge *merge;
+} lq_adapter_on;
+
 typedef struct lq_adapter {
     const lq_model *model;               /* borrowed */
     lq_adapter_options options;          /* pointers inside are the adapter's copies */
@@ -60,9 +72,12 @@ typedef struct lq_adapter {
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
     float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
+    int64_t n_norm;
     uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
+    int64_t n_clipped;                   /* words */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
     struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
+    lq_adapter_on *on;                   /* owned; NULL: all is the host's */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to
@@ -73,6 +88,14 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
 void lq_adapter_free(lq_adapter *a);
 /* Allocates gradients and hangs them into the patches. */
 lq_status lq_adapter_train(lq_adapter *a);
+/* After lq_adapter_train: copies all of it to a device, where a rebuild then happens and a patch of
+ * a->on points. What a rebuild there finds wrong comes out of a later one or of the next fetch.
+ * A no-op for the CPU. LQ_EUNSUPPORTED names a weight whose formats have no kernels there. */
+lq_status lq_adapter_place(lq_adapter *a, lq_dev *dev);
+/* Waits; the host's span, effective weights and lengths become the device's. No-op without one. */
+lq_status lq_adapter_fetch(lq_adapter *a);
+/* The device's span becomes the host's. No-op without one. */
+void lq_adapter_send(lq_adapter *a);
 /* Copies A and B from a saved adapter (GGUF, PEFT) into the span; targets, ranks and shapes must
  * match, all mismatches listed. Its scale is folded so that s B A is unchanged. With use_dora
  * magnitudes come too, or where it has none start as the rows' lengths. */

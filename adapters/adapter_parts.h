@@ -16,6 +16,8 @@ void lq_adapter_initialise(lq_adapter *a);
 lq_status lq_adapter_start_magnitudes(lq_adapter *a);
 /* The merge that computes these lengths alone, for adapters beside their weights. */
 lq_status lq_adapter_measure(lq_merge **out, const lq_adapter *a);
+/* Frees what is on a device. */
+void lq_adapter_take_off(lq_adapter *a);
 /* ---- scales.c: `adapter: scales` ---- */
 lq_status lq_scales_check(const lq_weight *w);
 int64_t lq_scales_count(const lq_weight *w);

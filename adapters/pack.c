@@ -89,6 +89,7 @@ static lq_status place_masks(lq_adapter *a) {
     for (int i = 0; i < a->model->n_weights; i++)
         if (can_clip(&a->patch[i]))
             words += a->model->weight[i].rows * a->model->weight[i].cols / LQ_CLIP_BITS;
+    a->n_clipped = words;
     a->clipped = lq_alloc_array(words, sizeof *a->clipped);
     if (!a->clipped) return LQ_EMEM;
     uint32_t *at = a->clipped;
@@ -179,11 +180,14 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     return status;
 }
 
+static lq_merge *live_merge(const lq_adapter *a) { return a->on ? a->on->merge : a->merge; }
+
 static lq_status rerun(lq_adapter *a, lq_status (*run)(const lq_merge *merge)) {
+    lq_merge *const merge = live_merge(a);
     if (a->options.scales) return lq_scales_rebuild(a);
-    if (!a->merge) return LQ_OK;
-    LQ_TRY(run(a->merge));
-    if (lq_merge_watching(a->merge)) take_sums(a, a->merge, true);
+    if (!merge) return LQ_OK;
+    LQ_TRY(run(merge));
+    if (lq_merge_watching(merge)) take_sums(a, merge, true);
     return LQ_OK;
 }
 
@@ -191,9 +195,10 @@ lq_status lq_adapter_rebuild(lq_adapter *a) { return rerun(a, lq_merge_run); }
 lq_status lq_adapter_reround(lq_adapter *a) { return rerun(a, lq_merge_reround); }
 
 void lq_adapter_watch(lq_adapter *a, bool on) {
-    if (!a->merge || !a->watched) return; /* lengths alone have no codes */
-    lq_merge_watch(a->merge, on);
-    if (on) take_sums(a, a->merge, true);
+    lq_merge *const merge = live_merge(a);
+    if (!merge || !a->watched) return; /* lengths alone have no codes */
+    lq_merge_watch(merge, on);
+    if (on) take_sums(a, merge, true);
 }
 
 size_t lq_adapter_packed_bytes(const lq_adapter *a) { return a->packed_bytes; }

@@ -36,3 +36,10 @@ function(lq_check_emulated name)
     target_link_libraries(check_${name} PRIVATE lq_test_util autograd_emulated)
     lq_register(${name})
 endfunction()
+
+# lq_link_emulated(check target...): the folders' targets in a test on the emulated device, whose autograd comes as objects:
+# so nothing is left for theirs to define.
+function(lq_link_emulated check)
+    target_sources(${check} PRIVATE $<TARGET_OBJECTS:autograd_emulated>)
+    target_link_libraries(${check} PRIVATE ${ARGN})
+endfunction()
