@@ -49,18 +49,6 @@ typedef struct lq_adapted {              /* one trained weight */
                                             theirs; others unused */
 } lq_adapted;
 
-/* What of an adapter is on a device, where its tape, its optimizer and its rebuilds work; the host's
- * own is then what the last fetch brought. */
-typedef struct lq_adapter_on {
-    lq_dev *dev;                         /* borrowed */
-    float *param, *grad;                 /* the spans */
-    void *packed;
-    float *norm;
-    uint32_t *clipped;
-    lq_patch *patch;                     /* for lq_model_build; of the host, points to the above */
-    struct lq_merge *merge;
-} lq_adapter_on;
-
 typedef struct lq_adapter {
     const lq_model *model;               /* borrowed */
     lq_adapter_options options;          /* pointers inside are the adapter's copies */
@@ -71,13 +59,11 @@ typedef struct lq_adapter {
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
-    float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
-    int64_t n_norm;
-    uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
-    int64_t n_clipped;                   /* words */
+    float *norm; int64_t n_norms;        /* lengths of rows that have magnitudes, owned; or NULL */
+    uint32_t *clipped; int64_t n_clip_words; /* masks of the merged weights; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
+    struct lq_adapter_device *device;    /* NULL: on the CPU (adapter_device.c) */
     struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
-    lq_adapter_on *on;                   /* owned; NULL: all is the host's */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to
@@ -88,14 +74,6 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
 void lq_adapter_free(lq_adapter *a);
 /* Allocates gradients and hangs them into the patches. */
 lq_status lq_adapter_train(lq_adapter *a);
-/* After lq_adapter_train: copies all of it to a device, where a rebuild then happens and a patch of
- * a->on points. What a rebuild there finds wrong comes out of a later one or of the next fetch.
- * A no-op for the CPU. LQ_EUNSUPPORTED names a weight whose formats have no kernels there. */
-lq_status lq_adapter_place(lq_adapter *a, lq_dev *dev);
-/* Waits; the host's span, effective weights and lengths become the device's. No-op without one. */
-lq_status lq_adapter_fetch(lq_adapter *a);
-/* The device's span becomes the host's. No-op without one. */
-void lq_adapter_send(lq_adapter *a);
 /* Copies A and B from a saved adapter (GGUF, PEFT) into the span; targets, ranks and shapes must
  * match, all mismatches listed. Its scale is folded so that s B A is unchanged. With use_dora
  * magnitudes come too, or where it has none start as the rows' lengths. */
@@ -110,6 +88,20 @@ lq_status lq_adapter_reround(lq_adapter *a);
  * zero. Those of weights that are quantized once stay. Costs about a rebuild of Q4_0. */
 void lq_adapter_watch(lq_adapter *a, bool on);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
+
+/* ---- where it is (adapter_device.c) ----
+ * Moves it to a device, after everything that makes or reads it and before tapes are built: span,
+ * gradients and effective weights are then its memory, where training and rebuilds happen. On the
+ * CPU a no-op, like the four below; what they return is then the adapter's own. */
+lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev);
+float *lq_adapter_param(const lq_adapter *a);             /* the span, and */
+float *lq_adapter_grad(const lq_adapter *a);              /* its gradients, where tapes run */
+const lq_patch *lq_adapter_patch(const lq_adapter *a);    /* what lq_model_build takes */
+void lq_adapter_send(const lq_adapter *a);                /* `param` to the device, queued */
+/* Brings `param`, `packed` and `norm` up to date: before files are written of them. */
+lq_status lq_adapter_fetch(lq_adapter *a);
+/* Waits for queued rebuilds and returns what they came to. */
+lq_status lq_adapter_settle(const lq_adapter *a);
 
 /* Adapters for inference: files (adapter GGUF) with user scales, stacked into one patch list. */
 typedef struct lq_lora_file { const char *path; float scale; } lq_lora_file;

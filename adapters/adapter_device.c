@@ -1,111 +1,122 @@
-/* An adapter on a device: copies of its spans, effective weights, lengths and masks there, patches
- * that point to them, and the merge that rebuilds them. */
-#include "adapter.h"
-
+/* An adapter on a device: its span, gradients and effective weights live there, and the patches that
+ * tapes are built with point to them. What the host holds is a copy, brought up to date by
+ * lq_adapter_fetch before a file is written and sent by lq_adapter_send after it was changed. */
 #include "adapter_parts.h"
+
+#include "span.h"
 
 #include <string.h>
 
-/* The same place in the device's copy; NULL stays NULL. */
-static void *moved(const void *p, const void *from, void *to) {
-    return p ? (char *)to + ((const char *)p - (const char *)from) : NULL;
+struct lq_adapter_device {
+    lq_dev *dev;
+    float *param, *grad, *norm;
+    void *packed;
+    uint32_t *clipped;
+    lq_patch *patch;
+    lq_merge *merge;     /* what a rebuild runs; NULL: nothing */
+};
+
+static size_t param_bytes(const lq_adapter *a) { return (size_t)a->n_params * sizeof(float); }
+
+lq_dev *lq_adapter_dev(const lq_adapter *a) { return a->device ? a->device->dev : lq_dev_cpu(); }
+float *lq_adapter_param(const lq_adapter *a) { return a->device ? a->device->param : a->param; }
+float *lq_adapter_grad(const lq_adapter *a) { return a->device ? a->device->grad : a->grad; }
+const lq_patch *lq_adapter_patch(const lq_adapter *a) {
+    return a->device ? a->device->patch : a->patch;
+}
+lq_merge *lq_adapter_merge(const lq_adapter *a) { return a->device ? a->device->merge : a->merge; }
+
+/* ---- moving ---------------------------------------------------------------------------------- */
+
+/* p, which points into `host` or is NULL, in the device's copy of it. */
+static void *moved(const void *p, const void *host, const void *device) {
+    return p ? (char *)device + ((const char *)p - (const char *)host) : NULL;
 }
 
-static lq_status copy_to(lq_dev *dev, void **out, const void *from, size_t bytes) {
-    if (!from) return LQ_OK;
+static lq_patch moved_patch(const lq_adapter *a, const lq_patch *from) {
+    const struct lq_adapter_device *const d = a->device;
+    lq_patch p = *from;
+    float **const params[] = {&p.a, &p.b, &p.m, &p.d, &p.w};
+    float **const grads[] = {&p.da, &p.db, &p.dm, &p.dd, &p.dw};
+    for (int i = 0; i < LQ_ARRAY_LEN(params); i++) {
+        *params[i] = moved(*params[i], a->param, d->param);
+        *grads[i] = moved(*grads[i], a->grad, d->grad);
+    }
+    p.data = moved(p.data, a->packed, d->packed);
+    p.norm = moved(p.norm, a->norm, d->norm);
+    p.clipped = moved(p.clipped, a->clipped, d->clipped);
+    return p;
+}
+
+/* *out: a copy of the host's memory; NULL where there is none. */
+static lq_status copy_of(lq_dev *dev, void **out, const void *host, size_t bytes) {
+    if (!host) return LQ_OK;
     LQ_TRY(dev->row->alloc(dev, out, bytes));
-    dev->row->copy(dev, *out, from, bytes);
+    dev->row->copy(dev, *out, host, bytes);
     return LQ_OK;
 }
 
-static size_t span_bytes(const lq_adapter *a) { return (size_t)a->n_params * sizeof(float); }
-
-static lq_status copy_all(const lq_adapter *a) {
-    lq_adapter_on *const on = a->on;
-    LQ_TRY(copy_to(on->dev, (void **)&on->param, a->param, span_bytes(a)));
-    LQ_TRY(copy_to(on->dev, (void **)&on->grad, a->grad, span_bytes(a)));
-    LQ_TRY(copy_to(on->dev, &on->packed, a->packed, a->packed_bytes));
-    LQ_TRY(copy_to(on->dev, (void **)&on->norm, a->norm, (size_t)a->n_norm * sizeof *a->norm));
-    LQ_TRY(copy_to(on->dev, (void **)&on->clipped, a->clipped,
-                   (size_t)a->n_clipped * sizeof *a->clipped));
-    return on->dev->row->wait(on->dev);
+static lq_status move(lq_adapter *a) {
+    struct lq_adapter_device *const d = a->device;
+    LQ_TRY(copy_of(d->dev, (void **)&d->param, a->param, param_bytes(a)));
+    LQ_TRY(copy_of(d->dev, (void **)&d->grad, a->grad, param_bytes(a)));
+    LQ_TRY(copy_of(d->dev, (void **)&d->norm, a->norm, (size_t)a->n_norms * sizeof *a->norm));
+    LQ_TRY(copy_of(d->dev, &d->packed, a->packed, a->packed_bytes));
+    LQ_TRY(copy_of(d->dev, (void **)&d->clipped, a->clipped,
+                   (size_t)a->n_clip_words * sizeof *a->clipped));
+    d->patch = lq_alloc_array(a->model->n_weights, sizeof *d->patch);
+    if (!d->patch) return LQ_EMEM;
+    for (int i = 0; i < a->model->n_weights; i++) d->patch[i] = moved_patch(a, &a->patch[i]);
+    return a->merge ? lq_adapter_make_merge(&d->merge, a, d->dev, d->patch) : LQ_OK;
 }
 
-static void move_patch(const lq_adapter *a, lq_patch *p) {
-    const lq_adapter_on *const on = a->on;
-    float **const param[] = {&p->a, &p->b, &p->m, &p->d, &p->w};
-    float **const grad[] = {&p->da, &p->db, &p->dm, &p->dd, &p->dw};
-    for (int i = 0; i < LQ_ARRAY_LEN(param); i++) {
-        *param[i] = moved(*param[i], a->param, on->param);
-        *grad[i] = moved(*grad[i], a->grad, on->grad);
-    }
-    p->data = moved(p->data, a->packed, on->packed);
-    p->norm = moved(p->norm, a->norm, on->norm);
-    p->clipped = moved(p->clipped, a->clipped, on->clipped);
+lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev) {
+    if (dev->id == LQ_CPU) return LQ_OK;
+    a->device = lq_alloc(sizeof *a->device);
+    if (!a->device) return LQ_EMEM;
+    a->device->dev = dev;
+    return move(a);
 }
 
-static void move_job(lq_merge_job *job, void *ctx) {
-    const lq_adapter *const a = ctx;
-    const lq_adapter_on *const on = a->on;
-    job->a = moved(job->a, a->param, on->param);
-    job->b = moved(job->b, a->param, on->param);
-    job->m = moved(job->m, a->param, on->param);
-    job->norm = moved(job->norm, a->norm, on->norm);
-    job->out = moved(job->out, a->packed, on->packed);
-    job->clipped = moved(job->clipped, a->clipped, on->clipped);
+void lq_adapter_leave(lq_adapter *a) {
+    struct lq_adapter_device *const d = a->device;
+    if (!d) return;
+    void *const memory[] = {d->param, d->grad, d->norm, d->packed, d->clipped};
+    lq_merge_free(d->merge);
+    for (int i = 0; i < LQ_ARRAY_LEN(memory); i++) d->dev->row->free(d->dev, memory[i]);
+    lq_free(d->patch);
+    lq_free(d);
+    a->device = NULL;
 }
 
-static lq_status place(lq_adapter *a) {
-    const int n = a->model->n_weights;
-    LQ_TRY(copy_all(a));
-    a->on->patch = lq_alloc_array(n, sizeof *a->on->patch);
-    if (!a->on->patch) return LQ_EMEM;
-    memcpy(a->on->patch, a->patch, (size_t)n * sizeof *a->patch);
-    for (int i = 0; i < n; i++) move_patch(a, &a->on->patch[i]);
-    return a->merge ? lq_merge_copy_on(&a->on->merge, a->merge, a->on->dev, move_job, a) : LQ_OK;
-}
+/* ---- keeping the host's copy ----------------------------------------------------------------- */
 
-lq_status lq_adapter_place(lq_adapter *a, lq_dev *dev) {
-    if (!dev->row->effective) return LQ_OK;
-    if (a->options.scales)
-        return lq_fail(LQ_EUNSUPPORTED, "adapter: scales is not possible on device '%s'",
-                       dev->row->name);
-    a->on = lq_alloc(sizeof *a->on);
-    if (!a->on) return LQ_EMEM;
-    a->on->dev = dev;
-    const lq_status status = place(a);
-    if (status != LQ_OK) lq_adapter_take_off(a);
-    return status;
-}
-
-void lq_adapter_take_off(lq_adapter *a) {
-    lq_adapter_on *const on = a->on;
-    if (!on) return;
-    lq_merge_free(on->merge);
-    on->dev->row->free(on->dev, on->param);
-    on->dev->row->free(on->dev, on->grad);
-    on->dev->row->free(on->dev, on->packed);
-    on->dev->row->free(on->dev, on->norm);
-    on->dev->row->free(on->dev, on->clipped);
-    lq_free(on->patch);
-    lq_free(on);
-    a->on = NULL;
-}
-
-static void copy_back(const lq_adapter_on *on, void *to, const void *from, size_t bytes) {
-    if (to) on->dev->row->copy(on->dev, to, from, bytes);
+void lq_adapter_send(const lq_adapter *a) {
+    const struct lq_adapter_device *const d = a->device;
+    if (d) d->dev->row->copy(d->dev, d->param, a->param, param_bytes(a));
 }
 
 lq_status lq_adapter_fetch(lq_adapter *a) {
-    const lq_adapter_on *const on = a->on;
-    if (!on) return LQ_OK;
-    copy_back(on, a->param, on->param, span_bytes(a));
-    copy_back(on, a->packed, on->packed, a->packed_bytes);
-    copy_back(on, a->norm, on->norm, (size_t)a->n_norm * sizeof *a->norm);
-    copy_back(on, a->clipped, on->clipped, (size_t)a->n_clipped * sizeof *a->clipped);
-    return on->merge ? lq_merge_settle(on->merge) : on->dev->row->wait(on->dev);
+    const struct lq_adapter_device *const d = a->device;
+    if (!d) return LQ_OK;
+    const lq_device_row *const row = d->dev->row;
+    row->copy(d->dev, a->param, d->param, param_bytes(a));
+    if (a->packed) row->copy(d->dev, a->packed, d->packed, a->packed_bytes);
+    if (a->norm) row->copy(d->dev, a->norm, d->norm, (size_t)a->n_norms * sizeof *a->norm);
+    return row->wait(d->dev);
 }
 
-void lq_adapter_send(lq_adapter *a) {
-    if (a->on) a->on->dev->row->copy(a->on->dev, a->on->param, a->param, span_bytes(a));
+lq_status lq_adapter_settle(const lq_adapter *a) {
+    if (!a->device) return LQ_OK;
+    return a->device->merge ? lq_merge_settle(a->device->merge)
+                            : a->device->dev->row->wait(a->device->dev);
+}
+
+void lq_scales_rebuild_on(const lq_adapter *a) {
+    const struct lq_adapter_device *const d = a->device;
+    for (int i = 0; i < a->n_items; i++) {
+        const lq_weight *w = &a->model->weight[a->item[i].weight];
+        d->dev->row->span->set_scales(d->dev, w->fmt, (void *)d->patch[a->item[i].weight].data,
+                                      d->param + a->item[i].a, lq_scales_count(w));
+    }
 }

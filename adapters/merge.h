@@ -33,10 +33,6 @@ void lq_merge_free(lq_merge *merge);
  * its memory, runs are queued, and what would be a run's LQ_ENONFINITE comes out of a later run or
  * of lq_merge_settle. */
 lq_status lq_merge_on(lq_merge *merge, lq_dev *dev);
-/* The same jobs once more, as `change` makes them, to be run by dev; prepared, and watchable if it
- * was. */
-lq_status lq_merge_copy_on(lq_merge **out, const lq_merge *merge, lq_dev *dev,
-                           void (*change)(lq_merge_job *job, void *ctx), void *ctx);
 /* At most `capacity` times. */
 void lq_merge_add(lq_merge *merge, lq_merge_job job);
 /* Once, after the last add: the tiles that threads work in. */

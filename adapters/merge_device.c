@@ -43,27 +43,6 @@ void lq_merge_device_free(lq_merge *merge) {
     lq_free(d);
 }
 
-lq_status lq_merge_copy_on(lq_merge **out, const lq_merge *merge, lq_dev *dev,
-                           void (*change)(lq_merge_job *job, void *ctx), void *ctx) {
-    lq_merge *copy = NULL;
-    lq_status status = LQ_OK;
-    *out = NULL;
-    LQ_GOTO(status, lq_merge_new(&copy, merge->n));
-    LQ_GOTO(status, lq_merge_on(copy, dev));
-    for (int i = 0; i < merge->n; i++) {
-        lq_merge_job job = merge->job[i];
-        change(&job, ctx);
-        lq_merge_add(copy, job);
-    }
-    LQ_GOTO(status, lq_merge_prepare(copy));
-    if (merge->sums) LQ_GOTO(status, lq_merge_watchable(copy));
-    *out = copy;
-    copy = NULL;
-done:
-    lq_merge_free(copy);
-    return status;
-}
-
 /* ---- before the first run -------------------------------------------------------------------- */
 
 static lq_status check_job(const lq_dev *dev, const lq_merge_job *job) {

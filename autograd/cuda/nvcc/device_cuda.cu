@@ -4,6 +4,7 @@
 #include "cuda_own.h"
 #include "effective.h"
 #include "launch.h"
+#include "span.h"
 
 #include <stdio.h>
 
@@ -154,5 +155,6 @@ static lq_status cuda_wait(lq_dev *dev) {
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
     cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert,
-    cuda_mark, cuda_reach, cuda_check, cuda_wait, &lq_cuda_effective,
+    cuda_mark, cuda_reach, cuda_check, cuda_wait, &lq_cuda_span,
+    &lq_cuda_effective,
 };
