@@ -50,3 +50,10 @@ target_link_libraries(loquat_emulated PUBLIC autograd_emulated ${libraries})
 add_executable(loquat_on_emulated ${cli_sources})
 target_include_directories(loquat_on_emulated PRIVATE ${PROJECT_SOURCE_DIR}/trainer/cli)
 target_link_libraries(loquat_on_emulated PRIVATE loquat_emulated)
+
+# lq_link_emulated(check target...): the folders' targets in a test on the emulated device, whose autograd comes as objects:
+# so nothing is left for theirs to define.
+function(lq_link_emulated check)
+    target_sources(${check} PRIVATE $<TARGET_OBJECTS:autograd_emulated>)
+    target_link_libraries(${check} PRIVATE ${ARGN})
+endfunction()
