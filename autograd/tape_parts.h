@@ -46,6 +46,7 @@ struct lq_tape {
 
     void *block;                     /* the arena's allocation */
     char *arena;                     /* in it, 64-byte aligned; NULL before lq_tape_alloc */
+    void *inputs;                    /* a copy of the inputs where the device's are out of reach */
     lq_run run;                      /* run.dev: where the tape runs */
     lq_observer_fn observer;         /* NULL: none */
     void *observer_ctx;
