@@ -323,7 +323,7 @@ const lq_op lq_op_attention = {
     .nograd = LQ_IN(STARTS) | LQ_IN(K_CACHE) | LQ_IN(V_CACHE),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(attention)},
 };
 
 lq_tensor *lq_attention(lq_tape *tape, lq_tensor *q, lq_tensor *k, lq_tensor *v, lq_tensor *starts,

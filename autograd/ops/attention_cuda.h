@@ -1,0 +1,69 @@
+/* attention on CUDA: what its kernels share, and the two ways to compute it, which both take what
+ * the CPU's does. The formulas stand in attention.c. */
+#ifndef LOQUAT_ATTENTION_CUDA_H
+#define LOQUAT_ATTENTION_CUDA_H
+
+#include "kernels.h"
+
+/* Everything of a run. T: the activations' type; KV: that of keys and values. */
+template <typename T, typename KV = T> struct attention_job {
+    const T *q;                 /* (N,H*d) */
+    const KV *k, *v;            /* (rows,K*d), caches or this run's */
+    const int32_t *starts;      /* (N) */
+    int64_t n, past;            /* rows of q; the key row of q's row 0 */
+    int64_t q_ld, kv_ld;
+    int n_head, n_head_kv, head_dim, window;
+    float scale, softcap, alibi;
+    T *out;                     /* (N,H*d) */
+    float *lse;                 /* (N,H) */
+};
+
+/* What the backward pass reads and writes besides. */
+template <typename T> struct attention_grad {
+    const T *dout;              /* (N,H*d) */
+    const float *correction;    /* (N,H): dout.out */
+    T *dq, *dk, *dv;            /* NULL: not wanted */
+};
+
+/* ---- products in f32, for any head size (attention_tile.cu, attention_tile_bwd.cu) ----------- */
+
+void lq_attention_tile_forward(lq_dev *dev, const attention_job<float> &j);
+void lq_attention_tile_forward(lq_dev *dev, const attention_job<lq_b16> &j);
+void lq_attention_tile_forward(lq_dev *dev, const attention_job<lq_b16, float> &j);
+void lq_attention_tile_backward(lq_dev *dev, const attention_job<float> &j,
+                                const attention_grad<float> &g);
+void lq_attention_tile_backward(lq_dev *dev, const attention_job<lq_b16> &j,
+                                const attention_grad<lq_b16> &g);
+
+/* ---- products on tensor cores (attention_mma.cu, attention_mma_bwd.cu): head sizes up to 256 that
+ * are a multiple of 8 --------------------------------------------------------------------------- */
+
+void lq_attention_mma_forward(lq_dev *dev, const attention_job<lq_b16> &j);
+void lq_attention_mma_backward(lq_dev *dev, const attention_job<lq_b16> &j,
+                               const attention_grad<lq_b16> &g);
+
+/* ---- for kernels ----------------------------------------------------------------------------- */
+
+template <typename T, typename KV>
+static __device__ __forceinline__ int kv_head(const attention_job<T, KV> &j, int h) {
+    return h / (j.n_head / j.n_head_kv);
+}
+
+/* First key row that query row t sees; the last is past + t. */
+template <typename T, typename KV>
+static __device__ __forceinline__ int64_t key_begin(const attention_job<T, KV> &j, int64_t t) {
+    const int64_t first = j.window > 0 ? j.past + t - j.window + 1 : 0;
+    return first > j.starts[t] ? first : j.starts[t];
+}
+
+/* See alibi_slope in attention.c. */
+template <typename T, typename KV>
+static __device__ __forceinline__ float alibi_slope(const attention_job<T, KV> &j, int h) {
+    int power = 1;
+    if (!(j.alibi > 0)) return 0;
+    while (2 * power <= j.n_head) power *= 2;
+    const float by = h < power ? (float)(h + 1) : (float)(2 * (h - power) + 1) / 2;
+    return exp2f(-j.alibi * by / (float)power);
+}
+
+#endif
