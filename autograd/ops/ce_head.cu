@@ -39,7 +39,7 @@ static void rows(const lq_node *node, lq_dev *dev, const lq_cuda_chunk *c, float
     const lq_cuda_side *const s = &c->side[0];
     lq_by_activation(c->type, [&](auto of) {
         typedef decltype(of) T;
-        lq_launch(dev, row_kernel<T>, (unsigned)c->n, LQ_HEAD_THREADS, 0, s->cols, s->ld,
+        lq_launch(dev, row_kernel<T>, (unsigned)c->n, lq_head_threads(s->cols), 0, s->cols, s->ld,
                   s->softcap, c->row, c->label, (T *)s->logits, out, dout, gradient);
     });
 }

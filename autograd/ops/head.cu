@@ -3,7 +3,7 @@
 
 #include "cuda_wtile.h"
 
-enum { CHUNK_BYTES = 1 << 29, MIN_ROWS = 64, LIST_THREADS = 1024 };
+enum { CHUNK_BYTES = 1 << 29, MIN_ROWS = 64, MAX_ROWS = 2048, LIST_THREADS = 1024 };
 
 /* ---- kernels --------------------------------------------------------------------------------- */
 
@@ -93,9 +93,10 @@ static void *take(char *base, size_t *used, size_t bytes) {
 
 static int64_t capacity_of(const lq_cuda_chunk *c, int64_t n) {
     int64_t row_bytes = 0;
-    for (int i = 0; i < c->n_sides; i++) row_bytes += c->side[i].ld * (int64_t)sizeof(float);
-    const int64_t rows = CHUNK_BYTES / row_bytes * (c->type == &lq_bf16 ? 2 : 1);
-    return lq_min64(n, lq_max64(MIN_ROWS, rows / MIN_ROWS * MIN_ROWS));
+    for (int i = 0; i < c->n_sides; i++)
+        row_bytes += (int64_t)lq_format_bytes(c->side[i].h ? c->type : &lq_f32, c->side[i].ld);
+    const int64_t rows = CHUNK_BYTES / row_bytes / MIN_ROWS * MIN_ROWS;
+    return lq_min64(n, lq_min64(MAX_ROWS, lq_max64(MIN_ROWS, rows)));
 }
 
 /* Sets the sides and all pointers into base; returns the bytes. */

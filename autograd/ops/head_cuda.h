@@ -9,7 +9,7 @@
 #include "kernels.h"
 #include "pack.h"
 
-enum { LQ_HEAD_THREADS = 512, LQ_HEAD_ROW_STEP = 8 };   /* of `ld`, so that rows are aligned */
+enum { LQ_HEAD_ROW_STEP = 8 };   /* of `ld`, so that rows are aligned */
 
 struct lq_cuda_side {
     const lq_tensor *h, *w;   /* (N,D), (V,D); h NULL: nothing is made, the op only has room */
@@ -44,6 +44,11 @@ void lq_cuda_head_backward(const lq_cuda_head *head, const lq_node *node, const 
 
 /* ---- for kernels of `rows`: a block per row -------------------------------------------------- */
 
+/* Threads of the block: a few packs of 16 bytes for each. */
+static inline unsigned lq_head_threads(int64_t V) {
+    return (unsigned)lq_min64(512, LQ_WARP * ((V + 32 * LQ_WARP - 1) / (32 * LQ_WARP)));
+}
+
 /* sum of exp((x - max) * inv_t) over what was added, max being the largest. */
 struct lq_soft {
     float inv_t, max, sum;
@@ -69,7 +74,7 @@ struct lq_soft {
 /* f(v, z_v) for all v < V, a thread's share in ascending order. */
 template <typename T, typename F> __device__ inline void lq_head_each(const T *z, int64_t V, F f) {
     constexpr int W = lq_pack_width<T>;
-    for (int64_t v = threadIdx.x * W; v < V; v += LQ_HEAD_THREADS * W) {
+    for (int64_t v = threadIdx.x * W; v < V; v += (int64_t)blockDim.x * W) {
         if (v + W <= V) {
             const lq_floats<W> x = lq_load<W>(z + v);
             for (int j = 0; j < W; j++) f(v + j, x.v[j]);
@@ -82,7 +87,7 @@ template <typename T, typename F> __device__ inline void lq_head_each(const T *z
 /* z_v = f(v, z_v) */
 template <typename T, typename F> __device__ inline void lq_head_rewrite(T *z, int64_t V, F f) {
     constexpr int W = lq_pack_width<T>;
-    for (int64_t v = threadIdx.x * W; v < V; v += LQ_HEAD_THREADS * W) {
+    for (int64_t v = threadIdx.x * W; v < V; v += (int64_t)blockDim.x * W) {
         if (v + W <= V) {
             lq_floats<W> x = lq_load<W>(z + v);
             for (int j = 0; j < W; j++) x.v[j] = f(v + j, x.v[j]);
