@@ -56,6 +56,11 @@ static void cpu_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
     for (int64_t i = 0; i < n; i++) p[i] = value;
 }
 
+static void cpu_convert(lq_dev *dev, void *to, const void *from, const lq_format *fmt, int64_t n) {
+    (void)dev;
+    fmt->dequant(from, to, n);
+}
+
 static void cpu_mark(lq_dev *dev, int mark) {
     (void)dev;
     (void)mark;
@@ -75,7 +80,7 @@ static lq_status cpu_check(lq_dev *dev) {
 const lq_device_row lq_device_cpu = {
     .name = "cpu", .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .owns = cpu_owns, .alloc_pinned = cpu_alloc,
-    .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32, .mark = cpu_mark, .reach = cpu_reach,
+    .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32, .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach,
     .check = cpu_check, .wait = cpu_check,
 };
 

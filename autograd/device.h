@@ -34,6 +34,8 @@ typedef struct lq_device_row {
     void (*copy)(lq_dev *dev, void *to, const void *from, size_t bytes);
     void (*fill)(lq_dev *dev, void *p, int byte, size_t bytes);
     void (*fill_f32)(lq_dev *dev, float *p, float value, int64_t n);
+    /* n elements of a format as what dev keeps activations in; both are the device's memory. */
+    void (*convert)(lq_dev *dev, void *to, const void *from, const lq_format *fmt, int64_t n);
     /* Remembers this point of the queue as mark 0 .. LQ_DEV_MARKS - 1; reach: waits until the queue
      * has passed it (at once if it was never set). */
     void (*mark)(lq_dev *dev, int mark);

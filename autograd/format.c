@@ -1,6 +1,8 @@
 /* The table of number formats and the scalar conversions between float types. See format.h. */
 #include "format.h"
 
+#include "halves_scalar.h"
+
 #include <assert.h>
 #include <string.h>
 #include <strings.h>
@@ -52,45 +54,10 @@ size_t lq_format_bytes(const lq_format *fmt, int64_t n) {
     return (size_t)(n / fmt->block) * (size_t)fmt->bytes;
 }
 
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
+uint16_t lq_f16_from_f32(float x) { return f16_from_f32(x); }
 
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
+float lq_f32_from_f16(uint16_t h) { return f32_from_f16(h); }
 
-uint16_t lq_f16_from_f32(float x) {
-    const uint32_t u = bits_of(x), magnitude = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
-    uint32_t half;
-    if (magnitude > 0x7f800000u)
-        half = 0x7e00; /* NaN */
-    else if (magnitude >= 0x477ff000u)
-        half = 0x7c00; /* from 65520 on: infinity */
-    else if (magnitude < 0x38800000u)
-        /* below 2^-14, subnormal: the addition rounds to 0.5's last place, 2^-24 */
-        half = bits_of(float_of(magnitude) + 0.5f) - bits_of(0.5f);
-    else
-        half = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13;
-    return (uint16_t)(sign | half);
-}
+uint16_t lq_bf16_from_f32(float x) { return bf16_from_f32(x); }
 
-float lq_f32_from_f16(uint16_t h) {
-    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, magnitude = h & 0x7fffu;
-    if (magnitude < 0x400) return float_of(sign | bits_of((float)magnitude * 0x1p-24f));
-    if (magnitude < 0x7c00) return float_of(sign | ((magnitude << 13) + 0x38000000u));
-    return float_of(sign | 0x7f800000u | (magnitude > 0x7c00 ? 0x400000u : 0) |
-                    (magnitude & 0x3ff) << 13);
-}
-
-uint16_t lq_bf16_from_f32(float x) {
-    const uint32_t u = bits_of(x);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 64); /* NaN, quieted */
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
-float lq_f32_from_bf16(uint16_t h) { return float_of((uint32_t)h << 16); }
+float lq_f32_from_bf16(uint16_t h) { return f32_from_bf16(h); }

@@ -3,10 +3,9 @@
 #include "reround.h"
 
 #include "ggml_types.h"
+#include "groups_scalar.h"
 
 #include <assert.h>
-#include <math.h>
-#include <string.h>
 
 enum { SUPER = 256, MAX_GROUPS = 16 };
 
@@ -127,15 +126,13 @@ static const row *find(const lq_format *fmt) {
 
 bool lq_can_reround(const lq_format *fmt) { return find(fmt) != NULL; }
 
-/* Where the step is zero every code means the same; the one that means zero without a low. */
 static void round_block(const row *r, const float *x, uint8_t *block) {
     grid g;
     uint8_t code[SUPER];
     r->read(block, &g);
     for (int i = 0; i < SUPER; i++) {
         const int k = i / r->group;
-        const float at = g.step[k] != 0 ? (x[i] + g.low[k]) / g.step[k] : 0;
-        code[i] = (uint8_t)fminf(fmaxf(rintf(at), 0), (float)r->top);
+        code[i] = kept_scale_code(x[i], g.step[k], g.low[k], r->top);
     }
     r->pack(block, code);
 }

@@ -49,6 +49,8 @@ void lq_tape_free(lq_tape *tape) {
     lq_free(tape->entry);
     lq_free(tape->local);
     tape->run.dev->row->free(tape->run.dev, tape->block);
+    tape->run.dev->row->free(tape->run.dev, tape->narrow_block);
+    lq_free(tape->narrow);
     lq_free(tape->error);
     lq_free(tape);
 }

@@ -46,7 +46,8 @@ typedef struct lq_tape_options {
 } lq_tape_options;
 
 lq_status lq_tape_compile(lq_tape *tape, const lq_tape_options *options);
-size_t lq_tape_arena_bytes(const lq_tape *tape); /* compiled: activations, gradients, scratch */
+size_t lq_tape_arena_bytes(const lq_tape *tape); /* compiled: activations, gradients, scratch,
+                                                      and parameters' copies for the device */
 lq_status lq_tape_alloc(lq_tape *tape);            /* the only large allocation */
 
 /* ---- running ---- */

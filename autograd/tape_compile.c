@@ -268,4 +268,6 @@ lq_status lq_tape_compile(lq_tape *tape, const lq_tape_options *options) {
     return place(tape);
 }
 
-size_t lq_tape_arena_bytes(const lq_tape *tape) { return tape->arena_bytes; }
+size_t lq_tape_arena_bytes(const lq_tape *tape) {
+    return tape->arena_bytes + lq_tape_narrow_bytes(tape);
+}

@@ -21,6 +21,9 @@ typedef struct lq_local {
     bool by_rows;        /* dim[0] follows lq_tape_set_rows */
 } lq_local;
 
+/* Neighbouring parameters that are converted together. */
+typedef struct lq_narrow_span { const float *from; void *to; int64_t n; } lq_narrow_span;
+
 struct lq_tape {
     int64_t max_rows;
     int segment;                     /* of the nodes being recorded */
@@ -46,6 +49,9 @@ struct lq_tape {
 
     void *block;                     /* the arena's allocation */
     char *arena;                     /* in it, 64-byte aligned; NULL before lq_tape_alloc */
+    void *narrow_block;              /* the parameters' copies (tape_narrow.c); NULL: none */
+    lq_narrow_span *narrow;
+    int64_t n_narrow;
     lq_run run;                      /* run.dev: where the tape runs */
     lq_observer_fn observer;         /* NULL: none */
     void *observer_ctx;
@@ -53,6 +59,11 @@ struct lq_tape {
 
 /* A new tensor owned by the tape: F32, no shape. NULL when memory is out. */
 lq_tensor *lq_tape_add_tensor(lq_tape *tape, lq_kind kind, const char *name);
+
+/* ---- tape_narrow.c ---- */
+size_t lq_tape_narrow_bytes(const lq_tape *tape);
+lq_status lq_tape_alloc_narrow(lq_tape *tape);
+void lq_tape_narrow(const lq_tape *tape);   /* makes the copies from the parameters */
 
 /* Bytes at the present number of rows. */
 static inline size_t lq_tensor_bytes(const lq_tensor *t) {

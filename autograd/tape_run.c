@@ -23,6 +23,7 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     assert(tape->local && !tape->arena);
     lq_dev *const dev = tape->run.dev;
     LQ_TRY(place_weights(tape));
+    LQ_TRY(lq_tape_alloc_narrow(tape));
     LQ_TRY(dev->row->alloc(dev, &tape->block, tape->arena_bytes + ALIGN));
     const size_t past = (uintptr_t)tape->block % ALIGN;
     tape->arena = (char *)tape->block + (past ? ALIGN - past : 0);
@@ -94,6 +95,7 @@ lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past) {
     assert(tape->arena);
     tape->run.key = key;
     tape->run.n_past = n_past;
+    lq_tape_narrow(tape);
     run_entries(tape, 0, tape->n_forward);
     return tape->run.dev->row->check(tape->run.dev);
 }

@@ -4,6 +4,7 @@
 #include "cpu.h"
 #include "format.h"
 #include "format_hashes.h"
+#include "hard_rows.h"
 #include "rounding.h"
 #include "test_util.h"
 
@@ -146,49 +147,7 @@ START_TEST(roundings_are_found) {
 }
 END_TEST
 
-/* ---- rows that are hard to quantize, one generator each -------------------------------------- */
-
-static float bf16_rounded(float x) { return lq_f32_from_bf16(lq_bf16_from_f32(x)); }
-
-static float random_at(int i, uint64_t key) {
-    float x[1];
-    test_fill(x, 1, key * 1000003u + (uint64_t)i);
-    return x[0];
-}
-
-static float row_random(int i) { return random_at(i, 1); }
-static float row_zero(int i) { (void)i; return 0; }
-static float row_negative_zero(int i) { return i % 3 ? 0.0f : -0.0f; }
-static float row_constant(int i) { (void)i; return -0.3f; }
-static float row_tiny(int i) { return random_at(i, 2) * 1e-8f; } /* the F16 scale underflows */
-static float row_subnormal(int i) { return random_at(i, 3) * 1e-38f; } /* 1 / scale may overflow */
-static float row_smallest(int i) { return (float)(i % 5 - 2) * 0x1p-149f; }
-static float row_huge(int i) { return random_at(i, 4) * 3e38f; } /* the F16 scale overflows */
-static float row_ties(int i) { return bf16_rounded(random_at(i, 5)); }
-static float row_grid(int i) { return (float)(i * 7 % 33 - 16) * 0.5f; } /* every half step */
-static float row_eighths(int i) { return (float)(i * 37 % 509 - 254) * 0.5f; }
-static float row_equal_extremes(int i) { return i % 32 == 5 ? -1.0f : i % 32 == 9 ? 1.0f : 0.125f; }
-static float row_half(int i) { return i % 3 ? 0x1.fffffep-2f : i % 2 ? 1 : -0.5f; }
-static float row_outlier(int i) { return i % 32 == 17 ? 1e4f : random_at(i, 6) * 1e-3f; }
-
-static float (*const hard_rows[])(int) = {
-    row_random,    row_zero,           row_negative_zero, row_constant, row_tiny,
-    row_subnormal, row_smallest,       row_huge,          row_ties,     row_grid,
-    row_eighths,   row_equal_extremes, row_half, row_outlier,
-};
-
-enum { HARD = 8192 };
-
-static void fill_hard(float *x, int kind) {
-    for (int i = 0; i < HARD; i++) x[i] = hard_rows[kind](i);
-}
-
-/* Equal bits, or both NaN (code 0 times an infinite scale). */
-static bool same_floats(const float *a, const float *b, int n) {
-    for (int i = 0; i < n; i++)
-        if (memcmp(&a[i], &b[i], sizeof *a) != 0 && !(isnan(a[i]) && isnan(b[i]))) return false;
-    return true;
-}
+/* ---- rows that are hard to quantize ----------------------------------------------------------- */
 
 static const lq_format *target_formats[64]; /* those of the table that can be quantized to */
 static int n_target_formats;
@@ -201,7 +160,7 @@ static void through(const lq_cpu *cpu, const lq_format *fmt, int kind, const flo
                     uint8_t *blocks, float *back) {
     static float x[HARD];
     const int n = HARD - fmt->block; /* no multiple of what kernels take at a time */
-    fill_hard(x, kind);
+    hard_fill(x, kind);
     lq_cpu_force(cpu);
     fmt->quant(x, blocks, n, imatrix);
     fmt->dequant(blocks, back, n);
@@ -218,7 +177,7 @@ static void compare_levels(const lq_format *fmt, int kind, const float *imatrix)
         through(*cpu, fmt, kind, imatrix, b, got);
         ck_assert_msg(memcmp(a, b, lq_format_bytes(fmt, n)) == 0, "%s%s, %s, row %d", fmt->name,
                       imatrix ? " weighted" : "", (*cpu)->name, kind);
-        ck_assert_msg(same_floats(want, got, n), "%s back, %s, row %d", fmt->name,
+        ck_assert_msg(hard_same(want, got, n), "%s back, %s, row %d", fmt->name,
                       (*cpu)->name, kind);
     }
 }
@@ -227,7 +186,7 @@ START_TEST(instruction_sets_agree) {
     static float imatrix[HARD];
     make_golden_input();
     for (int i = 0; i < HARD; i++) imatrix[i] = importance_at(i);
-    for (int kind = 0; kind < LQ_ARRAY_LEN(hard_rows); kind++) {
+    for (int kind = 0; kind < HARD_KINDS; kind++) {
         compare_levels(target_formats[_i], kind, NULL);
         compare_levels(target_formats[_i], kind, imatrix);
     }
@@ -240,7 +199,7 @@ START_TEST(tails_are_like_the_rest) {
     static float x[HARD], whole[HARD], single[HARD];
     static uint8_t a[HARD * 4], b[HARD * 4];
     const lq_format *const fmt = target_formats[_i];
-    fill_hard(x, 0);
+    hard_fill(x, 0);
     fmt->quant(x, a, BLOCKS * fmt->block, NULL);
     fmt->dequant(a, whole, BLOCKS * fmt->block);
     for (int k = 0; k < BLOCKS; k++) {
@@ -248,7 +207,7 @@ START_TEST(tails_are_like_the_rest) {
         fmt->dequant(a + k * fmt->bytes, single + k * fmt->block, fmt->block);
     }
     ck_assert_msg(memcmp(a, b, (size_t)(BLOCKS * fmt->bytes)) == 0, "%s", fmt->name);
-    ck_assert_msg(same_floats(whole, single, BLOCKS * fmt->block), "%s back", fmt->name);
+    ck_assert_msg(hard_same(whole, single, BLOCKS * fmt->block), "%s back", fmt->name);
 }
 END_TEST
 
@@ -271,7 +230,7 @@ static double sum_of_squares(const float *x, const float *less, int n) {
 static void check_round_trip(const lq_format *fmt) {
     static float x[HARD], once[HARD], zero[HARD];
     static uint8_t a[HARD * 4], b[HARD * 4];
-    fill_hard(x, 0);
+    hard_fill(x, 0);
     fmt->quant(x, a, HARD, NULL);
     fmt->dequant(a, once, HARD);
     ck_assert_msg(sum_of_squares(x, once, HARD) < 0.3 * sum_of_squares(x, zero, HARD), "%s is far",

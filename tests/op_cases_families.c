@@ -38,12 +38,16 @@ void case_scale_ref(const op_bench *b, double *out) {
     for (int64_t i = 0; i < b->rows * WIDTH; i++) out[i] = 1.75 * b->item[0].v[i];
 }
 
+/* In the middle between two numbers of BF16: rounding to it takes no x to the other side. */
+static const float limit = 0.5f + 0x1p-9f;
+
 lq_tensor *case_clamp(op_bench *b) {
-    return lq_clamp(b->tape, bench_rows(b, WIDTH), (lq_clamp_attr){0.5f});
+    return lq_clamp(b->tape, bench_rows(b, WIDTH), (lq_clamp_attr){limit});
 }
 
 void case_clamp_ref(const op_bench *b, double *out) {
-    for (int64_t i = 0; i < b->rows * WIDTH; i++) out[i] = fmin(fmax(b->item[0].v[i], -0.5), 0.5);
+    const double most = (double)limit;
+    for (int64_t i = 0; i < b->rows * WIDTH; i++) out[i] = fmin(fmax(b->item[0].v[i], -most), most);
 }
 
 lq_tensor *case_gelu(op_bench *b) {

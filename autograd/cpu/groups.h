@@ -6,6 +6,8 @@
 #ifndef LOQUAT_GROUPS_H
 #define LOQUAT_GROUPS_H
 
+#include "affine_rule.h"
+
 #include <stdint.h>
 
 enum { LQ_GROUPS = 16, LQ_GROUP_MAX = 32 };
@@ -23,13 +25,6 @@ typedef struct lq_fit {
     float scale[LQ_GROUPS], min[LQ_GROUPS];       /* x is about scale * code - min */
     float inverse[LQ_GROUPS], base[LQ_GROUPS];
 } lq_fit;
-
-typedef struct lq_affine_rule {
-    int top;                     /* codes are 0..top */
-    float first, step;           /* candidate k has inverse (top + first + k step) / range */
-    int steps;                   /* k = 0..steps */
-    int absolute;                /* weigh |error| instead of its square */
-} lq_affine_rule;
 
 typedef struct lq_group_kernels {
     /* Least-squares scale of codes -half..half-1 among 19 candidate grids; min and base are 0. */

@@ -2,8 +2,7 @@
 #include "nibbles.h"
 
 #include "cpu.h"
-
-#include <math.h>
+#include "nibbles_scalar.h"
 
 const int8_t lq_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                   1,    13,   25,  38,  53,  69,  89,  113};
@@ -19,41 +18,15 @@ static void unpack(const uint8_t *codes, int half, const int8_t values[16], floa
     }
 }
 
-static int iq4_code(float x) {
-    int code = 0;
-    for (int i = 0; i < 15; i++) code += !(x < lq_iq4_borders[i]);
-    return code;
-}
-
 static void fit_iq4(const float *x, const float *w, lq_iq4_fits *fits) {
-    for (int t = 0; t < LQ_IQ4_TRIALS; t++) {
-        float wqx = 0, wqq = 0;
-        for (int i = 0; i < LQ_IQ4_BLOCK; i++) {
-            const float q = lq_iq4_values[iq4_code(fits->inverse[t] * x[i])];
-            wqx += w[i] * q * x[i];
-            wqq += w[i] * q * q;
-        }
-        fits->wqx[t] = wqx;
-        fits->wqq[t] = wqq;
-    }
+    for (int t = 0; t < LQ_IQ4_TRIALS; t++)
+        iq4_sums(x, w, fits->inverse[t], &fits->wqx[t], &fits->wqq[t]);
 }
 
 static void pack_iq4(const float *x, float inverse, uint8_t codes[LQ_IQ4_BLOCK / 2]) {
     for (int i = 0; i < LQ_IQ4_BLOCK / 2; i++)
         codes[i] = (uint8_t)(iq4_code(inverse * x[i]) |
                              iq4_code(inverse * x[i + LQ_IQ4_BLOCK / 2]) << 4);
-}
-
-static int fp4_code(float x, float d) {
-    int best = 0;
-    float least = fabsf(x);
-    for (int i = 1; i < 16; i++) {
-        const float distance = fabsf(lq_fp4_values[i] * d - x);
-        if (!(distance < least)) continue;
-        best = i;
-        least = distance;
-    }
-    return best;
 }
 
 static void pack_fp4(const float *x, float d, int half, uint8_t *codes) {

@@ -16,12 +16,17 @@ typedef struct lq_cuda_format {
                   const float *importance);
     /* n elements as out_fmt, lq_f32 or lq_bf16. */
     void (*dequant)(lq_dev *dev, const void *in, void *out, const lq_format *out_fmt, int64_t n);
+    /* As lq_reround: n elements; NULL: has no scales worth keeping. */
+    void (*reround)(lq_dev *dev, const float *x, void *blocks, int64_t n);
 } lq_cuda_format;
 
 /* NULL: no kernels for this format. */
 const lq_cuda_format *lq_cuda_format_of(const lq_format *fmt);
 
-extern const lq_cuda_format lq_cuda_f32, lq_cuda_f16, lq_cuda_bf16;
+extern const lq_cuda_format lq_cuda_f32, lq_cuda_f16, lq_cuda_bf16, lq_cuda_q8_0, lq_cuda_q4_0,
+    lq_cuda_q4_1, lq_cuda_q5_0, lq_cuda_q5_1, lq_cuda_q2_k, lq_cuda_q3_k, lq_cuda_q4_k,
+    lq_cuda_q5_k, lq_cuda_q6_k, lq_cuda_iq4_nl, lq_cuda_iq4_xs, lq_cuda_mxfp4, lq_cuda_nvfp4,
+    lq_cuda_tq1_0, lq_cuda_tq2_0, lq_cuda_q1_0, lq_cuda_q2_0;
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,5 @@
 /* What the formats with searched scales share: groups turned into columns for the kernels of
- * groups.h, the codes a search found, and the search for the codes of the scales themselves. */
+ * groups.h, and the codes a search found. */
 #ifndef LOQUAT_GROUP_PARTS_H
 #define LOQUAT_GROUP_PARTS_H
 
@@ -24,11 +24,5 @@ void lq_columns_weight_sums(const lq_columns *c, float sums[LQ_GROUPS]);
 /* The codes that the search found for group g, low..high as 0..; see lq_fit. */
 void lq_fit_codes(const lq_fit *fit, int g, const float *x, int size, int low, int high,
                   uint8_t *codes);
-
-/* Codes of n scales such that the largest becomes top; returns the scale of the scales. */
-float lq_round_scales(const float *x, int n, int top, uint8_t *codes);
-
-/* Codes 0..top of n scales, none negative, weighted by w; returns the scale of the scales. */
-float lq_fit_scales(const float *x, const float *w, int n, int top, uint8_t *codes);
 
 #endif

@@ -5,8 +5,8 @@
 #include "format.h"
 #include "block_parts.h"
 #include "iq4_parts.h"
-
-#include <math.h>
+#include "nibbles_scalar.h"
+#include "scales_scalar.h"
 
 typedef struct block {
     uint16_t d;                           /* F16 */
@@ -14,33 +14,25 @@ typedef struct block {
 } block;
 
 float lq_iq4_sigma2(const float *x, int n) {
-    float sum = 0;
-    for (int i = 0; i < n; i++) sum += x[i] * x[i];
-    return sum * (2.0f / (float)n);
+    return sum_squares(x, n) * (2.0f / (float)n);
 }
 
 /* That of least error at its own least-squares scale; the first of equals. */
 static float best_scale(const lq_iq4_fits *f) {
-    float scale = f->wqq[0] > 0 ? f->wqx[0] / f->wqq[0] : 0;
-    float best = scale * f->wqx[0];
-    for (int t = 1; t < LQ_IQ4_TRIALS; t++) {
-        if (!(f->wqq[t] > 0 && f->wqx[t] * f->wqx[t] > best * f->wqq[t])) continue;
-        scale = f->wqx[t] / f->wqq[t];
-        best = scale * f->wqx[t];
-    }
+    float scale = 0, best = 0;
+    for (int t = 0; t < LQ_IQ4_TRIALS; t++)
+        iq4_keep_best(t, f->wqx[t], f->wqq[t], &scale, &best);
     return scale;
 }
 
 float lq_iq4_scale(const float *x, const float *imatrix, float sigma2) {
     float weight[LQ_IQ4_BLOCK];
     for (int i = 0; i < LQ_IQ4_BLOCK; i++)
-        weight[i] = imatrix ? imatrix[i] * sqrtf(sigma2 + x[i] * x[i]) : x[i] * x[i];
+        weight[i] = imatrix ? tempered(imatrix[i], sigma2, x[i]) : x[i] * x[i];
     const float max = lq_signed_max(x, LQ_IQ4_BLOCK);
     if (fabsf(max) < 1e-15f) return 0;
     lq_iq4_fits f;
-    f.inverse[0] = 1 / (-max / lq_iq4_values[0]);
-    for (int t = 1; t < LQ_IQ4_TRIALS; t++)
-        f.inverse[t] = (float)(t - LQ_IQ4_TRIALS / 2 + lq_iq4_values[0]) / max;
+    for (int t = 0; t < LQ_IQ4_TRIALS; t++) f.inverse[t] = iq4_trial(t, max);
     lq_nibbles_kernels()->fit_iq4(x, weight, &f);
     return best_scale(&f);
 }

@@ -2,10 +2,8 @@
  * d * (s - 32) * values[code]. Each group's scale is searched as IQ4_NL's; the largest becomes
  * s = 0, that is -32 d. */
 #include "format.h"
-#include "block_parts.h"
 #include "iq4_parts.h"
-
-#include <string.h>
+#include "nibbles_scalar.h"
 
 enum { BLOCK = 256, GROUPS = BLOCK / LQ_IQ4_BLOCK };
 
@@ -20,18 +18,18 @@ static void quant_block(const float *x, const float *imatrix, block *b) {
     const float sigma2 = imatrix ? lq_iq4_sigma2(x, BLOCK) : 0;
     const lq_nibbles *const k = lq_nibbles_kernels();
     float scale[GROUPS];
+    uint8_t codes[GROUPS];
     for (int g = 0; g < GROUPS; g++)
         scale[g] = lq_iq4_scale(x + g * LQ_IQ4_BLOCK, imatrix ? imatrix + g * LQ_IQ4_BLOCK : NULL,
                                 sigma2);
-    const float d = -lq_signed_max(scale, GROUPS) / 32, inverse = lq_inverse(d);
+    const float d = code_iq4_scales(scale, codes);
     memset(b, 0, sizeof *b);
     b->d = lq_f16_from_f32(d);
     for (int g = 0; g < GROUPS; g++) {
-        const int nearest = lq_nearest_int(inverse * scale[g]);
-        const int s = nearest < -32 ? -32 : nearest > 31 ? 31 : nearest;
-        k->pack_iq4(x + g * LQ_IQ4_BLOCK, lq_inverse(d * (float)s), b->codes[g]);
-        b->low[g / 2] |= (uint8_t)(((s + 32) & 15) << 4 * (g % 2));
-        b->high |= (uint16_t)((s + 32) >> 4 << 2 * g);
+        const int s = codes[g];
+        k->pack_iq4(x + g * LQ_IQ4_BLOCK, inverse_of(d * (float)(s - 32)), b->codes[g]);
+        b->low[g / 2] |= (uint8_t)((s & 15) << 4 * (g % 2));
+        b->high |= (uint16_t)(s >> 4 << 2 * g);
     }
 }
 

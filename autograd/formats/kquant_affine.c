@@ -2,23 +2,13 @@
 #include "kquant_affine.h"
 
 #include "format.h"
-
-#include <math.h>
-#include <string.h>
+#include "scales_scalar.h"
 
 enum { GROUPS = LQ_KA_GROUPS, SIZE = LQ_KA_SIZE, SCALE_TOP = 63 };
 
 typedef struct scale_codes {
     uint8_t scale[GROUPS], min[GROUPS];
 } scale_codes;
-
-static void pack_scales(const scale_codes *c, uint8_t out[12]) {
-    for (int g = 0; g < 4; g++) {
-        out[g] = (uint8_t)(c->scale[g] | c->scale[g + 4] >> 4 << 6);
-        out[g + 4] = (uint8_t)(c->min[g] | c->min[g + 4] >> 4 << 6);
-        out[g + 8] = (uint8_t)((c->scale[g + 4] & 15) | (c->min[g + 4] & 15) << 4);
-    }
-}
 
 static void unpack_scales(const uint8_t in[12], scale_codes *c) {
     uint32_t w[3];   /* four bytes at a time */
@@ -50,21 +40,16 @@ static void limit(uint8_t codes[GROUPS], uint8_t most) {
 
 /* The scales and minima of the block whose first group is fit's `first`; weight: NULL without
  * importance. */
-static void code_scales(const lq_fit *fit, int first, const float *weight, uint8_t most,
+static void store_scales(const lq_fit *fit, int first, const float *weight, uint8_t most,
                         lq_ka_head *head) {
     const float *const scale = fit->scale + first, *const min = fit->min + first;
+    const float *const w = weight ? weight + first : NULL;
     scale_codes c;
-    float d, dmin;
-    if (weight) {
-        d = lq_fit_scales(scale, weight + first, GROUPS, SCALE_TOP, c.scale);
-        dmin = lq_fit_scales(min, weight + first, GROUPS, SCALE_TOP, c.min);
-    } else {
-        d = lq_round_scales(scale, GROUPS, SCALE_TOP, c.scale);
-        dmin = lq_round_scales(min, GROUPS, SCALE_TOP, c.min);
-    }
+    const float d = code_scales(scale, w, GROUPS, SCALE_TOP, c.scale);
+    const float dmin = code_scales(min, w, GROUPS, SCALE_TOP, c.min);
     limit(c.scale, most);
     limit(c.min, most);
-    pack_scales(&c, head->scales);
+    pack_q4_scales(c.scale, c.min, head->scales);
     head->d = lq_f16_from_f32(d);
     head->dmin = lq_f16_from_f32(dmin);
 }
@@ -106,7 +91,7 @@ static void quant_blocks(const float *x, int blocks, const float *imatrix, const
     lq_columns_weight_sums(&c, sums);
     lq_groups()->fit_affine(&c, imatrix ? &weighted : &kind->rule, &fit);
     for (int b = 0; b < blocks; b++) {
-        code_scales(&fit, b * GROUPS, imatrix ? sums : NULL,
+        store_scales(&fit, b * GROUPS, imatrix ? sums : NULL,
                     imatrix ? kind->scale_limit : SCALE_TOP, &head[b]);
         code_block(x + b * LQ_K_BLOCK, &fit, b * GROUPS, kind->rule.top, &head[b], codes[b]);
     }

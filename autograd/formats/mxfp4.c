@@ -4,9 +4,7 @@
 #include "format.h"
 #include "groups.h"
 #include "nibbles.h"
-
-#include <math.h>
-#include <string.h>
+#include "nibbles_scalar.h"
 
 enum { BLOCK = 32 };
 
@@ -18,8 +16,6 @@ typedef struct block {
 /* Set apart: the scale 2^-128 is subnormal, and products with it take ten times as long. */
 static const block zeros;
 
-static float scale_of(uint8_t e) { return ldexpf(1, e - 128); }
-
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     (void)imatrix;
     const lq_nibbles *const k = lq_nibbles_kernels();
@@ -30,9 +26,8 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
             *b = zeros;
             continue;
         }
-        /* A block below 2^-125 wraps around to a large exponent, with all codes 0. */
-        b->e = (uint8_t)((int)floorf(log2f(most)) - 2 + 127);
-        k->pack_fp4(x + i, scale_of(b->e), BLOCK / 2, b->codes);
+        b->e = mx_exponent(most);
+        k->pack_fp4(x + i, mx_half_scale(b->e), BLOCK / 2, b->codes);
     }
 }
 
@@ -41,7 +36,7 @@ static void dequant(const void *in, float *out, int64_t n) {
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++)
         if (memcmp(b, &zeros, sizeof zeros) == 0) memset(out + i, 0, BLOCK * sizeof *out);
-        else k->unpack(b->codes, BLOCK / 2, lq_fp4_values, scale_of(b->e), out + i);
+        else k->unpack(b->codes, BLOCK / 2, lq_fp4_values, mx_half_scale(b->e), out + i);
 }
 
 const lq_format lq_mxfp4 = {"mxfp4", "MXFP4", 39, 38, BLOCK, sizeof(block), quant, dequant};

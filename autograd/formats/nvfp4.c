@@ -4,9 +4,7 @@
 #include "format.h"
 #include "groups.h"
 #include "nibbles.h"
-
-#include <math.h>
-#include <string.h>
+#include "nibbles_scalar.h"
 
 enum { GROUP = 16, GROUPS = 4, BLOCK = GROUP * GROUPS };
 
@@ -15,25 +13,6 @@ typedef struct block {
     uint8_t codes[GROUPS][GROUP / 2];
 } block;
 
-/* Normal numbers drop all bits but the mantissa's three and round up on the next; those below 2^-6
- * are multiples of 2^-9. */
-static uint8_t scale_code(float x) {
-    enum { LARGEST = 0x7e }; /* 448; one above is not a number */
-    if (!(x > 0)) return 0;
-    if (x < 0x1p-6f) return (uint8_t)fminf(x * 512 + 0.5f, 7);
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t code = ((bits >> 19) + 1) / 2 - ((127 - 7) << 3);
-    return (uint8_t)(code < LARGEST ? code : LARGEST);
-}
-
-/* Half of what the code stands for. */
-static float half_scale(uint8_t code) {
-    if (code == 0x7f) return 0;
-    const int exponent = code >> 3 & 15, mantissa = code & 7;
-    return exponent ? ldexpf((float)(8 + mantissa), exponent - 11) : ldexpf((float)mantissa, -10);
-}
-
 static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     (void)imatrix;
     const lq_nibbles *const k = lq_nibbles_kernels();
@@ -41,8 +20,8 @@ static void quant(const float *x, void *out, int64_t n, const float *imatrix) {
     for (int64_t i = 0; i < n; i += BLOCK, b++) {
         for (int g = 0; g < GROUPS; g++) {
             const float *const group = x + i + g * GROUP;
-            b->scale[g] = scale_code(lq_groups()->largest(group, GROUP) / 6);
-            k->pack_fp4(group, half_scale(b->scale[g]), GROUP / 2, b->codes[g]);
+            b->scale[g] = nv_scale_code(lq_groups()->largest(group, GROUP) / 6);
+            k->pack_fp4(group, nv_half_scale(b->scale[g]), GROUP / 2, b->codes[g]);
         }
     }
 }
@@ -52,7 +31,7 @@ static void dequant(const void *in, float *out, int64_t n) {
     const block *b = in;
     for (int64_t i = 0; i < n; i += BLOCK, b++)
         for (int g = 0; g < GROUPS; g++)
-            k->unpack(b->codes[g], GROUP / 2, lq_fp4_values, half_scale(b->scale[g]),
+            k->unpack(b->codes[g], GROUP / 2, lq_fp4_values, nv_half_scale(b->scale[g]),
                       out + i + g * GROUP);
 }
 

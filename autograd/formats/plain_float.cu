@@ -42,6 +42,6 @@ static void quant(lq_dev *dev, const float *x, void *out, int64_t rows, int64_t 
               (typename R::stored *)out, rows * cols);
 }
 
-extern "C" const lq_cuda_format lq_cuda_f32 = {&lq_f32, quant<f32_row>, dequant<f32_row>};
-extern "C" const lq_cuda_format lq_cuda_f16 = {&lq_f16, quant<f16_row>, dequant<f16_row>};
-extern "C" const lq_cuda_format lq_cuda_bf16 = {&lq_bf16, quant<bf16_row>, dequant<bf16_row>};
+extern "C" const lq_cuda_format lq_cuda_f32 = {&lq_f32, quant<f32_row>, dequant<f32_row>, NULL};
+extern "C" const lq_cuda_format lq_cuda_f16 = {&lq_f16, quant<f16_row>, dequant<f16_row>, NULL};
+extern "C" const lq_cuda_format lq_cuda_bf16 = {&lq_bf16, quant<bf16_row>, dequant<bf16_row>, NULL};

@@ -2,8 +2,7 @@
  * d * scale * code - dmin * minimum. */
 #include "format.h"
 #include "kquant_parts.h"
-
-#include <math.h>
+#include "scales_scalar.h"
 
 enum { TOP = 3, SCALE_TOP = 15 };
 
@@ -21,19 +20,11 @@ static void scales_of(const block *b, float d[LQ_GROUPS], float m[LQ_GROUPS]) {
     }
 }
 
-static void code_scales(const lq_fit *fit, const float *weight, block *b) {
+static void store_scales(const lq_fit *fit, const float *weight, block *b) {
     uint8_t scale[LQ_GROUPS], min[LQ_GROUPS];
-    float d, dmin;
-    if (weight) {
-        d = lq_fit_scales(fit->scale, weight, LQ_GROUPS, SCALE_TOP, scale);
-        dmin = lq_fit_scales(fit->min, weight, LQ_GROUPS, SCALE_TOP, min);
-    } else {
-        d = lq_round_scales(fit->scale, LQ_GROUPS, SCALE_TOP, scale);
-        dmin = lq_round_scales(fit->min, LQ_GROUPS, SCALE_TOP, min);
-    }
+    b->d = lq_f16_from_f32(code_scales(fit->scale, weight, LQ_GROUPS, SCALE_TOP, scale));
+    b->dmin = lq_f16_from_f32(code_scales(fit->min, weight, LQ_GROUPS, SCALE_TOP, min));
     for (int g = 0; g < LQ_GROUPS; g++) b->scales[g] = (uint8_t)(scale[g] | min[g] << 4);
-    b->d = lq_f16_from_f32(d);
-    b->dmin = lq_f16_from_f32(dmin);
 }
 
 static void quant_block(const float *x, const float *imatrix, block *b) {
@@ -49,7 +40,7 @@ static void quant_block(const float *x, const float *imatrix, block *b) {
     lq_columns_fill(&c, x, w, LQ_GROUPS, LQ_K16_SIZE);
     lq_columns_weight_sums(&c, sums);
     lq_groups()->fit_affine(&c, imatrix ? &weighted : &plain, &fit);
-    code_scales(&fit, imatrix ? sums : NULL, b);
+    store_scales(&fit, imatrix ? sums : NULL, b);
     scales_of(b, d, m);
     uint8_t codes[LQ_K_BLOCK];
     for (int g = 0; g < LQ_GROUPS; g++)

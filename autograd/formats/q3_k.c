@@ -1,10 +1,8 @@
 /* Q3_K: 256 codes of 3 bits in sixteen groups, each with a 6-bit scale; value =
  * d * (scale - 32) * (code - 4). */
-#include "block_parts.h"
 #include "format.h"
 #include "kquant_parts.h"
-
-#include <string.h>
+#include "scales_scalar.h"
 
 enum { HALF_RANGE = 4, SCALE_HALF = 32 };
 
@@ -15,21 +13,9 @@ typedef struct block {
     uint16_t d;                      /* F16 */
 } block;
 
-/* Byte j: the low four bits of scales j and j + 8; byte 8 + j: the high two of j, j + 4, ... */
-static void pack_scales(const uint8_t scale[LQ_GROUPS], uint8_t out[12]) {
-    for (int j = 0; j < 8; j++) out[j] = (uint8_t)((scale[j] & 15) | (scale[j + 8] & 15) << 4);
-    for (int j = 0; j < 4; j++)
-        out[8 + j] = (uint8_t)(scale[j] >> 4 | scale[j + 4] >> 4 << 2 | scale[j + 8] >> 4 << 4 |
-                               scale[j + 12] >> 4 << 6);
-}
-
 static void scales_of(const block *b, float d[LQ_GROUPS]) {
     const float scale = lq_f32_from_f16(b->d);
-    for (int g = 0; g < LQ_GROUPS; g++) {
-        const int low = b->scales[g % 8] >> (g < 8 ? 0 : 4) & 15;
-        const int high = b->scales[8 + g % 4] >> 2 * (g / 4) & 3;
-        d[g] = scale * (float)((low | high << 4) - SCALE_HALF);
-    }
+    for (int g = 0; g < LQ_GROUPS; g++) d[g] = scale * (float)q3_scale(b->scales, g);
 }
 
 static void pack(const uint8_t codes[LQ_K_BLOCK], block *b) {
@@ -45,20 +31,12 @@ static void unpack(const block *b, uint8_t codes[LQ_K_BLOCK]) {
         for (int i = 0; i < 32; i++) codes[32 * k + i] |= (uint8_t)((b->high[i] >> k & 1) << 2);
 }
 
-/* The scale of largest magnitude becomes -32. */
 static void plain_scales(const float x[LQ_GROUPS], block *b) {
     uint8_t codes[LQ_GROUPS];
-    const float max = lq_signed_max(x, LQ_GROUPS);
+    const float d = code_q3_scales(x, codes);
     memset(b->scales, 0, sizeof b->scales);
-    b->d = 0;
-    if (max == 0) return;
-    const float inverse = -SCALE_HALF / max;
-    for (int g = 0; g < LQ_GROUPS; g++) {
-        const int code = (int8_t)lq_nearest_int(inverse * x[g]);
-        codes[g] = (uint8_t)((code < -32 ? -32 : code > 31 ? 31 : code) + SCALE_HALF);
-    }
-    pack_scales(codes, b->scales);
-    b->d = lq_f16_from_f32(1 / inverse);
+    if (d != 0) pack_q3_scales(codes, b->scales);
+    b->d = lq_f16_from_f32(d);
 }
 
 static void fit_plain(const float *x, uint8_t codes[LQ_K_BLOCK], block *b) {
@@ -81,7 +59,7 @@ static void weighted_scales(const float scale[LQ_GROUPS], const float weight[LQ_
     lq_columns_fill(&c, scale, weight, 1, LQ_GROUPS);
     lq_groups()->fit_signed(&c, SCALE_HALF, &fit);
     lq_fit_codes(&fit, 0, scale, LQ_GROUPS, -SCALE_HALF, SCALE_HALF - 1, codes);
-    pack_scales(codes, b->scales);
+    pack_q3_scales(codes, b->scales);
     b->d = lq_f16_from_f32(fit.scale[0]);
 }
 

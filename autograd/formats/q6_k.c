@@ -1,11 +1,8 @@
 /* Q6_K: 256 codes of 6 bits in sixteen groups, each with an 8-bit scale; value =
  * d * scale * (code - 32). Importance weights go into the search as they are. */
-#include "block_parts.h"
 #include "format.h"
 #include "kquant_parts.h"
-
-#include <math.h>
-#include <string.h>
+#include "scales_scalar.h"
 
 enum { HALF_RANGE = 32 };
 
@@ -47,15 +44,10 @@ static void quant_block(const float *x, const float *imatrix, block *b) {
     lq_fit fit;
     lq_columns_fill(&c, x, w, LQ_GROUPS, LQ_K16_SIZE);
     lq_groups()->fit_signed(&c, HALF_RANGE, &fit);
-    const float max = lq_signed_max(fit.scale, LQ_GROUPS);
     memset(b, 0, sizeof *b);
-    if (fabsf(max) < 1e-15f) return;
-    const float inverse = -128 / max; /* the scale of largest magnitude becomes -128 */
-    b->d = lq_f16_from_f32(1 / inverse);
-    for (int g = 0; g < LQ_GROUPS; g++) {
-        const int code = lq_nearest_int(inverse * fit.scale[g]);
-        b->scales[g] = (int8_t)(code < 127 ? code : 127);
-    }
+    const float scale = code_q6_scales(fit.scale, b->scales);
+    if (scale == 0) return;
+    b->d = lq_f16_from_f32(scale);
     uint8_t codes[LQ_K_BLOCK];
     scales_of(b, d);
     for (int g = 0; g < LQ_GROUPS; g++)

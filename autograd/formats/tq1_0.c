@@ -6,6 +6,7 @@
 #include "block_parts.h"
 #include "format.h"
 #include "groups.h"
+#include "nibbles_scalar.h"
 
 enum { BLOCK = 256, BYTES = 52, N_RUNS = 3 };
 
@@ -16,17 +17,10 @@ typedef struct block {
 
 static const struct run { int bytes, codes; } runs[N_RUNS] = {{32, 5}, {16, 5}, {4, 4}};
 
-/* The first `digits` of five are those of codes[0], codes[stride], ...; the others are 0. */
-static uint8_t pack(const uint8_t *codes, int stride, int digits) {
-    int number = 0;
-    for (int k = 0; k < 5; k++) number = number * 3 + (k < digits ? codes[k * stride] : 0);
-    return (uint8_t)((number * 256 + 242) / 243);
-}
-
 static void pack_block(const uint8_t *codes, uint8_t *out) {
     for (int r = 0; r < N_RUNS; r++) {
         for (int i = 0; i < runs[r].bytes; i++)
-            *out++ = pack(codes + i, runs[r].bytes, runs[r].codes);
+            *out++ = pack_trits(codes + i, runs[r].bytes, runs[r].codes);
         codes += runs[r].bytes * runs[r].codes;
     }
 }

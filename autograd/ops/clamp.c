@@ -46,7 +46,7 @@ const lq_op lq_op_clamp = {
     .attr_bytes = sizeof(lq_clamp_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(clamp)},
 };
 
 lq_tensor *lq_clamp(lq_tape *tape, lq_tensor *x, lq_clamp_attr attr) {

@@ -46,7 +46,7 @@ const lq_op lq_op_columns = {
     .n_in = 1,
     .attr_bytes = sizeof(lq_columns_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(columns)},
 };
 
 lq_tensor *lq_columns(lq_tape *tape, lq_tensor *x, lq_columns_attr attr) {

@@ -100,7 +100,7 @@ const lq_op lq_op_glu = {
     .attr_bytes = sizeof(lq_glu_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(glu)},
 };
 
 lq_tensor *lq_glu(lq_tape *tape, lq_tensor *gate, lq_tensor *up, lq_glu_attr attr) {

@@ -104,7 +104,7 @@ const lq_op lq_op_layernorm = {
     .attr_bytes = sizeof(lq_layernorm_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(layernorm)},
 };
 
 lq_tensor *lq_layernorm(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,

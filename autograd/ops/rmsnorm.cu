@@ -1,72 +1,92 @@
-/* rmsnorm on CUDA: see rmsnorm.c. A block takes one group of len(w) columns at a time; dw is summed
- * by one thread per column, over the groups in order. */
-#include "kernels.h"
+/* out = x r w with r = 1 / sqrt(mean(x^2) + eps), a warp or a block per group; see rmsnorm.c. A
+ * group is read twice, the second time from the cache. */
+#include "column_sums.h"
+#include "rows.h"
 
-template <typename T>
-static __global__ void forward_kernel(T *y, float *r, const T *x, const float *w, float eps,
-                                      int64_t d) {
-    const int64_t at = (int64_t)blockIdx.x * d;
-    float squares = 0;
-    for (int64_t j = threadIdx.x; j < d; j += blockDim.x) {
-        const float v = lq_to_float(x[at + j]);
-        squares += v * v;
-    }
-    const float inverse = 1 / sqrtf(lq_block_sum(squares) / (float)d + eps);
-    for (int64_t j = threadIdx.x; j < d; j += blockDim.x)
-        y[at + j] = lq_from_float<T>(lq_to_float(x[at + j]) * inverse * w[j]);
-    if (threadIdx.x == 0) r[blockIdx.x] = inverse;
-}
-
-template <typename T>
-static __global__ void backward_x_kernel(T *dx, const T *x, const float *w, const T *dy,
-                                         const float *r, int64_t d) {
-    const int64_t at = (int64_t)blockIdx.x * d;
-    float s = 0;
-    for (int64_t j = threadIdx.x; j < d; j += blockDim.x)
-        s += lq_to_float(dy[at + j]) * w[j] * lq_to_float(x[at + j]);
-    s = lq_block_sum(s);
-    const float inverse = r[blockIdx.x], c = -inverse * inverse * inverse * s / (float)d;
-    for (int64_t j = threadIdx.x; j < d; j += blockDim.x)
-        lq_accumulate(&dx[at + j], inverse * (lq_to_float(dy[at + j]) * w[j]) +
-                                       c * lq_to_float(x[at + j]));
-}
-
-template <typename T>
-static __global__ void backward_w_kernel(float *dw, const T *x, const T *dy, const float *r,
-                                         int64_t groups, int64_t d) {
-    const int64_t j = lq_thread_first();
+template <typename T, int W, int THREADS>
+static __global__ void rms_forward(int64_t groups, int64_t d, float eps, const T *x, const float *w, T *y,
+                            float *r) {
+    const int64_t g = lq_row<THREADS>(), first = lq_place<THREADS>() * W;
+    if (g >= groups) return;
+    x += g * d;
+    y += g * d;
     float sum = 0;
-    if (j >= d) return;
-    for (int64_t g = 0; g < groups; g++)
-        sum += lq_to_float(dy[g * d + j]) * (lq_to_float(x[g * d + j]) * r[g]);
-    dw[j] += sum;
+    for (int64_t j = first; j < d; j += THREADS * W) {
+        const lq_floats<W> a = lq_load<W>(x + j);
+        for (int i = 0; i < W; i++) sum += a.v[i] * a.v[i];
+    }
+    const float inverse = 1 / sqrtf(lq_row_sum<THREADS>(sum) / (float)d + eps);
+    if (first == 0) r[g] = inverse;
+    for (int64_t j = first; j < d; j += THREADS * W) {
+        lq_floats<W> a = lq_load<W>(x + j);
+        const lq_floats<W> b = lq_load<W>(w + j);
+        for (int i = 0; i < W; i++) a.v[i] = a.v[i] * inverse * b.v[i];
+        lq_store<W>(y + j, a);
+    }
+}
+
+/* dx += r (dy w) - (r^3 sum(dy w x) / d) x */
+template <typename T, int W, int THREADS>
+static __global__ void rms_backward(int64_t groups, int64_t d, const T *x, const float *w, const float *r,
+                             const T *dy, T *dx) {
+    const int64_t g = lq_row<THREADS>(), first = lq_place<THREADS>() * W;
+    if (g >= groups) return;
+    x += g * d;
+    dy += g * d;
+    dx += g * d;
+    float sum = 0;
+    for (int64_t j = first; j < d; j += THREADS * W) {
+        const lq_floats<W> a = lq_load<W>(x + j), b = lq_load<W>(w + j), c = lq_load<W>(dy + j);
+        for (int i = 0; i < W; i++) sum += c.v[i] * b.v[i] * a.v[i];
+    }
+    const float inverse = r[g];
+    const float by = lq_row_sum<THREADS>(sum) / (float)d * inverse * inverse * inverse;
+    for (int64_t j = first; j < d; j += THREADS * W) {
+        const lq_floats<W> a = lq_load<W>(x + j), b = lq_load<W>(w + j), c = lq_load<W>(dy + j);
+        lq_floats<W> dxs = lq_load<W>(dx + j);
+        for (int i = 0; i < W; i++) dxs.v[i] += inverse * (c.v[i] * b.v[i]) - by * a.v[i];
+        lq_store<W>(dx + j, dxs);
+    }
+}
+
+namespace {
+/* What group i adds to dw[j]. */
+template <typename T> struct w_term {
+    int64_t d;
+    const T *x, *dy;
+    const float *r;
+    __device__ float operator()(int64_t i, int64_t j) const {
+        return lq_to_float(dy[i * d + j]) * (lq_to_float(x[i * d + j]) * r[i]);
+    }
+};
 }
 
 static void forward(const lq_node *node, const lq_run *run) {
-    const lq_rmsnorm_attr *const attr = (const lq_rmsnorm_attr *)node->attr;
-    const int64_t d = node->in[1]->dim[0];
-    lq_by_activation(node->out->fmt, [&](auto type) {
-        typedef decltype(type) T;
-        lq_launch(run->dev, forward_kernel<T>, (unsigned)lq_count(node->saved), LQ_BLOCK, 0,
-                  lq_data<T>(node->out), lq_data<float>(node->saved), lq_data<T>(node->in[0]),
-                  lq_data<float>(node->in[1]), attr->eps, d);
+    const lq_tensor *const x = node->in[0], *const w = node->in[1], *const y = node->out;
+    const int64_t d = w->dim[0], groups = lq_count(node->saved);
+    lq_by_row(y->fmt, d, lq_is_aligned(w->data), [&](auto of, auto width, auto threads) {
+        using T = decltype(of);
+        constexpr int W = decltype(width)::value, THREADS = decltype(threads)::value;
+        lq_launch(run->dev, rms_forward<T, W, THREADS>, lq_row_blocks<THREADS>(groups),
+                  LQ_BLOCK, 0, groups, d, ((const lq_rmsnorm_attr *)node->attr)->eps,
+                  lq_data<T>(x), lq_data<float>(w), lq_data<T>(y), lq_data<float>(node->saved));
     });
 }
 
 static void backward(const lq_node *node, const lq_run *run) {
-    const int64_t d = node->in[1]->dim[0], groups = lq_count(node->saved);
-    const float *const r = lq_data<float>(node->saved), *const w = lq_data<float>(node->in[1]);
-    float *const dw = lq_grad<float>(node->in[1]);
-    lq_by_activation(node->out->fmt, [&](auto type) {
-        typedef decltype(type) T;
-        const T *const x = lq_data<T>(node->in[0]), *const dy = lq_grad<T>(node->out);
-        T *const dx = lq_grad<T>(node->in[0]);
-        if (dx)
-            lq_launch(run->dev, backward_x_kernel<T>, (unsigned)groups, LQ_BLOCK, 0, dx, x, w, dy,
-                      r, d);
-        if (dw)
-            lq_launch(run->dev, backward_w_kernel<T>, lq_blocks(d, LQ_BLOCK), LQ_BLOCK, 0, dw, x,
-                      dy, r, groups, d);
+    const lq_tensor *const x = node->in[0], *const w = node->in[1], *const y = node->out;
+    const int64_t d = w->dim[0], groups = lq_count(node->saved);
+    const float *const r = lq_data<float>(node->saved);
+    lq_by_row(y->fmt, d, lq_is_aligned(w->data), [&](auto of, auto width, auto threads) {
+        using T = decltype(of);
+        constexpr int W = decltype(width)::value, THREADS = decltype(threads)::value;
+        if (x->grad)
+            lq_launch(run->dev, rms_backward<T, W, THREADS>, lq_row_blocks<THREADS>(groups),
+                      LQ_BLOCK, 0, groups, d, lq_data<T>(x), lq_data<float>(w), r,
+                      lq_grad<T>(y), lq_grad<T>(x));
+        if (w->grad)
+            lq_column_sums(run->dev, groups, d, w_term<T>{d, lq_data<T>(x), lq_grad<T>(y), r},
+                           lq_grad<float>(w));
     });
 }
 

@@ -141,7 +141,7 @@ const lq_op lq_op_rope = {
     .nograd = LQ_IN(1) | LQ_IN(2),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(rope)},
 };
 
 lq_tensor *lq_rope(lq_tape *tape, lq_tensor *x, lq_tensor *pos, lq_tensor *factors,

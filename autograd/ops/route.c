@@ -105,7 +105,7 @@ const lq_op lq_op_route = {
     .attr_bytes = sizeof(lq_route_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(route)},
 };
 
 lq_tensor *lq_route(lq_tape *tape, lq_tensor *scores, lq_route_attr attr) {

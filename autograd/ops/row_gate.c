@@ -58,7 +58,7 @@ const lq_op lq_op_row_gate = {
     .n_in = 2,
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(row_gate)},
 };
 
 lq_tensor *lq_row_gate(lq_tape *tape, lq_tensor *x, lq_tensor *gate) {

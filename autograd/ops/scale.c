@@ -43,7 +43,7 @@ const lq_op lq_op_scale = {
     .n_in = 1,
     .attr_bytes = sizeof(lq_scale_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(scale)},
 };
 
 lq_tensor *lq_scale_rows(lq_tape *tape, lq_tensor *x, lq_scale_attr attr) {

@@ -50,7 +50,7 @@ const lq_op lq_op_softcap = {
     .attr_bytes = sizeof(lq_softcap_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(softcap)},
 };
 
 lq_tensor *lq_softcap(lq_tape *tape, lq_tensor *x, lq_softcap_attr attr) {

@@ -1,6 +1,6 @@
 /* The row of device 'cuda' in tests: memory that the host cannot touch between calls, filled with
  * poison, at an address range of its own; copies and kernels happen at once. */
-#include "device.h"
+#include "cuda_formats.h"
 #include "emulate.h"
 
 #include <string.h>
@@ -127,6 +127,11 @@ static void emulated_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
     lq_emulated_memory_close();
 }
 
+static void emulated_convert(lq_dev *dev, void *to, const void *from, const lq_format *fmt,
+                             int64_t n) {
+    lq_cuda_format_of(fmt)->dequant(dev, from, to, dev->activation, n);
+}
+
 static void emulated_mark(lq_dev *dev, int mark) {
     (void)dev;
     (void)mark;
@@ -148,6 +153,7 @@ const lq_device_row lq_device_cuda = {
     .alloc = emulated_alloc, .free = emulated_free, .owns = emulated_owns,
     .alloc_pinned = emulated_alloc_pinned, .free_pinned = emulated_free_pinned,
     .copy = emulated_copy, .fill = emulated_fill, .fill_f32 = emulated_fill_f32,
+    .convert = emulated_convert,
     .mark = emulated_mark, .reach = emulated_reach, .check = emulated_check,
     .wait = emulated_check,
 };

@@ -120,8 +120,7 @@ static void fiber_main(void) {
 static void make_fiber(fiber *f) {
     f->stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (f->stack == MAP_FAILED) lq_emulated_die("no memory for a stack");
-    /* as after a call: 8 bytes past a multiple of 16 */
-    void **top = (void **)((char *)f->stack + STACK) - 9;
+    void **top = (void **)((char *)f->stack + STACK) - 9;   /* as a call leaves it */
     memset(top - 7, 0, 8 * sizeof *top);
     top[-1] = (void *)fiber_main;   /* the return address above six saved registers */
     f->sp = top - 7;

@@ -6,13 +6,14 @@ set(CMAKE_CXX_STANDARD 17)
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 file(GLOB emulated_c CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/autograd/*.c ${PROJECT_SOURCE_DIR}/autograd/ops/*.c
      ${PROJECT_SOURCE_DIR}/autograd/formats/*.c ${PROJECT_SOURCE_DIR}/autograd/cpu/*.c ${CMAKE_CURRENT_SOURCE_DIR}/cuda/*.c)
+file(GLOB emulated_cuda_c CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/autograd/cuda/*.c)
 file(GLOB emulated_cu CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/autograd/cuda/*.cu ${PROJECT_SOURCE_DIR}/autograd/ops/*.cu
      ${PROJECT_SOURCE_DIR}/autograd/formats/*.cu)
-add_library(autograd_emulated STATIC ${emulated_c} ${emulated_cu})
+add_library(autograd_emulated STATIC ${emulated_c} ${emulated_cuda_c} ${emulated_cu})
 target_compile_definitions(autograd_emulated PUBLIC LOQUAT_CUDA)
 target_include_directories(autograd_emulated
     PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/cuda ${PROJECT_SOURCE_DIR}/autograd ${PROJECT_SOURCE_DIR}/autograd/cuda
-    PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
+    PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu ${PROJECT_SOURCE_DIR}/autograd/formats)
 target_link_libraries(autograd_emulated PUBLIC lq_base PRIVATE PkgConfig::OPENBLAS OpenMP::OpenMP_C)
 set_source_files_properties(${avx2_sources} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c")
 set_source_files_properties(${avx512_sources} PROPERTIES COMPILE_OPTIONS "${avx512_flags}")

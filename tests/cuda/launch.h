@@ -136,6 +136,10 @@ template <typename T> static T lq_from_float(float x) {
 static inline uint16_t lq_half_bits(float x) { return lq_f16_from_f32(x); }
 static inline float lq_half_value(uint16_t bits) { return lq_f32_from_f16(bits); }
 
+static inline void sincospif(float x, float *s, float *c) {
+    *s = (float)sin(3.14159265358979323846 * (double)x);
+    *c = (float)cos(3.14159265358979323846 * (double)x);
+}
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 static inline float __int_as_float(int x) { float f; memcpy(&f, &x, 4); return f; }
 static inline int __float_as_int(float x) { int i; memcpy(&i, &x, 4); return i; }

@@ -6,15 +6,19 @@
 
 #include <cuda_runtime.h>
 
-typedef struct lq_cuda_gemm_plans lq_cuda_gemm_plans;   /* gemm_cuda.cu */
+typedef struct lq_cuda_plans lq_cuda_plans;   /* gemm_cuda.cu */
 
 typedef struct lq_cuda_own {
-    cudaError_t error;               /* the first of queued work */
+    char error[160];                 /* the first of queued work; "": none */
     cudaEvent_t mark[LQ_DEV_MARKS];
-    lq_cuda_gemm_plans *gemm;
+    lq_cuda_plans *plans;
 } lq_cuda_own;
 
-lq_status lq_cuda_gemm_open(lq_dev *dev);
-void lq_cuda_gemm_close(lq_cuda_own *own);
+static inline lq_cuda_own *lq_cuda_own_of(const lq_dev *dev) { return (lq_cuda_own *)dev->own; }
+/* Keeps what failed, and its error's text, for the device's check and wait; NULL: nothing did. */
+void lq_cuda_note(lq_dev *dev, const char *what, const char *error);
+
+lq_status lq_cuda_plans_open(lq_dev *dev);
+void lq_cuda_plans_close(lq_cuda_own *own);
 
 #endif

@@ -1,17 +1,24 @@
 /* The row of device 'cuda' (device.h): one GPU, one stream. Not emulated: this is the CUDA runtime
  * itself, so tests have a row of their own. */
+#include "cuda_formats.h"
 #include "cuda_own.h"
 #include "launch.h"
+
+#include <stdio.h>
 
 static lq_status failed(cudaError_t error, const char *what) {
     return lq_fail(LQ_EDEVICE, "CUDA: %s: %s", what, cudaGetErrorString(error));
 }
 
-static lq_cuda_own *own_of(lq_dev *dev) { return (lq_cuda_own *)dev->own; }
+static lq_cuda_own *own_of(lq_dev *dev) { return lq_cuda_own_of(dev); }
 
-/* Keeps the first error of queued work for check and wait. */
-static void note(lq_dev *dev, cudaError_t error) {
-    if (error != cudaSuccess && own_of(dev)->error == cudaSuccess) own_of(dev)->error = error;
+void lq_cuda_note(lq_dev *dev, const char *what, const char *error) {
+    lq_cuda_own *const own = own_of(dev);
+    if (error && !own->error[0]) snprintf(own->error, sizeof own->error, "%s: %s", what, error);
+}
+
+static void note(lq_dev *dev, const char *what, cudaError_t error) {
+    lq_cuda_note(dev, what, error == cudaSuccess ? NULL : cudaGetErrorString(error));
 }
 
 static lq_status find_device(int index) {
@@ -28,7 +35,7 @@ static lq_status find_device(int index) {
 static void cuda_close(lq_dev *dev) {
     lq_cuda_own *const own = own_of(dev);
     if (!own) return;
-    lq_cuda_gemm_close(own);
+    lq_cuda_plans_close(own);
     for (int i = 0; i < LQ_DEV_MARKS; i++)
         if (own->mark[i]) cudaEventDestroy(own->mark[i]);
     if (dev->queue) cudaStreamDestroy((cudaStream_t)dev->queue);
@@ -45,7 +52,7 @@ static lq_status open_own(lq_dev *dev) {
     for (int i = 0; i < LQ_DEV_MARKS && error == cudaSuccess; i++)
         error = cudaEventCreateWithFlags(&own_of(dev)->mark[i], cudaEventDisableTiming);
     if (error != cudaSuccess) return failed(error, "making an event");
-    return lq_cuda_gemm_open(dev);
+    return lq_cuda_plans_open(dev);
 }
 
 static lq_status cuda_open(lq_dev *dev) {
@@ -76,7 +83,7 @@ static lq_status cuda_alloc(lq_dev *dev, void **out, size_t bytes) {
 }
 
 static void cuda_free(lq_dev *dev, void *p) {
-    if (p) note(dev, cudaFree(p));
+    if (p) note(dev, "cudaFree", cudaFree(p));
 }
 
 static bool cuda_owns(lq_dev *dev, const void *p) {
@@ -97,15 +104,16 @@ static lq_status cuda_alloc_pinned(lq_dev *dev, void **out, size_t bytes) {
 }
 
 static void cuda_free_pinned(lq_dev *dev, void *p) {
-    if (p) note(dev, cudaFreeHost(p));
+    if (p) note(dev, "cudaFreeHost", cudaFreeHost(p));
 }
 
 static void cuda_copy(lq_dev *dev, void *to, const void *from, size_t bytes) {
-    note(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, (cudaStream_t)dev->queue));
+    note(dev, "a copy",
+         cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, (cudaStream_t)dev->queue));
 }
 
 static void cuda_fill(lq_dev *dev, void *p, int byte, size_t bytes) {
-    note(dev, cudaMemsetAsync(p, byte, bytes, (cudaStream_t)dev->queue));
+    note(dev, "a fill", cudaMemsetAsync(p, byte, bytes, (cudaStream_t)dev->queue));
 }
 
 static __global__ void fill_kernel(float *p, float value, int64_t n) {
@@ -117,28 +125,33 @@ static void cuda_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
     if (n > 0) lq_launch(dev, fill_kernel, (unsigned)((n + 255) / 256), 256, 0, p, value, n);
 }
 
+static void cuda_convert(lq_dev *dev, void *to, const void *from, const lq_format *fmt,
+                         int64_t n) {
+    lq_cuda_format_of(fmt)->dequant(dev, from, to, dev->activation, n);
+}
+
 static void cuda_mark(lq_dev *dev, int mark) {
-    note(dev, cudaEventRecord(own_of(dev)->mark[mark], (cudaStream_t)dev->queue));
+    note(dev, "an event", cudaEventRecord(own_of(dev)->mark[mark], (cudaStream_t)dev->queue));
 }
 
 static lq_status cuda_check(lq_dev *dev) {
-    note(dev, cudaGetLastError());
-    const cudaError_t error = own_of(dev)->error;
-    return error == cudaSuccess ? LQ_OK : failed(error, "work on the device");
+    note(dev, "a kernel", cudaGetLastError());
+    const char *const error = own_of(dev)->error;
+    return error[0] ? lq_fail(LQ_EDEVICE, "device 'cuda:%d': %s", dev->index, error) : LQ_OK;
 }
 
 static lq_status cuda_reach(lq_dev *dev, int mark) {
-    note(dev, cudaEventSynchronize(own_of(dev)->mark[mark]));
+    note(dev, "work on the device", cudaEventSynchronize(own_of(dev)->mark[mark]));
     return cuda_check(dev);
 }
 
 static lq_status cuda_wait(lq_dev *dev) {
-    note(dev, cudaStreamSynchronize((cudaStream_t)dev->queue));
+    note(dev, "work on the device", cudaStreamSynchronize((cudaStream_t)dev->queue));
     return cuda_check(dev);
 }
 
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
-    cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_mark,
+    cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert, cuda_mark,
     cuda_reach, cuda_check, cuda_wait,
 };

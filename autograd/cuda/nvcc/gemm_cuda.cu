@@ -1,0 +1,179 @@
+/* lq_cuda_gemm by cuBLASLt. It thinks in columns: a row-major c (m,n) is its c^T (n,m), so a and b
+ * change places. What its heuristic chooses for a shape is kept, since asking takes longer than a
+ * small product. */
+#include "cuda_gemm.h"
+#include "cuda_own.h"
+
+#include <cublasLt.h>
+#include <string.h>
+
+enum { N_PLANS = 4096, WORKSPACE = 32 << 20, MOST_ALIGNED = 256 };
+
+/* All that the choice may depend on; compared as bytes, so zeroed before it is filled. */
+typedef struct plan_key {
+    int64_t m, n, k, lda, ldb, ldc;
+    const lq_format *in_fmt, *c_fmt;
+    int a_transposed, b_transposed, reads_c;
+    int align_a, align_b, align_c;
+} plan_key;
+
+typedef struct plan {
+    plan_key key;
+    bool used;
+    cublasLtMatmulDesc_t op;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algo;
+    size_t workspace_bytes;
+} plan;
+
+struct lq_cuda_plans {
+    cublasLtHandle_t handle;
+    cublasLtMatmulPreference_t preference;
+    void *workspace;
+    plan plan[N_PLANS];   /* by the key's hash; a newcomer takes the place of another shape's */
+};
+
+static void note(lq_dev *dev, const char *what, cublasStatus_t status) {
+    lq_cuda_note(dev, what,
+                 status == CUBLAS_STATUS_SUCCESS ? NULL : cublasLtGetStatusString(status));
+}
+
+static cudaDataType_t type_of(const lq_format *fmt) {
+    return fmt == &lq_bf16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+static void clear(plan *p) {
+    if (p->c) cublasLtMatrixLayoutDestroy(p->c);
+    if (p->b) cublasLtMatrixLayoutDestroy(p->b);
+    if (p->a) cublasLtMatrixLayoutDestroy(p->a);
+    if (p->op) cublasLtMatmulDescDestroy(p->op);
+    memset(p, 0, sizeof *p);
+}
+
+lq_status lq_cuda_plans_open(lq_dev *dev) {
+    lq_cuda_plans *const plans = (lq_cuda_plans *)lq_alloc(sizeof *plans);
+    if (!plans) return LQ_EMEM;
+    lq_cuda_own_of(dev)->plans = plans;
+    const size_t bytes = WORKSPACE;
+    cublasStatus_t status = cublasLtCreate(&plans->handle);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulPreferenceCreate(&plans->preference);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulPreferenceSetAttribute(plans->preference,
+                                                      CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                      &bytes, sizeof bytes);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return lq_fail(LQ_EDEVICE, "cuBLASLt: %s", cublasLtGetStatusString(status));
+    return dev->row->alloc(dev, &plans->workspace, WORKSPACE);
+}
+
+void lq_cuda_plans_close(lq_cuda_own *own) {
+    lq_cuda_plans *const plans = own->plans;
+    if (!plans) return;
+    for (int i = 0; i < N_PLANS; i++) clear(&plans->plan[i]);
+    if (plans->workspace) cudaFree(plans->workspace);
+    if (plans->preference) cublasLtMatmulPreferenceDestroy(plans->preference);
+    if (plans->handle) cublasLtDestroy(plans->handle);
+    lq_free(plans);
+    own->plans = NULL;
+}
+
+/* ---- plans ----------------------------------------------------------------------------------- */
+
+static int alignment(const void *p) {
+    int bytes = MOST_ALIGNED;
+    while ((uintptr_t)p % (unsigned)bytes) bytes /= 2;
+    return bytes;
+}
+
+static unsigned hash(const plan_key *key) {
+    unsigned h = 2166136261u;   /* FNV-1a */
+    for (size_t i = 0; i < sizeof *key; i++)
+        h = (h ^ ((const unsigned char *)key)[i]) * 16777619u;
+    return h;
+}
+
+static cublasStatus_t layout(cublasLtMatrixLayout_t *out, const lq_format *fmt, bool transposed,
+                             int64_t rows, int64_t cols, int64_t ld) {
+    return cublasLtMatrixLayoutCreate(out, type_of(fmt), (uint64_t)(transposed ? cols : rows),
+                                      (uint64_t)(transposed ? rows : cols), ld);
+}
+
+static cublasStatus_t prefer_alignment(const lq_cuda_plans *plans, const plan_key *key) {
+    static const cublasLtMatmulPreferenceAttributes_t which[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    const uint32_t bytes[] = {(uint32_t)key->align_b, (uint32_t)key->align_a,
+                              (uint32_t)key->align_c, (uint32_t)key->align_c};
+    for (int i = 0; i < 4; i++) {
+        const cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
+            plans->preference, which[i], &bytes[i], sizeof bytes[i]);
+        if (status != CUBLAS_STATUS_SUCCESS) return status;
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* The library's a is our b, and the other way. */
+static cublasStatus_t describe(plan *p) {
+    const plan_key *const k = &p->key;
+    const cublasOperation_t a = k->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t b = k->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasStatus_t s = cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &a, sizeof a);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &b, sizeof b);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = layout(&p->a, k->in_fmt, k->b_transposed, k->n, k->k, k->ldb);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = layout(&p->b, k->in_fmt, k->a_transposed, k->k, k->m, k->lda);
+    if (s == CUBLAS_STATUS_SUCCESS) s = layout(&p->c, k->c_fmt, false, k->n, k->m, k->ldc);
+    return s;
+}
+
+static cublasStatus_t make_plan(const lq_cuda_plans *plans, plan *p, const plan_key *key) {
+    cublasLtMatmulHeuristicResult_t found;
+    int n = 0;
+    clear(p);
+    p->key = *key;
+    cublasStatus_t status = describe(p);
+    if (status == CUBLAS_STATUS_SUCCESS) status = prefer_alignment(plans, key);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = cublasLtMatmulAlgoGetHeuristic(plans->handle, p->op, p->a, p->b, p->c, p->c,
+                                                plans->preference, 1, &found, &n);
+    if (status != CUBLAS_STATUS_SUCCESS || n == 0)
+        return status == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : status;
+    p->algo = found.algo;
+    p->workspace_bytes = found.workspaceSize;
+    p->used = true;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+static plan *plan_for(lq_dev *dev, const plan_key *key) {
+    lq_cuda_plans *const plans = lq_cuda_own_of(dev)->plans;
+    plan *const p = &plans->plan[hash(key) % N_PLANS];
+    if (p->used && memcmp(&p->key, key, sizeof *key) == 0) return p;
+    const cublasStatus_t status = make_plan(plans, p, key);
+    note(dev, "cuBLASLt has no way for a product", status);
+    return status == CUBLAS_STATUS_SUCCESS ? p : NULL;
+}
+
+extern "C" void lq_cuda_gemm(lq_dev *dev, void *c, const lq_format *c_fmt, int64_t ldc, float beta,
+                             float alpha, lq_cuda_mat a, lq_cuda_mat b, int64_t m, int64_t n,
+                             int64_t k) {
+    const lq_cuda_plans *const plans = lq_cuda_own_of(dev)->plans;
+    plan_key key;
+    if (m == 0 || n == 0) return;
+    memset(&key, 0, sizeof key);
+    key.m = m, key.n = n, key.k = k;
+    key.lda = a.ld, key.ldb = b.ld, key.ldc = ldc;
+    key.in_fmt = a.fmt, key.c_fmt = c_fmt;
+    key.a_transposed = a.transposed, key.b_transposed = b.transposed, key.reads_c = beta != 0;
+    key.align_a = alignment(a.data), key.align_b = alignment(b.data), key.align_c = alignment(c);
+    const plan *const p = plan_for(dev, &key);
+    if (!p) return;
+    note(dev, "a product",
+         cublasLtMatmul(plans->handle, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c, p->c,
+                        c, p->c, &p->algo, plans->workspace, p->workspace_bytes,
+                        (cudaStream_t)dev->queue));
+}

@@ -1,0 +1,74 @@
+/* linear on CUDA: see linear.c. */
+#include "kernels.h"
+#include "linear_cuda.h"
+
+enum { X, W, BIAS, N_IN };
+
+template <typename T>
+static __global__ void bias_kernel(T *y, const float *bias, int64_t n, int64_t cols) {
+    for (int64_t i = lq_thread_first(); i < n * cols; i += lq_thread_step())
+        lq_accumulate(&y[i], bias[i % cols]);
+}
+
+/* A block takes 32 columns and splits the rows among its 8 warps, whose sums are added in order. */
+template <typename T>
+static __global__ void column_sums_kernel(float *sum, const T *x, int64_t n, int64_t cols) {
+    __shared__ float part[LQ_BLOCK];
+    const int64_t j = (int64_t)blockIdx.x * LQ_WARP + lq_lane();
+    const int warp = (int)threadIdx.x / LQ_WARP, warps = LQ_BLOCK / LQ_WARP;
+    float mine = 0;
+    for (int64_t i = warp; j < cols && i < n; i += warps) mine += lq_to_float(x[i * cols + j]);
+    part[threadIdx.x] = mine;
+    __syncthreads();
+    if (warp > 0 || j >= cols) return;
+    for (int k = 1; k < warps; k++) mine += part[k * LQ_WARP + lq_lane()];
+    sum[j] += mine;
+}
+
+void lq_cuda_bias(lq_dev *dev, const lq_tensor *bias, const lq_format *type, void *y, int64_t n) {
+    if (!bias) return;
+    lq_by_activation(type, [&](auto t) {
+        typedef decltype(t) T;
+        lq_launch(dev, bias_kernel<T>, lq_blocks(n * bias->dim[0], LQ_BLOCK), LQ_BLOCK, 0, (T *)y,
+                  lq_data<float>(bias), n, bias->dim[0]);
+    });
+}
+
+void lq_cuda_bias_backward(lq_dev *dev, const lq_tensor *bias, const lq_format *type,
+                           const void *dy, int64_t n) {
+    if (!bias || !bias->grad) return;
+    lq_by_activation(type, [&](auto t) {
+        typedef decltype(t) T;
+        lq_launch(dev, column_sums_kernel<T>, lq_blocks(bias->dim[0], LQ_WARP), LQ_BLOCK, 0,
+                  lq_grad<float>(bias), (const T *)dy, n, bias->dim[0]);
+    });
+}
+
+static size_t scratch(const lq_node *node, bool backward) {
+    (void)backward;
+    return lq_cuda_wtile_scratch(node->in[W], node->in[X]->fmt);
+}
+
+static lq_status accepts(const lq_node *node) { return lq_cuda_wtile_accepts(node->in[W]); }
+
+static void forward(const lq_node *node, const lq_run *run) {
+    const lq_tensor *const x = node->in[X];
+    const int64_t N = x->dim[0];
+    lq_cuda_wtile_forward(run->dev, node->in[W], x->fmt, x->data, node->out->data, 0, N,
+                          run->scratch);
+    lq_cuda_bias(run->dev, node->in[BIAS], x->fmt, node->out->data, N);
+}
+
+static void backward(const lq_node *node, const lq_run *run) {
+    const lq_tensor *const x = node->in[X], *const w = node->in[W];
+    const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0];
+    const void *const dy = node->out->grad->data; /* (N,O) */
+    if (x->grad)
+        lq_cuda_wtile_backward(run->dev, w, x->fmt, dy, x->grad->data, N, run->scratch);
+    if (w->grad)
+        lq_cuda_gemm(run->dev, w->grad->data, &lq_f32, D, 1, 1, lq_cuda_mat{dy, x->fmt, O, true},
+                     lq_cuda_mat{x->data, x->fmt, D, false}, O, D, N);
+    lq_cuda_bias_backward(run->dev, node->in[BIAS], x->fmt, dy, N);
+}
+
+extern "C" const lq_kernels lq_cuda_linear = {forward, backward, scratch, accepts};
