@@ -1,5 +1,5 @@
-/* attention on CUDA: what its kernels share, and the two ways to compute it, which both take what
- * the CPU's does. The formulas stand in attention.c. */
+/* attention on CUDA: what its kernels share, and the ways to compute it, each with all that the
+ * CPU's has: segments, windows, caps, ALiBi, grouped heads. The formulas stand in attention.c. */
 #ifndef LOQUAT_ATTENTION_CUDA_H
 #define LOQUAT_ATTENTION_CUDA_H
 
@@ -34,6 +34,11 @@ void lq_attention_tile_backward(lq_dev *dev, const attention_job<float> &j,
                                 const attention_grad<float> &g);
 void lq_attention_tile_backward(lq_dev *dev, const attention_job<lq_b16> &j,
                                 const attention_grad<lq_b16> &g);
+
+/* ---- a few queries against a cache, head sizes up to 256 (attention_row.cu) ------------------- */
+
+void lq_attention_row_forward(lq_dev *dev, const attention_job<float> &j);
+void lq_attention_row_forward(lq_dev *dev, const attention_job<lq_b16, float> &j);
 
 /* ---- products on tensor cores (attention_mma.cu, attention_mma_bwd.cu): head sizes up to 256 that
  * are a multiple of 8 --------------------------------------------------------------------------- */

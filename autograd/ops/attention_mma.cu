@@ -26,21 +26,12 @@ static __device__ __forceinline__ float quad_sum(float x) {
     return x + __shfl_xor_sync(~0u, x, 2);
 }
 
-/* Whether a warp's ROWS queries from t on all see all the keys [key, key + keys). */
-template <int ROWS>
-static __device__ __forceinline__ bool sees_all(const attention_job<lq_b16> &j, int64_t t,
-                                                int64_t key, int keys) {
-    const int64_t last = t + ROWS - 1;
-    return last < j.n && key_begin(j, last) <= key && key + keys - 1 <= t;
-}
-
 /* s = scores of products, -infinity where not seen. */
 template <int M, int N>
 static __device__ __forceinline__ void make_scores(const attention_job<lq_b16> &j,
                                                    const score_rule &rule, int64_t t, int64_t key,
                                                    float s[M][N][4]) {
-    const bool plain = !(rule.cap > 0) && rule.slope == 0;
-    if (plain && sees_all<16 * M>(j, t, key, 8 * N)) {
+    if (rule.plain && sees_all(j, t, 16 * M, key, 8 * N)) {
 #pragma unroll
         for (int i = 0; i < M * N * 4; i++) s[i / 4 / N][i / 4 % N][i % 4] *= rule.scale;
         return;

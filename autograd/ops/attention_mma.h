@@ -140,13 +140,15 @@ static __device__ __forceinline__ void add_rows(lq_b16 *dx, int64_t ld, int64_t 
 
 /* ---- scores ---------------------------------------------------------------------------------- */
 
-/* What turns q.k into a score, in powers of 2. */
+/* What turns q.k into a score, in powers of 2; plain: the scale alone. */
 struct score_rule {
     float scale, cap, slope;
+    bool plain;
 };
 
 static __device__ __forceinline__ score_rule rule_of(const attention_job<lq_b16> &j, int h) {
-    return {j.scale * log2_e, j.softcap * log2_e, alibi_slope(j, h) * log2_e};
+    return {j.scale * log2_e, j.softcap * log2_e, alibi_slope(j, h) * log2_e,
+            !(j.softcap > 0) && !(j.alibi > 0)};
 }
 
 /* distance: key - query */
@@ -166,6 +168,13 @@ static __device__ __forceinline__ key_range range_of(const attention_job<lq_b16>
     if (t >= j.n) return {1, 0};
     const int64_t first = key_begin(j, t) - key;
     return {(int)(first > 0 ? first : 0), (int)(t - key)};
+}
+
+/* Whether all these queries see all these keys. */
+static __device__ __forceinline__ bool sees_all(const attention_job<lq_b16> &j, int64_t t,
+                                                int queries, int64_t key, int keys) {
+    const int64_t last = t + queries - 1;
+    return last < j.n && key_begin(j, last) <= key && key + keys - 1 <= t;
 }
 
 /* ---- launching ------------------------------------------------------------------------------- */

@@ -26,10 +26,17 @@ static __device__ __forceinline__ query_state state_of(const attention_job<lq_b1
             inside ? correction[t * j.n_head + h] : 0};
 }
 
-/* Of the products q.k in *p and dout.v in *ds: p and ds; `key` counts from the range's origin. */
+/* Of the products q.k in *p and dout.v in *ds: p and ds; `key` counts from the range's origin. PLAIN:
+ * the key is seen and the rule is plain. */
+template <bool PLAIN>
 static __device__ __forceinline__ void differentiate(const score_rule &rule, float factor,
                                                      const query_state &query, int key,
                                                      int distance, float *p, float *ds) {
+    if (PLAIN) {
+        *p = lq_exp2(*p * rule.scale - query.lse);
+        *ds = *p * (*ds - query.correction) * factor;
+        return;
+    }
     const bool seen = key >= query.seen.first && key <= query.seen.last;
     const float s = score_of(rule, *p, distance), r = rule.cap > 0 ? s / rule.cap : 0;
     *p = seen ? lq_exp2(s - query.lse) : 0;
@@ -39,7 +46,7 @@ static __device__ __forceinline__ void differentiate(const score_rule &rule, flo
 /* ---- dq -------------------------------------------------------------------------------------- */
 
 /* Rows: a warp's queries from t on; columns: keys. */
-template <int M>
+template <bool PLAIN, int M>
 static __device__ __forceinline__ void query_scores(const attention_job<lq_b16> &j,
                                                     const attention_grad<lq_b16> &g,
                                                     const score_rule &rule, int h, int64_t t,
@@ -52,8 +59,8 @@ static __device__ __forceinline__ void query_scores(const attention_job<lq_b16> 
 #pragma unroll
         for (int i = 0; i < 2 * N; i++) {
             const int col = i / 2 * 8 + 2 * (lq_lane() % 4) + i % 2, of = row % 2 * 2 + i % 2;
-            differentiate(rule, j.scale, query, col, (int)(key - at) + col,
-                          &p[row / 2][i / 2][of], &ds[row / 2][i / 2][of]);
+            differentiate<PLAIN>(rule, j.scale, query, col, (int)(key - at) + col,
+                                 &p[row / 2][i / 2][of], &ds[row / 2][i / 2][of]);
         }
     }
 }
@@ -81,7 +88,10 @@ static __global__ void __launch_bounds__(MMA_THREADS)
         float p[S::M][N][4], ds[S::M][N][4];
         product_nt<S::M, N, D>(p, q + first * ld, k);
         product_nt<S::M, N, D>(ds, dout + first * ld, v);
-        query_scores<S::M>(j, g, rule, h, t + first, key, p, ds);
+        if (rule.plain && sees_all(j, t + first, S::M * 16, key, OTHER))
+            query_scores<true, S::M>(j, g, rule, h, t + first, key, p, ds);
+        else
+            query_scores<false, S::M>(j, g, rule, h, t + first, key, p, ds);
         product_nn<S::M, N, S::C, D>(sum, ds, k + col);
     }
     keys.finish();
@@ -91,7 +101,7 @@ static __global__ void __launch_bounds__(MMA_THREADS)
 /* ---- dk and dv ------------------------------------------------------------------------------- */
 
 /* Rows: a warp's keys from `key` on; columns: queries from t on. */
-template <int M>
+template <bool PLAIN, int M>
 static __device__ __forceinline__ void key_scores(const attention_job<lq_b16> &j,
                                                   const attention_grad<lq_b16> &g,
                                                   const score_rule &rule, int h, int64_t t,
@@ -104,8 +114,8 @@ static __device__ __forceinline__ void key_scores(const attention_job<lq_b16> &j
 #pragma unroll
         for (int row = 0; row < 2 * M; row++) {
             const int from = row * 8 + lq_lane() / 4, of = row % 2 * 2 + i % 2;
-            differentiate(rule, j.scale, query, from, (int)(key - at) + from,
-                          &p[row / 2][i / 2][of], &ds[row / 2][i / 2][of]);
+            differentiate<PLAIN>(rule, j.scale, query, from, (int)(key - at) + from,
+                                 &p[row / 2][i / 2][of], &ds[row / 2][i / 2][of]);
         }
     }
 }
@@ -130,7 +140,10 @@ add_key_sums(const attention_job<lq_b16> &j, const attention_grad<lq_b16> &g, in
         float p[S::M][N][4], ds[S::M][N][4];
         product_nt<S::M, N, D>(p, own + first * ld, q);
         product_nt<S::M, N, D>(ds, own + (S::OWNED + first) * ld, dout);
-        key_scores<S::M>(j, g, rule, h, t, key + first, p, ds);
+        if (rule.plain && sees_all(j, t, OTHER, key + first, S::M * 16))
+            key_scores<true, S::M>(j, g, rule, h, t, key + first, p, ds);
+        else
+            key_scores<false, S::M>(j, g, rule, h, t, key + first, p, ds);
         product_nn<S::M, N, S::C, D>(dv, p, dout + col);
         product_nn<S::M, N, S::C, D>(dk, ds, q + col);
     }
