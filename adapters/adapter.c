@@ -241,6 +241,7 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
     const int64_t n_magnitudes = set_offsets(a), first_m = a->n_params - n_magnitudes;
     a->param = lq_alloc_array(a->n_params, sizeof *a->param);
     if (!a->param) return LQ_EMEM;
+    a->n_norms = n_magnitudes;
     if (n_magnitudes) a->norm = lq_alloc_array(n_magnitudes, sizeof *a->norm);
     if (n_magnitudes && !a->norm) return LQ_EMEM;
     for (int i = 0; i < a->n_items; i++) {
@@ -294,6 +295,7 @@ done:
 
 void lq_adapter_free(lq_adapter *a) {
     if (!a) return;
+    lq_adapter_leave(a);
     free_options(&a->options);
     lq_merge_free(a->merge);
     lq_free(a->watched);

@@ -59,9 +59,10 @@ typedef struct lq_adapter {
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
-    float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
-    uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
+    float *norm; int64_t n_norms;        /* lengths of rows that have magnitudes, owned; or NULL */
+    uint32_t *clipped; int64_t n_clip_words; /* masks of the merged weights; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
+    struct lq_adapter_device *device;    /* NULL: on the CPU (adapter_device.c) */
     struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
 } lq_adapter;
 
@@ -87,6 +88,20 @@ lq_status lq_adapter_reround(lq_adapter *a);
  * zero. Those of weights that are quantized once stay. Costs about a rebuild of Q4_0. */
 void lq_adapter_watch(lq_adapter *a, bool on);
 size_t lq_adapter_packed_bytes(const lq_adapter *a);
+
+/* ---- where it is (adapter_device.c) ----
+ * Moves it to a device, after everything that makes or reads it and before tapes are built: span,
+ * gradients and effective weights are then its memory, where training and rebuilds happen. On the
+ * CPU a no-op, like the four below; what they return is then the adapter's own. */
+lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev);
+float *lq_adapter_param(const lq_adapter *a);             /* the span, and */
+float *lq_adapter_grad(const lq_adapter *a);              /* its gradients, where tapes run */
+const lq_patch *lq_adapter_patch(const lq_adapter *a);    /* what lq_model_build takes */
+void lq_adapter_send(const lq_adapter *a);                /* `param` to the device, queued */
+/* Brings `param`, `packed` and `norm` up to date: before files are written of them. */
+lq_status lq_adapter_fetch(lq_adapter *a);
+/* Waits for queued rebuilds and returns what they came to. */
+lq_status lq_adapter_settle(const lq_adapter *a);
 
 /* Adapters for inference: files (adapter GGUF) with user scales, stacked into one patch list. */
 typedef struct lq_lora_file { const char *path; float scale; } lq_lora_file;

@@ -104,7 +104,7 @@ lq_status lq_adapter_load(lq_adapter **out, const lq_model *m, const lq_lora_fil
     LQ_GOTO(status, lq_adapter_lay_out(a));
     for (int i = 0; i < a->n_items; i++)
         LQ_GOTO(status, fill_stacked(a, &a->item[i], lora, files, n));
-    if (a->norm) LQ_GOTO(status, lq_adapter_measure(&a->merge, a));
+    if (a->norm) LQ_GOTO(status, lq_adapter_measure(&a->merge, a, lq_dev_cpu(), a->patch));
     LQ_GOTO(status, lq_adapter_rebuild(a));
     *out = a;
     a = NULL;

@@ -14,17 +14,27 @@ lq_status lq_adapter_lay_out(lq_adapter *a);
 void lq_adapter_initialise(lq_adapter *a);
 /* With magnitudes they start as the lengths of the rows of W + s B A: nothing changes. */
 lq_status lq_adapter_start_magnitudes(lq_adapter *a);
-/* The merge that computes these lengths alone, for adapters beside their weights. */
-lq_status lq_adapter_measure(lq_merge **out, const lq_adapter *a);
+/* The merge that computes these lengths alone, for adapters beside their weights; of these patches,
+ * the adapter's or its device's. */
+lq_status lq_adapter_measure(lq_merge **out, const lq_adapter *a, lq_dev *dev,
+                             const lq_patch *patch);
 /* ---- scales.c: `adapter: scales` ---- */
 lq_status lq_scales_check(const lq_weight *w);
 int64_t lq_scales_count(const lq_weight *w);
 void lq_scales_start(const lq_adapter *a, const lq_adapted *item);
 void lq_scales_copy_codes(const lq_adapter *a);
 lq_status lq_scales_rebuild(const lq_adapter *a);
+void lq_scales_rebuild_on(const lq_adapter *a);   /* on its device */
 
 /* Formats of the effective weights, their memory (not when plan_only), their first values. */
 lq_status lq_adapter_pack(lq_adapter *a, bool plan_only);
+/* The merge that a rebuild runs, on a device: of patches that point to its memory. */
+lq_status lq_adapter_make_merge(lq_merge **out, const lq_adapter *a, lq_dev *dev,
+                                const lq_patch *patch);
+/* ---- adapter_device.c ---- */
+lq_dev *lq_adapter_dev(const lq_adapter *a);
+lq_merge *lq_adapter_merge(const lq_adapter *a);   /* what a rebuild runs; NULL: nothing */
+void lq_adapter_leave(lq_adapter *a);              /* gives the device's memory back */
 /* loftq and qera: A and B start as the correction of the quantization's error. */
 lq_status lq_adapter_correct(lq_adapter *a, const lq_planned *plan);
 /* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */

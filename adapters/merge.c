@@ -3,6 +3,7 @@
 #include "merge.h"
 
 #include "blas.h"
+#include "merge_parts.h"
 #include "reround.h"
 #include "saturation.h"
 
@@ -18,23 +19,12 @@ float lq_format_max(const lq_format *fmt) {
     return fmt == &lq_f32 || fmt == &lq_bf16 ? FLT_MAX : 65504;
 }
 
-struct lq_merge {
-    lq_merge_job *job;
-    int n, capacity;
-    int64_t tile_floats;   /* of the largest tile */
-    int n_threads;
-    float *tile;           /* n_threads tiles */
-    bool watching;
-    lq_watch_sums *sums;   /* of every tile of every job; NULL: not watchable */
-    float *value;          /* n_threads tiles: what watching compares */
-    uint8_t *codes;        /* 2 n_threads tiles */
-};
-
 lq_status lq_merge_new(lq_merge **out, int capacity) {
     *out = NULL;
     lq_merge *merge = lq_alloc(sizeof *merge);
     if (!merge) return LQ_EMEM;
     merge->capacity = capacity;
+    merge->tile_limit = TILE_FLOATS;
     merge->job = lq_alloc_array(capacity, sizeof *merge->job);
     if (!merge->job) {
         lq_merge_free(merge);
@@ -46,6 +36,7 @@ lq_status lq_merge_new(lq_merge **out, int capacity) {
 
 void lq_merge_free(lq_merge *merge) {
     if (!merge) return;
+    if (merge->device) lq_merge_device_free(merge);
     lq_free(merge->job);
     lq_free(merge->tile);
     lq_free(merge->sums);
@@ -54,12 +45,12 @@ void lq_merge_free(lq_merge *merge) {
     lq_free(merge);
 }
 
-static int64_t mat_rows(const lq_merge_job *job) { return job->rows / job->n_mats; }
+int64_t lq_merge_mat_rows(const lq_merge_job *job) { return job->rows / job->n_mats; }
 
 /* No tile reaches into the next matrix of a stack. */
-static int64_t tile_rows(const lq_merge_job *job) {
-    const int64_t rows = job->cols < TILE_FLOATS ? TILE_FLOATS / job->cols : 1;
-    const int64_t mat = mat_rows(job);
+int64_t lq_merge_tile_rows(const lq_merge *merge, const lq_merge_job *job) {
+    const int64_t limit = merge->tile_limit, rows = job->cols < limit ? limit / job->cols : 1;
+    const int64_t mat = lq_merge_mat_rows(job);
     if (job->n_mats == 1) return rows;
     int64_t height = rows < mat ? rows : mat;
     while (mat % height) height--;
@@ -68,13 +59,14 @@ static int64_t tile_rows(const lq_merge_job *job) {
 
 void lq_merge_add(lq_merge *merge, lq_merge_job job) {
     assert(merge->n < merge->capacity && !merge->tile && job.cols % job.out_fmt->block == 0);
-    const int64_t tile = tile_rows(&job) * job.cols;
+    const int64_t tile = lq_merge_tile_rows(merge, &job) * job.cols;
     if (tile > merge->tile_floats) merge->tile_floats = tile;
     merge->job[merge->n++] = job;
 }
 
 lq_status lq_merge_prepare(lq_merge *merge) {
     size_t bytes;
+    if (merge->device) return lq_merge_device_prepare(merge);
     merge->n_threads = omp_get_max_threads();
     const size_t tile_bytes = (size_t)merge->tile_floats * sizeof(float);
     LQ_TRY(lq_mul_size(&bytes, tile_bytes, (size_t)merge->n_threads));
@@ -84,36 +76,41 @@ lq_status lq_merge_prepare(lq_merge *merge) {
 
 /* ---- watching -------------------------------------------------------------------------------- */
 
-static int64_t n_tiles(const lq_merge_job *job) {
-    return (job->rows + tile_rows(job) - 1) / tile_rows(job);
+static int64_t n_tiles(const lq_merge *merge, const lq_merge_job *job) {
+    const int64_t height = lq_merge_tile_rows(merge, job);
+    return (job->rows + height - 1) / height;
 }
 
-static int64_t first_tile(const lq_merge *merge, int job) {
+int64_t lq_merge_first_tile(const lq_merge *merge, int job) {
     int64_t n = 0;
-    for (int i = 0; i < job; i++) n += n_tiles(&merge->job[i]);
+    for (int i = 0; i < job; i++) n += n_tiles(merge, &merge->job[i]);
     return n;
 }
 
 lq_status lq_merge_watchable(lq_merge *merge) {
     const int64_t scratch = merge->tile_floats * merge->n_threads;
-    merge->sums = lq_alloc_array(first_tile(merge, merge->n), sizeof *merge->sums);
+    if (merge->device) return lq_merge_device_watchable(merge);
+    merge->sums = lq_alloc_array(lq_merge_first_tile(merge, merge->n), sizeof *merge->sums);
     merge->value = lq_alloc_array(scratch, sizeof *merge->value);
     merge->codes = lq_alloc_array(2 * scratch, sizeof *merge->codes);
     return merge->sums && merge->value && merge->codes ? LQ_OK : LQ_EMEM;
 }
 
 void lq_merge_watch(lq_merge *merge, bool on) {
-    assert(merge->sums);
+    const int64_t tiles = lq_merge_first_tile(merge, merge->n);
+    assert(merge->sums || merge->device);
     merge->watching = on;
-    if (on) memset(merge->sums, 0, (size_t)first_tile(merge, merge->n) * sizeof *merge->sums);
+    if (on && merge->device) lq_merge_device_watch(merge);
+    else if (on) memset(merge->sums, 0, (size_t)tiles * sizeof *merge->sums);
 }
 
 bool lq_merge_watching(const lq_merge *merge) { return merge->watching; }
 
 lq_watch_sums lq_merge_watched(const lq_merge *merge, int job) {
     lq_watch_sums total = {0};
-    const lq_watch_sums *sums = merge->sums + first_tile(merge, job);
-    for (int64_t i = 0; i < n_tiles(&merge->job[job]); i++) lq_watch_add(&total, &sums[i]);
+    if (merge->device) return lq_merge_device_watched(merge, job);
+    const lq_watch_sums *sums = merge->sums + lq_merge_first_tile(merge, job);
+    for (int64_t i = 0; i < n_tiles(merge, &merge->job[job]); i++) lq_watch_add(&total, &sums[i]);
     return total;
 }
 
@@ -153,7 +150,7 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
     }
     for (int64_t i = 0; i < n; i++, out += bytes, tile += count)
         job->out_fmt->quant(tile, out, count,
-                            job->importance + (row + i) / mat_rows(job) * job->cols);
+                            job->importance + (row + i) / lq_merge_mat_rows(job) * job->cols);
 }
 
 static float length(const float *x, int64_t n) {
@@ -191,7 +188,7 @@ static bool effective_rows(const lq_merge_job *job, int64_t row, int64_t n, floa
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
     if (job->rank > 0) {
-        const int64_t mat = row / mat_rows(job);
+        const int64_t mat = row / lq_merge_mat_rows(job);
         const lq_mat a = {job->a + mat * job->rank * job->cols, job->cols, false};
         const lq_mat b = {job->b + row * job->rank, job->rank, false};
         lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
@@ -208,16 +205,22 @@ static void note_clipped(const lq_merge_job *job, int64_t row, int64_t n, const 
 
 static bool merge_tile(const lq_merge *merge, int i, int64_t row, bool keep_scales) {
     const lq_merge_job *job = &merge->job[i];
-    const int64_t height = tile_rows(job), n = job->rows - row < height ? job->rows - row : height;
+    const int64_t height = lq_merge_tile_rows(merge, job), n = job->rows - row < height ? job->rows - row : height;
     float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
     if (!effective_rows(job, row, n, tile)) return false;
     if (!job->out) return true;
     if (merge->watching)
         quantize_watched(merge, job, row, n, tile, keep_scales,
-                         &merge->sums[first_tile(merge, i) + row / height]);
+                         &merge->sums[lq_merge_first_tile(merge, i) + row / height]);
     else quantize(job, row, n, tile, keep_scales);
     if (job->clipped) note_clipped(job, row, n, tile);
     return true;
+}
+
+lq_status lq_merge_bad(const lq_merge_job *job) {
+    return lq_fail(LQ_ENONFINITE,
+                   "%s: the effective weight has a NaN or a value beyond what %s holds", job->name,
+                   job->out_fmt->label);
 }
 
 static lq_status run(const lq_merge *merge, bool keep_scales) {
@@ -225,17 +228,22 @@ static lq_status run(const lq_merge *merge, bool keep_scales) {
 #pragma omp parallel num_threads(merge->n_threads) reduction(min : bad)
     for (int i = 0; i < merge->n; i++) {
         const lq_merge_job *job = &merge->job[i];
-        const int64_t height = tile_rows(job);
+        const int64_t height = lq_merge_tile_rows(merge, job);
 #pragma omp for schedule(dynamic) nowait
         for (int64_t row = 0; row < job->rows; row += height)
             if (!merge_tile(merge, i, row, keep_scales) && i < bad) bad = i;
     }
-    if (bad == merge->n) return LQ_OK;
-    return lq_fail(LQ_ENONFINITE,
-                   "%s: the effective weight has a NaN or a value beyond what %s holds",
-                   merge->job[bad].name, merge->job[bad].out_fmt->label);
+    return bad == merge->n ? LQ_OK : lq_merge_bad(&merge->job[bad]);
 }
 
-lq_status lq_merge_run(const lq_merge *merge) { return run(merge, false); }
+lq_status lq_merge_run(const lq_merge *merge) {
+    return merge->device ? lq_merge_device_run(merge, false) : run(merge, false);
+}
 
-lq_status lq_merge_reround(const lq_merge *merge) { return run(merge, true); }
+lq_status lq_merge_reround(const lq_merge *merge) {
+    return merge->device ? lq_merge_device_run(merge, true) : run(merge, true);
+}
+
+lq_status lq_merge_settle(const lq_merge *merge) {
+    return merge->device ? lq_merge_device_settle(merge) : LQ_OK;
+}

@@ -4,6 +4,7 @@
 #ifndef LOQUAT_MERGE_H
 #define LOQUAT_MERGE_H
 
+#include "device.h"
 #include "model.h"
 #include "watch.h"
 
@@ -28,6 +29,10 @@ typedef struct lq_merge lq_merge;
 
 lq_status lq_merge_new(lq_merge **out, int capacity);
 void lq_merge_free(lq_merge *merge);
+/* Before the first add: the work is the device's. Then a, b, m, norm, out and clipped of a job are
+ * its memory, runs are queued, and what would be a run's LQ_ENONFINITE comes out of a later run or
+ * of lq_merge_settle. */
+lq_status lq_merge_on(lq_merge *merge, lq_dev *dev);
 /* At most `capacity` times. */
 void lq_merge_add(lq_merge *merge, lq_merge_job job);
 /* Once, after the last add: the tiles that threads work in. */
@@ -38,6 +43,9 @@ lq_status lq_merge_prepare(lq_merge *merge);
 lq_status lq_merge_run(const lq_merge *merge);
 /* The same, but formats that can (reround.h) keep the scales that they have in `out`. */
 lq_status lq_merge_reround(const lq_merge *merge);
+
+/* On a device: waits for the runs so far and returns what they came to. */
+lq_status lq_merge_settle(const lq_merge *merge);
 
 /* After prepare: the memory for watching, which is off at first. */
 lq_status lq_merge_watchable(lq_merge *merge);

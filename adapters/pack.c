@@ -23,10 +23,8 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
     return job;
 }
 
-/* Sets the patches' formats; *n: how many have one. */
-static lq_status set_formats(lq_adapter *a, const lq_planned *plan, int *n) {
+static lq_status set_formats(lq_adapter *a, const lq_planned *plan) {
     const bool merged = a->options.mode == LQ_QAT_MERGED;
-    *n = 0;
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_weight *w = &a->model->weight[i];
         lq_patch *patch = &a->patch[i];
@@ -36,7 +34,6 @@ static lq_status set_formats(lq_adapter *a, const lq_planned *plan, int *n) {
         if (patch->fmt && !patch->fmt->quant)
             return lq_fail(LQ_EUNSUPPORTED, "%s: %s cannot be written, only read", w->name,
                            patch->fmt->label);
-        *n += patch->fmt != NULL;
     }
     return LQ_OK;
 }
@@ -89,6 +86,7 @@ static lq_status place_masks(lq_adapter *a) {
     for (int i = 0; i < a->model->n_weights; i++)
         if (can_clip(&a->patch[i]))
             words += a->model->weight[i].rows * a->model->weight[i].cols / LQ_CLIP_BITS;
+    a->n_clip_words = words;
     a->clipped = lq_alloc_array(words, sizeof *a->clipped);
     if (!a->clipped) return LQ_EMEM;
     uint32_t *at = a->clipped;
@@ -107,15 +105,17 @@ static bool is_job(const lq_adapter *a, int i, bool merged) {
 
 /* The jobs of all patches that are rebuilt every step (merged) or made once. */
 static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planned *plan,
-                            bool merged, int n) {
-    LQ_TRY(lq_merge_new(out, n));
+                            bool merged, lq_dev *dev, const lq_patch *patch) {
+    LQ_TRY(lq_merge_new(out, a->model->n_weights));
+    LQ_TRY(lq_merge_on(*out, dev));
     for (int i = 0; i < a->model->n_weights; i++) {
-        const lq_patch *patch = &a->patch[i];
+        const lq_patch *p = &patch[i];
         if (!is_job(a, i, merged)) continue;
-        lq_merge_job job = lq_adapter_job(a, i, patch->fmt, &plan[i], (void *)patch->data);
+        lq_merge_job job = lq_adapter_job(a, i, p->fmt, &plan[i], (void *)p->data);
         if (!merged) job.rank = 0;
-        job.norm = (float *)patch->norm;
-        job.clipped = (uint32_t *)patch->clipped;
+        job.a = p->a, job.b = p->b, job.m = p->m;
+        job.norm = (float *)p->norm;
+        job.clipped = (uint32_t *)p->clipped;
         lq_merge_add(*out, job);
     }
     LQ_TRY(lq_merge_prepare(*out));
@@ -128,9 +128,9 @@ static void take_sums(const lq_adapter *a, const lq_merge *merge, bool merged) {
         if (is_job(a, i, merged)) a->watched[i] = lq_merge_watched(merge, job++);
 }
 
-static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan, int n) {
+static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan) {
     lq_merge *once = NULL;
-    lq_status status = make_merge(&once, a, plan, false, n);
+    lq_status status = make_merge(&once, a, plan, false, lq_dev_cpu(), a->patch);
     if (status == LQ_OK) {
         lq_merge_watch(once, true);
         status = lq_merge_run(once);
@@ -142,8 +142,7 @@ static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan, in
 
 static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     const bool merged = a->options.mode == LQ_QAT_MERGED;
-    int n;
-    LQ_TRY(set_formats(a, plan, &n));
+    LQ_TRY(set_formats(a, plan));
     LQ_TRY(lq_type_plan_log(plan, a->model->n_weights,
                             merged ? "QAT, merged" : "QAT, separate"));
     LQ_TRY(place(a, plan_only));
@@ -151,9 +150,9 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     if (plan_only) return LQ_OK;
     a->watched = lq_alloc_array(a->model->n_weights, sizeof *a->watched);
     if (!a->watched) return LQ_EMEM;
-    LQ_TRY(quantize_frozen(a, plan, n));
+    LQ_TRY(quantize_frozen(a, plan));
     LQ_TRY(lq_adapter_correct(a, plan));
-    if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, n));
+    if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, lq_dev_cpu(), a->patch));
     return lq_adapter_rebuild(a);
 }
 
@@ -170,7 +169,7 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     lq_planned *plan;
     if (a->options.scales) return pack_scales(a, plan_only);
     if (a->options.mode == LQ_QAT_NONE) {
-        if (a->norm && !plan_only) LQ_TRY(lq_adapter_measure(&a->merge, a));
+        if (a->norm && !plan_only) LQ_TRY(lq_adapter_measure(&a->merge, a, lq_dev_cpu(), a->patch));
         return lq_adapter_rebuild(a);
     }
     LQ_TRY(lq_type_plan_model(&plan, a->options.types, a->model));
@@ -179,11 +178,23 @@ lq_status lq_adapter_pack(lq_adapter *a, bool plan_only) {
     return status;
 }
 
+lq_status lq_adapter_make_merge(lq_merge **out, const lq_adapter *a, lq_dev *dev,
+                                const lq_patch *patch) {
+    lq_planned *plan;
+    if (a->options.mode == LQ_QAT_NONE) return lq_adapter_measure(out, a, dev, patch);
+    LQ_TRY(lq_type_plan_model(&plan, a->options.types, a->model));
+    const lq_status status = make_merge(out, a, plan, true, dev, patch);
+    lq_free(plan);
+    return status;
+}
+
 static lq_status rerun(lq_adapter *a, lq_status (*run)(const lq_merge *merge)) {
-    if (a->options.scales) return lq_scales_rebuild(a);
-    if (!a->merge) return LQ_OK;
-    LQ_TRY(run(a->merge));
-    if (lq_merge_watching(a->merge)) take_sums(a, a->merge, true);
+    const lq_merge *const merge = lq_adapter_merge(a);
+    if (a->options.scales && a->device) lq_scales_rebuild_on(a);
+    else if (a->options.scales) return lq_scales_rebuild(a);
+    if (!merge) return LQ_OK;
+    LQ_TRY(run(merge));
+    if (lq_merge_watching(merge)) take_sums(a, merge, true);
     return LQ_OK;
 }
 
@@ -191,9 +202,10 @@ lq_status lq_adapter_rebuild(lq_adapter *a) { return rerun(a, lq_merge_run); }
 lq_status lq_adapter_reround(lq_adapter *a) { return rerun(a, lq_merge_reround); }
 
 void lq_adapter_watch(lq_adapter *a, bool on) {
-    if (!a->merge || !a->watched) return; /* lengths alone have no codes */
-    lq_merge_watch(a->merge, on);
-    if (on) take_sums(a, a->merge, true);
+    lq_merge *const merge = lq_adapter_merge(a);
+    if (!merge || !a->watched) return; /* lengths alone have no codes */
+    lq_merge_watch(merge, on);
+    if (on) take_sums(a, merge, true);
 }
 
 size_t lq_adapter_packed_bytes(const lq_adapter *a) { return a->packed_bytes; }

@@ -6,6 +6,10 @@
 
 #include "format.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A bit field of every element: `bits` wide, in bytes from `at` on. `run` neighbouring elements lie
  * in as many neighbouring bytes; the next run takes the next bits of the same bytes. */
 typedef struct lq_code_plane { int bits, at, run; } lq_code_plane;
@@ -22,4 +26,7 @@ const lq_code_layout *lq_codes_of(const lq_format *fmt);
 void lq_codes_read(const lq_code_layout *layout, const lq_format *fmt, const void *in,
                    uint8_t *codes, int64_t n);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

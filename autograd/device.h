@@ -42,6 +42,8 @@ typedef struct lq_device_row {
     lq_status (*reach)(lq_dev *dev, int mark);
     lq_status (*check)(lq_dev *dev);                     /* the first error so far; does not wait */
     lq_status (*wait)(lq_dev *dev);                      /* until the queue is empty */
+    const struct lq_span_kernels *span;                  /* span.h; NULL: the CPU's ways */
+    const struct lq_effective *effective;                /* effective.h; NULL: the CPU's ways */
 } lq_device_row;
 
 struct lq_dev {

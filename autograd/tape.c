@@ -51,6 +51,7 @@ void lq_tape_free(lq_tape *tape) {
     tape->run.dev->row->free(tape->run.dev, tape->block);
     tape->run.dev->row->free(tape->run.dev, tape->narrow_block);
     lq_free(tape->narrow);
+    lq_free(tape->view);
     lq_free(tape->error);
     lq_free(tape);
 }

@@ -53,6 +53,7 @@ struct lq_tape {
     lq_narrow_span *narrow;
     int64_t n_narrow;
     lq_run run;                      /* run.dev: where the tape runs */
+    float *view; int64_t cap_view;   /* lq_tape_view's copy */
     lq_observer_fn observer;         /* NULL: none */
     void *observer_ctx;
 };

@@ -4,6 +4,7 @@
 #include "tape_parts.h"
 
 #include <assert.h>
+#include <string.h>
 
 enum { ALIGN = 64 };
 
@@ -80,11 +81,36 @@ void lq_tape_write(lq_tape *tape, const lq_tensor *input, const void *from) {
     tape->run.dev->row->copy(tape->run.dev, input->data, from, lq_tensor_bytes(input));
 }
 
-lq_status lq_tape_read(lq_tape *tape, const lq_tensor *output, void *to) {
+/* A copy, for devices whose memory the host does not see: raw elements at the buffer's end, which
+ * become F32 from its start. */
+static lq_status copy_rows(lq_tape *tape, const lq_tensor *t, int64_t at, int64_t n) {
     lq_dev *const dev = tape->run.dev;
-    dev->row->copy(dev, to, output->data, lq_tensor_bytes(output));
-    return dev->row->wait(dev);
+    const size_t bytes = lq_format_bytes(t->fmt, n), room = (size_t)n * sizeof(float);
+    LQ_TRY(lq_reserve((void **)&tape->view, &tape->cap_view, n, sizeof *tape->view));
+    char *const raw = (char *)tape->view + room - bytes;
+    dev->row->copy(dev, raw, (const char *)t->data + lq_format_bytes(t->fmt, at), bytes);
+    LQ_TRY(dev->row->wait(dev));
+    for (int64_t i = 0; t->fmt == &lq_bf16 && i < n; i++) {
+        uint16_t half;
+        memcpy(&half, raw + i * (int64_t)sizeof half, sizeof half);
+        tape->view[i] = lq_f32_from_bf16(half);
+    }
+    return LQ_OK;
 }
+
+lq_status lq_tape_view(lq_tape *tape, const lq_tensor *output, int64_t first, int64_t n,
+                       const float **out) {
+    const int64_t cols = lq_cols(output);
+    assert(first >= 0 && first + n <= lq_rows(output) && lq_is_activation_format(output->fmt));
+    *out = lq_data_f32(output) + first * cols;
+    if (tape->run.dev->id == LQ_CPU) return LQ_OK;
+    *out = NULL;
+    LQ_TRY(copy_rows(tape, output, first * cols, n * cols));
+    *out = tape->view;
+    return LQ_OK;
+}
+
+const lq_format *lq_tape_activation(const lq_tape *tape) { return tape->run.dev->activation; }
 
 void lq_tape_observe(lq_tape *tape, lq_observer_fn fn, void *ctx) {
     tape->observer = fn;

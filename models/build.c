@@ -313,7 +313,8 @@ static void add_teacher_inputs(const builder *b) {
         b->io->teacher = lq_tape_input(b->tape, "teacher_ids", &lq_i32, d->top_k);
         b->io->teacher_log_p = lq_tape_input(b->tape, "teacher_log_p", &lq_f32, d->top_k + 1);
     } else {
-        b->io->teacher = lq_tape_input(b->tape, "teacher", &lq_f32, d->teacher->hp.n_embd);
+        b->io->teacher = lq_tape_input(b->tape, "teacher", lq_tape_activation(b->tape),
+                                       d->teacher->hp.n_embd);
     }
 }
 

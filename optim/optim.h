@@ -3,7 +3,7 @@
 #ifndef LOQUAT_OPTIM_H
 #define LOQUAT_OPTIM_H
 
-#include "base.h"
+#include "span.h"
 
 /* In double: in float, 1 - beta2 would be right to five digits only. */
 typedef struct lq_optim_options {
@@ -20,6 +20,9 @@ typedef struct lq_optim {
     /* One update of n parameters at step t = 1, 2, ... state: n_state arrays `stride` apart. */
     void (*update)(const lq_optim_options *o, float lr, int64_t t, int64_t n, float *param,
                    const float *grad, float *state, int64_t stride);
+    /* The same with a device's kernels. */
+    void (*update_on)(lq_dev *dev, const lq_optim_options *o, float lr, int64_t t, int64_t n,
+                      float *param, const float *grad, float *state, int64_t stride);
 } lq_optim;
 
 extern const lq_optim *const lq_optims[];             /* NULL-terminated */
@@ -37,6 +40,15 @@ double lq_grad_norm(const float *grad, int64_t n);
 void lq_scale(float *x, int64_t n, float factor);
 /* ema = decay * ema + (1 - decay) * param */
 void lq_ema_update(float *ema, const float *param, int64_t n, float decay);
+
+/* ---- the same on a device's queue: spans and work are its memory, out is pinned (device.h) ---- */
+void lq_optim_step_on(lq_dev *dev, const lq_optim *rule, const lq_optim_options *o,
+                      const lq_optim_group *groups, int n_groups, float lr, int64_t t, int64_t n,
+                      float *param, const float *grad, float *state);
+size_t lq_optim_work_bytes(void);
+void lq_optim_norm(lq_dev *dev, void *work, const float *grad, int64_t n, double *out);
+void lq_optim_scale(lq_dev *dev, float *x, int64_t n, float factor);
+void lq_optim_ema(lq_dev *dev, float *ema, const float *param, int64_t n, float decay);
 
 typedef struct lq_schedule lq_schedule;
 struct lq_schedule {

@@ -12,4 +12,11 @@ static void update(const lq_optim_options *o, float lr, int64_t t, int64_t n, fl
     }
 }
 
-const lq_optim lq_sgd = {"sgd", 1, update};
+static void update_on(lq_dev *dev, const lq_optim_options *o, float lr, int64_t t, int64_t n,
+                      float *param, const float *grad, float *state, int64_t stride) {
+    (void)t, (void)stride;
+    const lq_span_sgd s = {(float)o->weight_decay, (float)o->momentum, lr};
+    dev->row->span->sgd(dev, s, n, param, grad, state);
+}
+
+const lq_optim lq_sgd = {"sgd", 1, update, update_on};

@@ -14,3 +14,8 @@ target_sources(check_dora PRIVATE node_util.c)
 foreach(name adapter dora scales export lora_file targets lowrank)
     target_sources(check_${name} PRIVATE adapter_fixture.c)
 endforeach()
+# The twin for devices, on an emulated one.
+set(merge_sources ${PROJECT_SOURCE_DIR}/adapters/merge.c ${PROJECT_SOURCE_DIR}/adapters/merge_device.c ${PROJECT_SOURCE_DIR}/adapters/watch.c)
+lq_check_emulated(merge_device check_merge_device.c test_device.c ${merge_sources})
+target_include_directories(check_merge_device PRIVATE ${PROJECT_SOURCE_DIR}/adapters ${PROJECT_SOURCE_DIR}/models ${PROJECT_SOURCE_DIR}/data)
+target_link_libraries(check_merge_device PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON)

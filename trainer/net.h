@@ -9,12 +9,15 @@ typedef struct lq_net {
     lq_tape *tape;        /* NULL: closed */
     lq_model_io io;
     int64_t capacity;     /* token rows */
+    lq_dev *dev;          /* where the tape runs; borrowed */
+    struct lq_net_buffers *buffers;
 } lq_net;
 
 typedef struct lq_net_options {
     lq_build_options build;
     bool training, checkpoint;
     int64_t capacity;
+    lq_dev *dev;          /* NULL: the CPU */
     bool plan_only;       /* compile, allocate nothing */
 } lq_net_options;
 
@@ -22,12 +25,16 @@ lq_status lq_net_open(lq_net *out, const lq_model *m, const lq_net_options *opti
 void lq_net_close(lq_net *net);
 /* Sets the rows and copies the batch into the inputs. The batch must have tokens. */
 void lq_net_load(lq_net *net, const lq_batch *b);
-/* The same for one plain sequence at positions first.., one segment from row 0 of the cache. */
+/* The same for one plain sequence at positions first.., one segment from row 0 of the cache; no row
+ * has a label. */
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 
-/* Sums over the rows of a loss net's output after a forward. objective: what is minimised, nll
- * unless there is a teacher; kl: the divergence from it. */
+/* Sums over rows of a loss net's output. objective: what is minimised, nll unless there is a
+ * teacher; kl: the divergence from it. */
 typedef struct lq_loss { double objective, nll, kl; int64_t labels, correct; } lq_loss;
-void lq_net_add_loss(const lq_net *net, const lq_batch *b, lq_loss *sum);
+/* After the forward pass of a batch: its losses are on their way to the host. */
+lq_status lq_net_take_loss(lq_net *net, const lq_batch *b);
+/* Waits for the losses taken since the last call and sums them. */
+lq_status lq_net_sum_loss(lq_net *net, lq_loss *out);
 
 #endif

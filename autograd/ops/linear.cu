@@ -1,4 +1,5 @@
 /* linear on CUDA: see linear.c. */
+#include "column_sums.h"
 #include "kernels.h"
 #include "linear_cuda.h"
 
@@ -10,19 +11,12 @@ static __global__ void bias_kernel(T *y, const float *bias, int64_t n, int64_t c
         lq_accumulate(&y[i], bias[i % cols]);
 }
 
-/* A block takes 32 columns and splits the rows among its 8 warps, whose sums are added in order. */
-template <typename T>
-static __global__ void column_sums_kernel(float *sum, const T *x, int64_t n, int64_t cols) {
-    __shared__ float part[LQ_BLOCK];
-    const int64_t j = (int64_t)blockIdx.x * LQ_WARP + lq_lane();
-    const int warp = (int)threadIdx.x / LQ_WARP, warps = LQ_BLOCK / LQ_WARP;
-    float mine = 0;
-    for (int64_t i = warp; j < cols && i < n; i += warps) mine += lq_to_float(x[i * cols + j]);
-    part[threadIdx.x] = mine;
-    __syncthreads();
-    if (warp > 0 || j >= cols) return;
-    for (int k = 1; k < warps; k++) mine += part[k * LQ_WARP + lq_lane()];
-    sum[j] += mine;
+namespace {
+template <typename T> struct element {
+    const T *x;
+    int64_t cols;
+    __device__ float operator()(int64_t i, int64_t j) const { return lq_to_float(x[i * cols + j]); }
+};
 }
 
 void lq_cuda_bias(lq_dev *dev, const lq_tensor *bias, const lq_format *type, void *y, int64_t n) {
@@ -39,8 +33,8 @@ void lq_cuda_bias_backward(lq_dev *dev, const lq_tensor *bias, const lq_format *
     if (!bias || !bias->grad) return;
     lq_by_activation(type, [&](auto t) {
         typedef decltype(t) T;
-        lq_launch(dev, column_sums_kernel<T>, lq_blocks(bias->dim[0], LQ_WARP), LQ_BLOCK, 0,
-                  lq_grad<float>(bias), (const T *)dy, n, bias->dim[0]);
+        lq_column_sums(dev, n, bias->dim[0], element<T>{(const T *)dy, bias->dim[0]},
+                       lq_grad<float>(bias));
     });
 }
 

@@ -210,7 +210,7 @@ static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = sc
 
 const lq_op lq_op_lora_linear = {
     .name = "lora_linear", .n_in = N_IN, .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
-    .shape = shape, .kernel = {[LQ_CPU] = &on_cpu},
+    .shape = shape, .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(lora_linear)},
 };
 
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,

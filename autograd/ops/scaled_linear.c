@@ -84,7 +84,7 @@ static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = sc
 
 const lq_op lq_op_scaled_linear = {
     .name = "scaled_linear", .n_in = N_IN, .bwd_reads = bwd_reads, .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(scaled_linear)},
 };
 
 lq_tensor *lq_scaled_linear(lq_tape *tape, lq_tensor *x, lq_tensor *w, lq_tensor *bias,

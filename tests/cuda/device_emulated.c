@@ -1,7 +1,9 @@
 /* The row of device 'cuda' in tests: memory that the host cannot touch between calls, filled with
  * poison, at an address range of its own; copies and kernels happen at once. */
 #include "cuda_formats.h"
+#include "effective.h"
 #include "emulate.h"
+#include "span.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -155,5 +157,5 @@ const lq_device_row lq_device_cuda = {
     .copy = emulated_copy, .fill = emulated_fill, .fill_f32 = emulated_fill_f32,
     .convert = emulated_convert,
     .mark = emulated_mark, .reach = emulated_reach, .check = emulated_check,
-    .wait = emulated_check,
+    .wait = emulated_check, .span = &lq_cuda_span, .effective = &lq_cuda_effective,
 };

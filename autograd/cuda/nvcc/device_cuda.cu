@@ -2,7 +2,9 @@
  * itself, so tests have a row of their own. */
 #include "cuda_formats.h"
 #include "cuda_own.h"
+#include "effective.h"
 #include "launch.h"
+#include "span.h"
 
 #include <stdio.h>
 
@@ -152,6 +154,7 @@ static lq_status cuda_wait(lq_dev *dev) {
 
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
-    cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert, cuda_mark,
-    cuda_reach, cuda_check, cuda_wait,
+    cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert,
+    cuda_mark, cuda_reach, cuda_check, cuda_wait, &lq_cuda_span,
+    &lq_cuda_effective,
 };
