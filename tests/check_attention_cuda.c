@@ -1,6 +1,7 @@
-/* attention on CUDA against the CPU's, on a GPU or the emulated device, with F32 activations and with
- * BF16: every head size that has its own kernel, tails of blocks, segments, windows, caps, ALiBi;
- * generation with caches; gradients that nobody wants; the same bits whatever thread is first. */
+/* attention on CUDA against the CPU's, on a GPU or the emulated device, with F32 activations and
+ * with BF16: every head size that has its own kernel, tails of blocks, segments, windows, caps,
+ * ALiBi; generation with caches; gradients that nobody wants; the same bits whatever thread is
+ * first. */
 #include "node_util.h"
 #include "ops.h"
 #include "test_device.h"
@@ -154,7 +155,8 @@ static void same_numbers(const char *what, const lq_tensor *got, const float *wa
     float *const x = download(got);
     const double tolerance = dev->activation == &lq_bf16 ? 0.01 : 5e-6;
     snprintf(name, sizeof name, "%s, %s", what, dev->activation->name);
-    test_close(name, x, want, elements(got), tolerance * fmax(0.1, largest(want, elements(got))), 0);
+    const double scale = fmax(0.1, largest(want, elements(got)));
+    test_close(name, x, want, elements(got), tolerance * scale, 0);
     lq_free(x);
 }
 

@@ -1,5 +1,5 @@
-/* attention on CUDA: see attention.c. Chooses the kernels: tensor cores for bf16 where the head size
- * allows, else products in f32. Caches are f32 whatever activations are. */
+/* attention on CUDA: see attention.c. Chooses the kernels: tensor cores for bf16 where the head
+ * size allows, else products in f32. Caches are f32 whatever activations are. */
 #include "attention_cuda.h"
 
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE };
@@ -53,7 +53,9 @@ static bool takes_mma(const attention_job<lq_b16> &j) {
     return j.head_dim % 8 == 0 && j.head_dim <= WIDEST;
 }
 
-static void attend(lq_dev *dev, const attention_job<float> &j) { lq_attention_tile_forward(dev, j); }
+static void attend(lq_dev *dev, const attention_job<float> &j) {
+    lq_attention_tile_forward(dev, j);
+}
 static void attend(lq_dev *dev, const attention_job<lq_b16> &j) {
     if (takes_mma(j)) lq_attention_mma_forward(dev, j);
     else lq_attention_tile_forward(dev, j);

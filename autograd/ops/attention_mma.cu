@@ -1,6 +1,6 @@
-/* attention on CUDA, forward, on tensor cores: a block owns 128 queries of a head, 64 of the widest,
- * and goes over the keys with an online softmax (attention_mma.h). There are no caches here: query
- * t's own key is row t. */
+/* attention on CUDA, forward, on tensor cores: a block owns 128 queries of a head, 64 of the
+ * widest, and goes over the keys with an online softmax (attention_mma.h). There are no caches
+ * here: query t's own key is row t. */
 #include "attention_mma.h"
 
 /* Of a warp: tiles of 16 queries; keys at a time, and their tiles. */

@@ -1,6 +1,6 @@
-/* attention on CUDA, backward, on tensor cores, in a fixed order: a block owns 64 or 128 queries of a
- * head for dq, or keys of a key head for dk and dv, at most 128 columns of their sums, and goes over
- * the other side, 32 rows at a time. */
+/* attention on CUDA, backward, on tensor cores, in a fixed order: a block owns 64 or 128 queries of
+ * a head for dq, or keys of a key head for dk and dv, at most 128 columns of their sums, and goes
+ * over the other side, 32 rows at a time. */
 #include "attention_mma.h"
 
 enum { OTHER = 32, N = OTHER / 8 };
@@ -26,8 +26,8 @@ static __device__ __forceinline__ query_state state_of(const attention_job<lq_b1
             inside ? correction[t * j.n_head + h] : 0};
 }
 
-/* Of the products q.k in *p and dout.v in *ds: p and ds; `key` counts from the range's origin. PLAIN:
- * the key is seen and the rule is plain. */
+/* Of the products q.k in *p and dout.v in *ds: p and ds; `key` counts from the range's origin.
+ * PLAIN: the key is seen and the rule is plain. */
 template <bool PLAIN>
 static __device__ __forceinline__ void differentiate(const score_rule &rule, float factor,
                                                      const query_state &query, int key,

@@ -53,7 +53,7 @@ static inline uint32_t lq_pack_b16(float low, float high) {
     return lq_bf16_from_f32(low) | (uint32_t)lq_bf16_from_f32(high) << 16;
 }
 
-/* ---- asynchronous copies: what is under way reads as poison, and arrives when it is waited for ---- */
+/* ---- asynchronous copies: what is under way is poison, and arrives when it is waited for ----- */
 
 struct lq_copy {
     lq_b16 *to;
@@ -73,7 +73,7 @@ static inline lq_copies *lq_thread_copies() {
 
 static inline void lq_copy_async(lq_b16 *to, const lq_b16 *from, bool inside) {
     lq_copies *const c = lq_thread_copies();
-    if (c->n == 256) lq_emulated_die("more asynchronous copies of a thread than the emulation keeps");
+    if (c->n == 256) lq_emulated_die("a thread with more copies under way than emulated");
     lq_check_row(to);
     lq_check_row(from);
     c->copy[c->n++] = {to, inside ? from : NULL, c->group};

@@ -1,8 +1,8 @@
-/* Instructions of sm_80 and later. A warp's products of 16 x 16 by 16 x 8 bfloat16 matrices on tensor
- * cores, sums in f32: all 32 lanes call together. Lane l holds of the sums rows l / 4 and l / 4 + 8, columns
- * 2 (l % 4) and the next: c[0], c[1] of the first row, c[2], c[3] of the second. Copies
- * to shared memory that go on while threads compute. The tests have an emulation in this one's
- * place. */
+/* Instructions of sm_80 and later. A warp's products of 16 x 16 by 16 x 8 bfloat16 matrices on
+ * tensor cores, sums in f32: all 32 lanes call together. Lane l holds of the sums rows l / 4 and l
+ * / 4 + 8, columns 2 (l % 4) and the next: c[0], c[1] of the first row, c[2], c[3] of the second.
+ * Copies to shared memory that go on while threads compute. The tests have an emulation in this
+ * one's place. */
 #ifndef LOQUAT_MMA_H
 #define LOQUAT_MMA_H
 
