@@ -8,6 +8,7 @@ template <int D> struct forward_shape {
     static constexpr int M = D > 128 ? 1 : 2, OWNED = MMA_WARPS * M * 16;
     static constexpr int KEYS = D > 96 ? 32 : 64, N = KEYS / 8;
     static constexpr size_t bytes = bytes_of_rows<D>(OWNED + 2 * 2 * KEYS);
+    static_assert(bytes <= MMA_SHARED, "shared memory");
 };
 
 /* A thread's rows: l / 4 and l / 4 + 8 of each tile. Maxima are in powers of 2. */

@@ -11,7 +11,11 @@
 
 #include <type_traits>
 
-enum { MMA_WARPS = 4, MMA_THREADS = 32 * MMA_WARPS };
+enum {
+    MMA_WARPS = 4,
+    MMA_THREADS = 32 * MMA_WARPS,
+    MMA_SHARED = 99 << 10   /* bytes that a block can have on every device from sm_80 on */
+};
 
 static constexpr float log2_e = 1.4426950408889634f;
 
@@ -187,7 +191,6 @@ template <typename F> static void by_head_size(int head_dim, F f) {
     else f(std::integral_constant<int, 256>());
 }
 
-/* Of shared memory. Every device from sm_80 on has the 192 rows that D = 256 takes. */
 template <int D> static constexpr size_t bytes_of_rows(int rows) {
     return (size_t)(rows * row_ld<D>()) * sizeof(lq_b16);
 }

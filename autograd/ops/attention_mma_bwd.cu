@@ -10,6 +10,7 @@ template <int D> struct backward_shape {
     static constexpr int M = D > 64 ? 1 : 2, OWNED = MMA_WARPS * M * 16;
     static constexpr int STAGES = D > 128 ? 1 : 2, COLS = D > 128 ? D / 2 : D, C = COLS / 8;
     static constexpr size_t bytes = bytes_of_rows<D>(2 * OWNED + 2 * STAGES * OTHER);
+    static_assert(bytes <= MMA_SHARED, "shared memory");
 };
 
 /* A query's saved numbers, the log-sum-exp in powers of 2. */
