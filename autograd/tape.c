@@ -49,6 +49,7 @@ void lq_tape_free(lq_tape *tape) {
     lq_free(tape->entry);
     lq_free(tape->local);
     tape->run.dev->row->free(tape->run.dev, tape->block);
+    lq_free(tape->inputs);
     tape->run.dev->row->free(tape->run.dev, tape->narrow_block);
     lq_free(tape->narrow);
     lq_free(tape->view);

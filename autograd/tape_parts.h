@@ -49,6 +49,7 @@ struct lq_tape {
 
     void *block;                     /* the arena's allocation */
     char *arena;                     /* in it, 64-byte aligned; NULL before lq_tape_alloc */
+    void *inputs;                    /* a copy of the inputs where the device's are out of reach */
     void *narrow_block;              /* the parameters' copies (tape_narrow.c); NULL: none */
     lq_narrow_span *narrow;
     int64_t n_narrow;

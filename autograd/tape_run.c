@@ -19,6 +19,25 @@ static lq_status place_weights(const lq_tape *tape) {
     return LQ_OK;
 }
 
+/* The inputs' `host`. */
+static lq_status place_inputs(lq_tape *tape) {
+    const bool in_reach = tape->run.dev == lq_dev_cpu();
+    size_t bytes = 0;
+    for (int64_t i = 0; i < tape->n_residents; i++) {
+        const lq_tensor *const t = tape->local[i].tensor;
+        if (t->kind == LQ_INPUT && !in_reach) bytes += lq_align64(lq_tensor_bytes(t));
+    }
+    if (bytes && !(tape->inputs = lq_alloc(bytes))) return LQ_EMEM;
+    char *at = tape->inputs;
+    for (int64_t i = 0; i < tape->n_residents; i++) {
+        lq_tensor *const t = tape->local[i].tensor;
+        if (t->kind != LQ_INPUT) continue;
+        t->host = in_reach ? t->data : at;
+        if (!in_reach) at += lq_align64(lq_tensor_bytes(t));
+    }
+    return LQ_OK;
+}
+
 /* Not cleared by hand: pages that a run with few rows never touches are never backed by memory. */
 lq_status lq_tape_alloc(lq_tape *tape) {
     assert(tape->local && !tape->arena);
@@ -33,7 +52,7 @@ lq_status lq_tape_alloc(lq_tape *tape) {
         t->data = tape->arena + t->offset;
     }
     tape->run.scratch = tape->arena + tape->scratch_offset;
-    return LQ_OK;
+    return place_inputs(tape);
 }
 
 /* With AddressSanitizer: only what is alive during this entry may be touched. */
@@ -78,6 +97,7 @@ static void run_entries(const lq_tape *tape, int64_t first, int64_t end) {
 
 void lq_tape_write(lq_tape *tape, const lq_tensor *input, const void *from) {
     assert(input->kind == LQ_INPUT);
+    if (tape->inputs) memcpy((void *)input->host, from, lq_tensor_bytes(input));
     tape->run.dev->row->copy(tape->run.dev, input->data, from, lq_tensor_bytes(input));
 }
 

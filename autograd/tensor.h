@@ -23,6 +23,7 @@ struct lq_tensor {
     int64_t dim[4];      /* dim[ndim-1] is the row length (ggml's ne[0]). An input's or activation's
                             dim[0] is the number of rows (tokens) of the current run */
     void *data;
+    const void *host;    /* an input's values, where the host can read them; else NULL */
     void *narrow;        /* of a weight or parameter: a copy in the device's activation format; NULL */
     lq_tensor *grad;     /* same shape; F32, or its activation's format; NULL: none flows here */
     const char *name;    /* for messages; borrowed from the tape; may be NULL */

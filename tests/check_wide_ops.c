@@ -60,19 +60,83 @@ static lq_tensor *embed_noisy(op_bench *b) {
     return lq_embed(b->tape, ids, w, starts, (lq_embed_attr){.scale = 2, .noise_alpha = 5});
 }
 
-static const op_case cases[] = {
-    {.op = "rmsnorm", "wide", rmsnorm_wide},
-    {.op = "rmsnorm", "uneven", rmsnorm_uneven},
-    {.op = "rmsnorm", "heads", rmsnorm_heads},
-    {.op = "layernorm", "wide", layernorm_wide},
-    {.op = "layernorm", "narrow", layernorm_narrow},
-    {.op = "row_gate", "wide", row_gate_wide},
-    {.op = "columns", "aligned", columns_aligned},
-    {.op = "rope", "neox, far away", rope_neox},
-    {.op = "rope", "pairs, far away", rope_pairs},
-    {.op = "rope", "part of a head", rope_part},
-    {.op = "route", "many experts", route_many, .spread = 3},
-    {.op = "embed", "noise", embed_noisy, .random = true},
+/* ---- heads: a vocabulary that ends within a pack, and more labelled rows than a chunk --------- */
+
+enum { HEAD_D = 32, HEAD_V = 1283, MANY_ROWS = 2100, FEW_V = 37, TOP = 5 };
+
+static int32_t some_masked(int64_t t) { return t % 3 == 1 ? -100 : (int32_t)(t * 17 % FEW_V); }
+
+static int32_t few_masked(int64_t t) { return t % 50 == 1 ? -100 : (int32_t)(t * 17 % FEW_V); }
+
+static lq_tensor *ce_of(op_bench *b, int64_t V, bool trained, float softcap) {
+    lq_tensor *const h = bench_rows(b, HEAD_D);
+    lq_tensor *const w =
+        trained ? bench_param(b, V, lq_cols(h)) : bench_weight(b, &lq_q8_0, V, lq_cols(h));
+    lq_tensor *const labels = bench_ints(b, V == FEW_V ? few_masked : some_masked);
+    return lq_ce_head(b->tape, h, w, labels, (lq_ce_head_attr){softcap});
+}
+
+static lq_tensor *ce_wide(op_bench *b) { return ce_of(b, HEAD_V, false, 0); }
+static lq_tensor *ce_capped(op_bench *b) { return ce_of(b, HEAD_V, true, 2); }
+static lq_tensor *ce_many(op_bench *b) { return ce_of(b, FEW_V, false, 0); }
+static lq_tensor *ce_many_trained(op_bench *b) { return ce_of(b, FEW_V, true, 0); }
+
+static lq_tensor *kd_wide(op_bench *b) {
+    lq_tensor *const h = bench_rows(b, HEAD_D), *const w = bench_param(b, HEAD_V, HEAD_D);
+    lq_tensor *const labels = bench_ints(b, some_masked);
+    lq_tensor *const teacher =
+        lq_embed(b->tape, b->ids, bench_weight(b, &lq_f32, BENCH_CAPACITY, NARROW), NULL,
+                 (lq_embed_attr){.scale = 1});
+    return lq_kd_head(b->tape, h, w, labels, teacher, bench_weight(b, &lq_f32, HEAD_V, NARROW),
+                      (lq_kd_head_attr){.alpha = 0.5f, .temperature = 2, .teacher_softcap = 3});
+}
+
+/* The teacher's top tokens and what is left for the others, the same for every row. */
+static lq_tensor *kd_top_of(op_bench *b, bool reverse) {
+    static int32_t id[BENCH_CAPACITY][TOP];
+    static float log_p[BENCH_CAPACITY][TOP + 1];
+    lq_tensor *const h = bench_rows(b, HEAD_D), *const w = bench_param(b, HEAD_V, HEAD_D);
+    lq_tensor *const labels = bench_ints(b, some_masked);
+    for (int t = 0; t < BENCH_CAPACITY; t++)
+        for (int k = 0; k <= TOP; k++) {
+            if (k < TOP) id[t][k] = (int32_t)((t * 17 + k * 250) % HEAD_V);
+            log_p[t][k] = logf(k < TOP ? 0.3f / (float)(k + 1) : 1 - 0.3f * 137 / 60);
+        }
+    const int64_t ids_dim[] = {BENCH_CAPACITY, TOP}, p_dim[] = {BENCH_CAPACITY, TOP + 1};
+    return lq_kd_head(b->tape, h, w, labels,
+                      lq_tape_weight(b->tape, "top ids", &lq_i32, 2, ids_dim, id),
+                      lq_tape_weight(b->tape, "top shares", &lq_f32, 2, p_dim, log_p),
+                      (lq_kd_head_attr){.alpha = 0.75f, .temperature = 1.5f, .softcap = 4,
+                                        .reverse = reverse, .top_k = TOP});
+}
+
+static lq_tensor *kd_top(op_bench *b) { return kd_top_of(b, false); }
+static lq_tensor *kd_top_reverse(op_bench *b) { return kd_top_of(b, true); }
+
+/* ---- comparing ------------------------------------------------------------------------------- */
+
+typedef struct wide_case { op_case c; int64_t rows; } wide_case;   /* rows 0: BENCH_CAPACITY */
+
+static const wide_case cases[] = {
+    {{.op = "rmsnorm", "wide", rmsnorm_wide}, 0},
+    {{.op = "rmsnorm", "uneven", rmsnorm_uneven}, 0},
+    {{.op = "rmsnorm", "heads", rmsnorm_heads}, 0},
+    {{.op = "layernorm", "wide", layernorm_wide}, 0},
+    {{.op = "layernorm", "narrow", layernorm_narrow}, 0},
+    {{.op = "row_gate", "wide", row_gate_wide}, 0},
+    {{.op = "columns", "aligned", columns_aligned}, 0},
+    {{.op = "rope", "neox, far away", rope_neox}, 0},
+    {{.op = "rope", "pairs, far away", rope_pairs}, 0},
+    {{.op = "rope", "part of a head", rope_part}, 0},
+    {{.op = "route", "many experts", route_many, .spread = 3}, 0},
+    {{.op = "embed", "noise", embed_noisy, .random = true}, 0},
+    {{.op = "ce_head", "wide", ce_wide, .is_loss = true}, 0},
+    {{.op = "ce_head", "capped", ce_capped, .is_loss = true}, 0},
+    {{.op = "ce_head", "chunks", ce_many, .is_loss = true}, MANY_ROWS},
+    {{.op = "ce_head", "chunks, trained", ce_many_trained, .is_loss = true}, MANY_ROWS},
+    {{.op = "kd_head", "wide", kd_wide, .is_loss = true}, 0},
+    {{.op = "kd_head", "top", kd_top, .is_loss = true}, 0},
+    {{.op = "kd_head", "top, reverse", kd_top_reverse, .is_loss = true}, 0},
 };
 
 static double largest(const float *x, int64_t n) {
@@ -91,11 +155,13 @@ static void compare(const char *part, const op_bench *got, const float *a, const
     test_close(what, a, b, n, tolerance * largest(b, n) + 1e-9, tolerance);
 }
 
-static void check_case(lq_dev *dev, const op_case *c) {
+static void check_case(lq_dev *dev, const wide_case *wide) {
     const lq_tape_options train = {.training = true};
+    const op_case *const c = &wide->c;
+    const int64_t rows = wide->rows ? wide->rows : BENCH_CAPACITY;
     op_bench got, want;
-    ck_ok(bench_open(&want, lq_dev_cpu(), c, BENCH_CAPACITY, train));
-    ck_ok(bench_open(&got, dev, c, BENCH_CAPACITY, train));
+    ck_ok(bench_open(&want, lq_dev_cpu(), c, rows, train));
+    ck_ok(bench_open(&got, dev, c, rows, train));
     ck_ok(bench_run(&want, true));
     ck_ok(bench_run(&got, true));
     compare("out", &got, got.result, want.result, bench_out_size(&got));

@@ -121,16 +121,18 @@ static void record_loss(op_bench *b) {
 }
 
 static void write_inputs(op_bench *b) {
-    int32_t ids[BENCH_CAPACITY];
-    for (int32_t t = 0; t < BENCH_CAPACITY; t++) ids[t] = t;
+    int32_t *const ids = lq_alloc_array(b->capacity, sizeof *ids);
+    ck_assert_ptr_nonnull(ids);
+    for (int32_t t = 0; t < b->capacity; t++) ids[t] = t;
     lq_tape_write(b->tape, b->ids, ids);
+    lq_free(ids);
     for (int i = 0; i < b->n_items; i++)
         if (b->item[i].input) lq_tape_write(b->tape, b->item[i].input, b->item[i].ints);
 }
 
 lq_status bench_open(op_bench *b, lq_dev *dev, const op_case *c, int64_t rows,
                      lq_tape_options options) {
-    *b = (op_bench){.dev = dev, .c = c, .capacity = BENCH_CAPACITY, .rows = rows};
+    *b = (op_bench){.dev = dev, .c = c, .capacity = lq_max64(BENCH_CAPACITY, rows), .rows = rows};
     LQ_TRY(lq_tape_new(&b->tape, b->capacity));
     lq_tape_on(b->tape, dev);
     b->ids = lq_tape_input(b->tape, "ids", &lq_i32, 0);

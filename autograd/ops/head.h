@@ -8,6 +8,10 @@
 
 #include "op.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Inputs of every head; an op may have more. */
 enum { LQ_HEAD_H, LQ_HEAD_W, LQ_HEAD_LABELS, LQ_HEAD_N_IN };
 enum { LQ_HEAD_MAX_ROWS = 512, LQ_HEAD_MAX_SIDES = 2, LQ_HEAD_PIECE = 1024 };
@@ -60,4 +64,7 @@ static inline float lq_head_slope(float logit, float softcap) {
     return softcap > 0 ? 1 - logit / softcap * (logit / softcap) : 1;
 }
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -288,7 +288,7 @@ const lq_op lq_op_kd_head = {
     .bwd_reads = bwd_reads,
     .out_f32 = true,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(kd_head)},
 };
 
 lq_tensor *lq_kd_head(lq_tape *tape, lq_tensor *h, lq_tensor *w, lq_tensor *labels,
