@@ -1,6 +1,7 @@
-/* cuda_formats.cu, formats/<name>.cu: CUDA's quantizers write the CPU's bytes and its dequantizers
+/* cuda_formats.cu, formats/<name>.cu, rounding.cu: CUDA's quantizers write the CPU's bytes and its dequantizers
  * the CPU's numbers, of every format that can be quantized to. Also on a GPU, if there is one. */
 #include "cuda_formats.h"
+#include "cuda_rounding.h"
 #include "hard_rows.h"
 #include "reround.h"
 #include "test_device.h"
@@ -39,7 +40,7 @@ static void side_open(device_side *s) {
     ck_ok(row->alloc(s->dev, (void **)&s->x, sizeof x));
     ck_ok(row->alloc(s->dev, (void **)&s->importance, sizeof importance));
     ck_ok(row->alloc(s->dev, &s->bytes, sizeof x + 64));
-    ck_ok(row->alloc(s->dev, &s->back, sizeof x));
+    ck_ok(row->alloc(s->dev, &s->back, 2 * sizeof x));
     row->copy(s->dev, s->importance, importance, sizeof importance);
 }
 
@@ -161,6 +162,58 @@ START_TEST(kept_scales_are_the_cpus) {
 }
 END_TEST
 
+static const lq_rounding *rounding_of(int i) {
+    static const char *const cached[] = {"f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1",
+                                         "iq4_nl"};
+    const lq_rounding *how = lq_activation_rounding(&lq_iq4_xs); /* Q8_K is no cache type */
+    if (i < LQ_ARRAY_LEN(cached)) ck_ok(lq_cache_rounding(&how, "here", cached[i]));
+    return how;
+}
+
+enum { N_ROUNDINGS = 9 };
+
+/* In F32 in place; in BF16 of what BF16 holds. */
+static void compare_rounding(const device_side *s, const lq_rounding *how, const lq_format *type,
+                             int kind) {
+    static float want[HARD], got[HARD];
+    static uint16_t halves[HARD];
+    const int n = HARD - how->block;
+    const lq_device_row *const row = s->dev->row;
+    const bool plain = type == &lq_f32;
+    hard_fill(x, kind);
+    lq_bf16.quant(x, halves, n, NULL);
+    if (!plain) lq_bf16.dequant(halves, x, n);
+    how->round(how, x, want, n);
+    row->copy(s->dev, s->x, plain ? (const void *)x : halves, lq_format_bytes(type, n));
+    lq_cuda_round(s->dev, how, type, s->x, s->x, n, s->back);
+    row->copy(s->dev, plain ? (void *)got : halves, s->x, lq_format_bytes(type, n));
+    ck_ok(row->wait(s->dev));
+    if (!plain) {
+        lq_bf16.dequant(halves, got, n);
+        lq_bf16.quant(want, halves, n, NULL);
+        lq_bf16.dequant(halves, want, n);
+    }
+    for (int i = 0; i < n; i++) {
+        want[i] += 0; /* no -0 */
+        got[i] += 0;
+    }
+    ck_assert_msg(hard_same(want, got, n), "%s as %s, kind %d",
+                  how->fmt ? how->fmt->name : "q8_K", type->name, kind);
+}
+
+START_TEST(roundings_are_the_cpus) {
+    const lq_rounding *const how = rounding_of(_i);
+    device_side s;
+    side_open(&s);
+    ck_assert_uint_le(lq_cuda_rounding_scratch(how, &lq_bf16, HARD), 2 * sizeof x);
+    for (int kind = 0; kind < HARD_KINDS; kind++) {
+        compare_rounding(&s, how, &lq_f32, kind);
+        compare_rounding(&s, how, &lq_bf16, kind);
+    }
+    side_close(&s);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("cuda_formats");
     TCase *tc = tcase_create("cuda_formats");
@@ -170,6 +223,7 @@ int main(void) {
     tcase_add_loop_test(tc, bytes_are_the_cpus, 0, n_targets);
     tcase_add_loop_test(tc, numbers_are_the_cpus, 0, n_targets);
     tcase_add_loop_test(tc, kept_scales_are_the_cpus, 0, n_targets);
+    tcase_add_loop_test(tc, roundings_are_the_cpus, 0, N_ROUNDINGS);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

@@ -5,6 +5,7 @@
 #include "format.h"
 #include "format_hashes.h"
 #include "hard_rows.h"
+#include "nibbles_scalar.h"
 #include "rounding.h"
 #include "test_util.h"
 
@@ -289,6 +290,21 @@ START_TEST(importance_lowers_weighted_error) {
 }
 END_TEST
 
+/* Every exponent: around each power of two, where log2f rounds up to it from below. */
+START_TEST(mx_exponents_are_log2fs) {
+    enum { NEAR = 150 };
+    for (uint32_t power = 1; power < 0x7f800000u; power < 0x800000u ? power *= 2
+                                                                   : (power += 0x800000u))
+        for (int off = -NEAR; off <= NEAR; off++) {
+            const uint32_t bits = power + (uint32_t)off;
+            if (bits - 1 >= 0x7f7fffffu) continue; /* neither zero, nor beyond the numbers */
+            const float x = float_of_bits(bits);
+            const uint8_t want = (uint8_t)((int)floorf(log2f(x)) - 2 + 127);
+            ck_assert_msg(mx_exponent(x) == want, "%a", (double)x);
+        }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("format");
     TCase *tc = tcase_create("format");
@@ -302,6 +318,7 @@ int main(void) {
     tcase_add_test(tc, roundings_are_found);
     tcase_add_loop_test(tc, instruction_sets_agree, 0, n_target_formats);
     tcase_add_loop_test(tc, tails_are_like_the_rest, 0, n_target_formats);
+    tcase_add_test(tc, mx_exponents_are_log2fs);
     tcase_add_test(tc, table_is_consistent);
     tcase_add_loop_test(tc, importance_lowers_weighted_error, 0, LQ_ARRAY_LEN(importance));
     suite_add_tcase(suite, tc);

@@ -59,9 +59,8 @@ static float largest(const float *x, int n) {
     return most;
 }
 
-/* The last place of 1.5 2^23 is 1. */
 static void snap(const float *x, int n, float inverse, float d, float *y) {
-    for (int i = 0; i < n; i++) y[i] = d * (x[i] * inverse + 0x1.8p23f - 0x1.8p23f);
+    for (int i = 0; i < n; i++) y[i] = snapped(x[i], inverse, d);
 }
 
 static void trits(const float *x, int n, float inverse, uint8_t *codes) {

@@ -23,6 +23,11 @@ LQ_SCALAR uint8_t truncated(float code, int top) {
     return (uint8_t)(isfinite(code) ? (uint8_t)fminf(code, (float)top) : 0);
 }
 
+/* d nearest(x inverse), |x inverse| below 2^22: the last place of 1.5 2^23 is 1. */
+LQ_SCALAR float snapped(float x, float inverse, float d) {
+    return d * (x * inverse + 0x1.8p23f - 0x1.8p23f);
+}
+
 /* 1 / d, or 0 for 0. */
 LQ_SCALAR float inverse_of(float d) { return d != 0 ? 1 / d : 0; }
 

@@ -43,7 +43,7 @@ const lq_op lq_op_fakequant = {
     .n_in = 1,
     .attr_bytes = sizeof(lq_fakequant_attr),
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(fakequant)},
 };
 
 lq_tensor *lq_fakequant(lq_tape *tape, lq_tensor *x, lq_fakequant_attr attr) {
