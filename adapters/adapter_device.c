@@ -103,7 +103,8 @@ lq_status lq_adapter_fetch(lq_adapter *a) {
     row->copy(d->dev, a->param, d->param, param_bytes(a));
     if (a->packed) row->copy(d->dev, a->packed, d->packed, a->packed_bytes);
     if (a->norm) row->copy(d->dev, a->norm, d->norm, (size_t)a->n_norms * sizeof *a->norm);
-    return row->wait(d->dev);
+    LQ_TRY(row->wait(d->dev));
+    return a->options.scales ? lq_scales_rebuild(a) : LQ_OK; /* the same bytes, checked */
 }
 
 lq_status lq_adapter_settle(const lq_adapter *a) {

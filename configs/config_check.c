@@ -39,6 +39,15 @@ static void check_pairs(lq_reader *r) {
         if (is_set(r, key_index(pairs[i].other))) refuse_if_set(r, pairs[i].key, pairs[i].why);
 }
 
+static void check_device(lq_reader *r) {
+    const char *const name = r->config->device;
+    const bool numbered = strncmp(name, "cuda:", 5) == 0 && name[5] &&
+                          strspn(name + 5, "0123456789") == strlen(name + 5);
+    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0 && strcmp(name, "cuda") != 0 &&
+        !numbered)
+        refuse(r, key_index("device"), "wanted auto, cpu, cuda or cuda:N");
+}
+
 static void check_required(lq_reader *r) {
     const lq_config *c = r->config;
     if (!c->base_model) refuse(r, key_index("base_model"), "wanted: the model to start from");
@@ -182,6 +191,7 @@ static void check_validation(lq_reader *r) {
 
 void lq_config_check(lq_reader *r) {
     check_required(r);
+    check_device(r);
     check_pairs(r);
     check_full(r);
     check_scales(r);

@@ -19,3 +19,5 @@ set(merge_sources ${PROJECT_SOURCE_DIR}/adapters/merge.c ${PROJECT_SOURCE_DIR}/a
 lq_check_emulated(merge_device check_merge_device.c test_device.c ${merge_sources})
 target_include_directories(check_merge_device PRIVATE ${PROJECT_SOURCE_DIR}/adapters ${PROJECT_SOURCE_DIR}/models ${PROJECT_SOURCE_DIR}/data)
 target_link_libraries(check_merge_device PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON)
+lq_check_emulated(adapter_device check_adapter_device.c adapter_fixture.c)
+lq_link_emulated(check_adapter_device lq_adapters lq_tiny_model)

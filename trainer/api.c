@@ -31,6 +31,10 @@ void loquat_set_log(void (*fn)(void *ctx, loquat_log_level level, const char *li
 
 void loquat_set_threads(int n) { omp_set_num_threads(n > 0 ? n : omp_get_num_procs()); }
 
+loquat_status loquat_set_device(const char *name) {
+    return (loquat_status)lq_set_session_device(name);
+}
+
 loquat_status loquat_train(const char *config_path, const loquat_setting *settings,
                            size_t n_settings, const loquat_callbacks *callbacks,
                            char **out_record) {

@@ -82,6 +82,18 @@ static lq_status enforce_limit(const lq_trainer *t) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+/* A span of the device's, through the host's memory. */
+static lq_status write_span(lq_trainer *t, lq_h5 *h, const char *name, const float *span,
+                            int64_t n) {
+    float *const host = lq_alloc_array(n, sizeof *host);
+    if (!host) return LQ_EMEM;
+    t->dev->row->copy(t->dev, host, span, (size_t)n * sizeof *host);
+    lq_status status = t->dev->row->wait(t->dev);
+    if (status == LQ_OK) status = lq_h5_write(h, name, LQ_H5_F32, host, n);
+    lq_free(host);
+    return status;
+}
+
 static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     const int64_t n = t->adapter->n_params, version = VERSION, n_state = n * t->rule->n_state;
     LQ_TRY(lq_h5_write(h, "version", LQ_H5_I64, &version, 1));
@@ -91,11 +103,11 @@ static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     LQ_TRY(lq_h5_write_string(h, "start", t->start_key));
     LQ_TRY(lq_h5_write_string(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none"));
     LQ_TRY(lq_h5_write_string(h, "config", config));
-    LQ_TRY(lq_h5_write(h, "param", LQ_H5_F32, t->adapter->param, n));
-    LQ_TRY(lq_h5_write(h, "state", LQ_H5_F32, t->state, n_state));
-    if (t->ema) LQ_TRY(lq_h5_write(h, "ema", LQ_H5_F32, t->ema, n));
-    if (t->searched) LQ_TRY(lq_h5_write(h, "searched", LQ_H5_F32, t->searched, n));
-    if (t->at.best_step >= 0) LQ_TRY(lq_h5_write(h, "best", LQ_H5_F32, t->best, n));
+    LQ_TRY(write_span(t, h, "param", lq_adapter_param(t->adapter), n));
+    LQ_TRY(write_span(t, h, "state", t->state, n_state));
+    if (t->ema) LQ_TRY(write_span(t, h, "ema", t->ema, n));
+    if (t->searched) LQ_TRY(write_span(t, h, "searched", t->searched, n));
+    if (t->at.best_step >= 0) LQ_TRY(write_span(t, h, "best", t->best, n));
     return LQ_OK;
 }
 
@@ -121,13 +133,14 @@ done:
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static lq_status read_span(lq_h5 *h, const char *name, float *out, int64_t n) {
+static lq_status read_span(lq_dev *dev, lq_h5 *h, const char *name, float *out, int64_t n) {
     void *data = NULL;
     int64_t found;
     LQ_TRY(lq_h5_read(h, name, LQ_H5_F32, &data, &found));
-    if (found == n) memcpy(out, data, (size_t)n * sizeof(float));
+    if (found == n) dev->row->copy(dev, out, data, (size_t)n * sizeof(float));
+    const lq_status status = dev->row->wait(dev);
     lq_free(data);
-    return found == n ? LQ_OK
+    return found == n ? status
                       : lq_fail(LQ_ESHAPE, "'%s' has %lld numbers, this run needs %lld", name,
                                 (long long)found, (long long)n);
 }
@@ -194,11 +207,11 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(same_text(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none",
                      "another teacher"));
     LQ_TRY(read_position(h, &at));
-    LQ_TRY(read_span(h, "param", t->adapter->param, n));
-    LQ_TRY(read_span(h, "state", t->state, n * t->rule->n_state));
-    if (t->ema) LQ_TRY(read_span(h, "ema", t->ema, n));
-    if (t->searched) LQ_TRY(read_span(h, "searched", t->searched, n));
-    if (at.best_step >= 0 && t->best) LQ_TRY(read_span(h, "best", t->best, n));
+    LQ_TRY(read_span(t->dev, h, "param", lq_adapter_param(t->adapter), n));
+    LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
+    if (t->ema) LQ_TRY(read_span(t->dev, h, "ema", t->ema, n));
+    if (t->searched) LQ_TRY(read_span(t->dev, h, "searched", t->searched, n));
+    if (at.best_step >= 0 && t->best) LQ_TRY(read_span(t->dev, h, "best", t->best, n));
     t->at = at;
     return LQ_OK;
 }
@@ -254,7 +267,8 @@ lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step) 
     LQ_GOTO(status, lq_h5_open(&h, path));
     LQ_GOTO(status, read_version(h));
     LQ_GOTO(status, read_position(h, &at));
-    LQ_GOTO(status, read_span(h, at.best_step >= 0 ? "best" : "param", a->param, a->n_params));
+    LQ_GOTO(status, read_span(lq_dev_cpu(), h, at.best_step >= 0 ? "best" : "param", a->param,
+                              a->n_params));
     *out_step = at.best_step >= 0 ? at.best_step : at.step;
 done:
     lq_h5_close(h);

@@ -79,7 +79,7 @@ static lq_status evaluate_data(loquat_model *s, loquat_model *reference,
     double match;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_session_dataset(&d, s, o->data));
-    LQ_GOTO(status, lq_scorer_new(&scorer, s->model, lq_session_patch(s), &d, 512, NULL));
+    LQ_GOTO(status, lq_scorer_new(&scorer, s->dev, s->model, lq_session_patch(s), &d, 512, NULL));
     LQ_GOTO(status, lq_scorer_run(scorer, &loss));
     set_real(out, "loss", loss.nll / (double)loss.labels);
     set_real(out, "accuracy", (double)loss.correct / (double)loss.labels);

@@ -18,14 +18,16 @@ void lq_expert_load_reset(int64_t *load, const lq_model *m) {
     if (load) memset(load, 0, (size_t)size_of(m) * sizeof *load);
 }
 
-void lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net) {
+lq_status lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net) {
     const int64_t E = m->hp.n_expert;
-    if (!load) return;
+    if (!load) return LQ_OK;
     for (int64_t layer = 0; layer < m->hp.n_layer; layer++) {
-        const lq_tensor *shares = net->io.shares[layer]; /* (N,E) */
-        for (int64_t i = 0; i < shares->dim[0] * E; i++)
-            load[layer * E + i % E] += lq_data_f32(shares)[i] != 0;
+        const int64_t rows = net->io.shares[layer]->dim[0];
+        const float *shares; /* (N,E) */
+        LQ_TRY(lq_tape_view(net->tape, net->io.shares[layer], 0, rows, &shares));
+        for (int64_t i = 0; i < rows * E; i++) load[layer * E + i % E] += shares[i] != 0;
     }
+    return LQ_OK;
 }
 
 void lq_expert_load_print(lq_str *out, const int64_t *load, const lq_model *m) {

@@ -10,7 +10,7 @@
 lq_status lq_expert_load_new(int64_t **out, const lq_model *m);
 void lq_expert_load_reset(int64_t *load, const lq_model *m);
 /* After a forward run: counts its tokens. */
-void lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net);
+lq_status lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net);
 /* Appends ", "expert_load": [[...], ...]", a list per layer; nothing where load is NULL. */
 void lq_expert_load_print(lq_str *out, const int64_t *load, const lq_model *m);
 

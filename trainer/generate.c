@@ -13,11 +13,12 @@ typedef struct candidate { float p; int32_t id; } candidate;
 
 struct lq_generator {
     const lq_model *model;
+    lq_dev *dev;
     lq_net net;
     float **k_cache, **v_cache;   /* n_layer pointers into `cache` */
     float *cache;
     int64_t n_ctx, n_past;
-    float *logits;                /* (V) of the last token read; in the tape's arena */
+    const float *logits;          /* (V) of the last token read; lq_tape_view's */
     candidate *candidates;        /* (V) scratch of sampling */
 };
 
@@ -26,7 +27,8 @@ static lq_status alloc_caches(lq_generator *g) {
     const int64_t layer = g->n_ctx * hp->n_head_kv * hp->head_dim;
     size_t bytes;
     LQ_TRY(lq_mul_size(&bytes, (size_t)layer * sizeof(float), 2 * (size_t)hp->n_layer));
-    g->cache = lq_alloc_aligned(bytes);
+    LQ_TRY(g->dev->row->alloc(g->dev, (void **)&g->cache, bytes));
+    g->dev->row->fill(g->dev, g->cache, 0, bytes);
     g->k_cache = lq_alloc_array(hp->n_layer, sizeof *g->k_cache);
     g->v_cache = lq_alloc_array(hp->n_layer, sizeof *g->v_cache);
     if (!g->cache || !g->k_cache || !g->v_cache) return LQ_EMEM;
@@ -37,13 +39,14 @@ static lq_status alloc_caches(lq_generator *g) {
     return LQ_OK;
 }
 
-lq_status lq_generator_new(lq_generator **out, const lq_model *m, const lq_patch *patch,
-                           int64_t n_ctx) {
+lq_status lq_generator_new(lq_generator **out, lq_dev *dev, const lq_model *m,
+                           const lq_patch *patch, int64_t n_ctx) {
     lq_status status = LQ_OK;
     *out = NULL;
     lq_generator *g = lq_alloc(sizeof *g);
     if (!g) return LQ_EMEM;
     g->model = m;
+    g->dev = dev;
     g->n_ctx = n_ctx;
     LQ_GOTO(status, alloc_caches(g));
     g->candidates = lq_alloc_array(m->hp.n_vocab, sizeof *g->candidates);
@@ -51,6 +54,7 @@ lq_status lq_generator_new(lq_generator **out, const lq_model *m, const lq_patch
     const lq_net_options options = {
         .build = {.patch = patch, .k_cache = g->k_cache, .v_cache = g->v_cache, .n_ctx = n_ctx},
         .capacity = n_ctx < PROMPT_CHUNK ? n_ctx : PROMPT_CHUNK,
+        .dev = dev,
     };
     LQ_GOTO(status, lq_net_open(&g->net, m, &options));
     *out = g;
@@ -62,7 +66,7 @@ done:
 void lq_generator_free(lq_generator *g) {
     if (!g) return;
     lq_net_close(&g->net);
-    lq_free(g->cache);
+    g->dev->row->free(g->dev, g->cache);
     lq_free(g->k_cache);
     lq_free(g->v_cache);
     lq_free(g->candidates);
@@ -78,7 +82,7 @@ static lq_status read_tokens(lq_generator *g, const int32_t *ids, int64_t n) {
         const int64_t rows = n - done < g->net.capacity ? n - done : g->net.capacity;
         lq_net_load_ids(&g->net, ids + done, rows, g->n_past);
         LQ_TRY(lq_tape_forward(g->net.tape, 0, g->n_past));
-        g->logits = lq_data_f32(g->net.io.out) + (rows - 1) * g->model->hp.n_vocab;
+        LQ_TRY(lq_tape_view(g->net.tape, g->net.io.out, rows - 1, 1, &g->logits));
         g->n_past += rows;
         done += rows;
     }

@@ -103,7 +103,7 @@ static void close_collector(collector *c) {
 
 /* No row has a label: the head's logits, which nobody needs, are never computed. */
 static lq_status run(collector *c, int64_t n) {
-    int32_t *labels = c->net.io.labels->data;
+    int32_t *const labels = c->net.io.labels->data; /* on the CPU */
     for (int64_t i = 0; i < n; i++) labels[i] = -1;
     LQ_TRY(lq_tape_forward(c->net.tape, 0, 0));
     return c->status;

@@ -2,7 +2,6 @@
 #include "trainer.h"
 
 #include <math.h>
-#include <string.h>
 
 /* ---- progress -------------------------------------------------------------------------------- */
 
@@ -34,7 +33,8 @@ static void report(const lq_trainer *t, double eval_loss, bool logged) {
 /* ---- what is validated ----------------------------------------------------------------------- */
 
 static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
-    const lq_status status = lq_scorer_run(t->scorer, loss);
+    lq_status status = lq_adapter_settle(t->adapter);
+    if (status == LQ_OK) status = lq_scorer_run(t->scorer, loss);
     return status == LQ_OK
                ? LQ_OK
                : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
@@ -46,7 +46,7 @@ static lq_status score(lq_trainer *t, lq_loss *loss, lq_loss *ema_loss, bool *av
     *ema_loss = (lq_loss){.nll = NAN};
     *average = false;
     if (!t->ema && t->net_is_quantized && !t->searched) return score_in_place(t, loss);
-    memcpy(t->kept, t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
+    lq_trainer_copy(t, t->kept, lq_adapter_param(t->adapter));
     LQ_TRY(lq_trainer_use(t, t->kept));
     lq_status status = score_in_place(t, loss);
     if (status == LQ_OK && t->ema) {
@@ -68,8 +68,7 @@ lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss) {
         t->at.best_loss = *out_loss;
         t->at.best_is_ema = average;
         t->at.evals_without_gain = 0;
-        memcpy(t->best, average ? t->ema : t->adapter->param,
-               (size_t)t->adapter->n_params * sizeof(float));
+        lq_trainer_copy(t, t->best, average ? t->ema : lq_adapter_param(t->adapter));
     } else {
         t->at.evals_without_gain++;
     }
@@ -92,19 +91,20 @@ static lq_status choose_net(lq_trainer *t) {
     const bool quantized = t->at.step >= t->quant_from_step;
     if (t->net.tape && quantized == t->net_is_quantized) return LQ_OK;
     const lq_net_options options = {
-        .build = {.patch = quantized ? t->adapter->patch : t->plain_patch, .loss = true,
+        .build = {.patch = quantized ? lq_adapter_patch(t->adapter) : t->plain_patch, .loss = true,
                   .exact = !quantized,
                   .noise_alpha = (float)t->config->neftune_noise_alpha,
                   .distil = lq_teacher_distil(t->teacher)},
         .training = true,
         .checkpoint = t->config->gradient_checkpointing,
         .capacity = t->batch.capacity,
+        .dev = t->dev,
     };
     lq_net_close(&t->net);
     LQ_TRY(lq_net_open(&t->net, t->model, &options));
     t->net_is_quantized = quantized;
     return quantized && t->at.step == t->quant_from_step
-               ? lq_trainer_use(t, t->adapter->param)
+               ? lq_trainer_use(t, lq_adapter_param(t->adapter))
                : LQ_OK;
 }
 
@@ -174,7 +174,7 @@ static lq_status last_params(lq_trainer *t, const float **out) {
     lq_loss loss, ema_loss;
     bool average = t->ema != NULL;
     if (t->ema && t->scorer) LQ_TRY(score(t, &loss, &ema_loss, &average));
-    *out = average ? t->ema : t->adapter->param;
+    *out = average ? t->ema : lq_adapter_param(t->adapter);
     return LQ_OK;
 }
 
@@ -213,6 +213,7 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     t->tokens_started = (double)t->at.tokens;
     LQ_GOTO(status, train(t));
     LQ_GOTO(status, settle(t, &final_loss));
+    LQ_GOTO(status, lq_adapter_fetch(t->adapter));
     LQ_GOTO(status, lq_export_run(t->adapter, c, t->data.template_source, dir, NULL, 0,
                                   &artifacts));
     LQ_GOTO(status, lq_record_write(t, &artifacts, final_loss, out_record));

@@ -42,6 +42,9 @@ typedef enum loquat_log_level {
 void loquat_set_log(void (*fn)(void *ctx, loquat_log_level level, const char *line), void *ctx);
 /* CPU threads of this process; 0: all cores. */
 void loquat_set_threads(int n);
+/* Where models opened from now on run: "cpu" (the default), "cuda", "cuda:1", "auto". Training has
+ * the configuration's `device`. LOQUAT_EDEVICE: there is none. */
+loquat_status loquat_set_device(const char *name);
 
 /* ---- training ---------------------------------------------------------------------------------
  * A configuration is a YAML file (may be NULL) plus settings, each overriding one key; keys are

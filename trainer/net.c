@@ -16,6 +16,7 @@ struct lq_net_buffers {
     slot slot[LOSS_SLOTS];
     int n_slots;             /* taken, not summed yet */
     lq_loss summed;          /* of slots that had to make room */
+    void *own; size_t own_bytes;   /* lq_net_buffer's */
 };
 
 static lq_status open_buffers(lq_net *net) {
@@ -55,6 +56,7 @@ static void close_buffers(lq_net *net) {
     if (!b) return;
     for (int i = 0; i < 2; i++) net->dev->row->free_pinned(net->dev, b->input[i]);
     net->dev->row->free_pinned(net->dev, b->loss);
+    net->dev->row->free_pinned(net->dev, b->own);
     lq_free(b);
 }
 
@@ -106,6 +108,20 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) 
     for (int64_t t = 0; net->io.labels && t < n; t++) at[t] = -1;
     if (net->io.labels) send(net, net->io.labels, at);
     net->dev->row->mark(net->dev, net->buffers->turn);
+}
+
+lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out) {
+    struct lq_net_buffers *const b = net->buffers;
+    if (b->own_bytes != bytes) {
+        net->dev->row->free_pinned(net->dev, b->own);
+        b->own_bytes = 0;
+        LQ_TRY(net->dev->row->alloc_pinned(net->dev, &b->own, bytes));
+        memset(b->own, 0, bytes);
+        b->own_bytes = bytes;
+    }
+    LQ_TRY(net->dev->row->wait(net->dev)); /* what it held has been read */
+    *out = b->own;
+    return LQ_OK;
 }
 
 /* ---- losses ---------------------------------------------------------------------------------- */

@@ -12,11 +12,12 @@
  * Measured on runs of 3 M to 135 M parameters on x86-64 Linux. */
 enum { PROGRAM_BYTES = 19000000 };
 
-static lq_status arena(size_t *out, const lq_model *m, const lq_patch *patch,
+static lq_status arena(size_t *out, lq_dev *dev, const lq_model *m, const lq_patch *patch,
                        const lq_teacher *teacher, bool training, bool checkpoint, int64_t rows) {
     const lq_net_options options = {
         .build = {.patch = patch, .loss = true, .distil = lq_teacher_distil(teacher)},
-        .training = training, .checkpoint = checkpoint, .capacity = rows, .plan_only = true};
+        .training = training, .checkpoint = checkpoint, .capacity = rows, .dev = dev,
+        .plan_only = true};
     lq_net net;
     LQ_TRY(lq_net_open(&net, m, &options));
     *out = lq_tape_arena_bytes(net.tape);
@@ -46,21 +47,21 @@ static int saved_count(const lq_config *c, const lq_optim *rule, bool has_val) {
     return span_count(c, rule, has_val) - 1 - (has_val ? 1 : 0);
 }
 
-static lq_status fill_memory(lq_run_plan *p, const lq_config *c, const lq_model *m,
+static lq_status fill_memory(lq_run_plan *p, lq_dev *dev, const lq_config *c, const lq_model *m,
                              const lq_adapter *a, const lq_prepared *data) {
     const int64_t capacity = lq_scorer_capacity(&data->val, 512);
     const int64_t val_rows = validation_rows(&data->val, capacity);
     lq_teacher *teacher = NULL;
     lq_status status = LQ_OK;
     if (c->has_kd) {
-        LQ_GOTO(status, lq_teacher_open(&teacher, c, m));
+        LQ_GOTO(status, lq_teacher_open(&teacher, dev, c, m));
         const int64_t rows = capacity > p->max_rows ? capacity : p->max_rows;
         LQ_GOTO(status, lq_teacher_plan(teacher, data, rows, &p->teacher));
     }
-    LQ_GOTO(status, arena(&p->activations, m, a->patch, teacher, true, c->gradient_checkpointing,
+    LQ_GOTO(status, arena(&p->activations, dev, m, a->patch, teacher, true, c->gradient_checkpointing,
                           p->max_rows));
     if (data->val.n > 0)
-        LQ_GOTO(status, arena(&p->validation, m, a->patch, teacher, false, false, val_rows));
+        LQ_GOTO(status, arena(&p->validation, dev, m, a->patch, teacher, false, false, val_rows));
     p->program = PROGRAM_BYTES;
     p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation +
               p->teacher + p->checkpoint + p->program;
@@ -69,8 +70,8 @@ done:
     return status;
 }
 
-static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, const lq_adapter *a,
-                      const lq_prepared *data) {
+static lq_status fill(lq_run_plan *p, lq_dev *dev, const lq_config *c, const lq_model *m,
+                      const lq_adapter *a, const lq_prepared *data) {
     const lq_optim *rule = lq_optim_by_name(c->optimizer);
     const lq_loader_options options = {.micro_batch_size = c->micro_batch_size,
                                        .sequence_len = c->sequence_len,
@@ -103,21 +104,24 @@ static lq_status fill(lq_run_plan *p, const lq_config *c, const lq_model *m, con
         (size_t)a->n_params * sizeof(float) * (size_t)saved_count(c, rule, data->val.n > 0);
     p->flops = (a->options.full || a->options.scales ? 6.0 : 4.0) * (double)p->model_parameters *
                (double)p->tokens_per_epoch * epochs;
-    return fill_memory(p, c, m, a, data);
+    return fill_memory(p, dev, c, m, a, data);
 }
 
 lq_status lq_plan_estimate(lq_run_plan *p, const lq_config *c, lq_model *m,
                            const lq_prepared *data) {
     lq_adapter *adapter = NULL;
     lq_types types = {0};
+    lq_dev *dev = NULL;
     lq_status status;
     *p = (lq_run_plan){0};
     LQ_GOTO(status, lq_types_from_config(&types, c, NULL));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, m, c, &types, true));
     m->runtime = lq_runtime_from_config(c);
     LQ_GOTO(status, lq_adapter_train(adapter));
-    status = fill(p, c, m, adapter, data);
+    LQ_GOTO(status, lq_dev_from_config(&dev, c));
+    status = fill(p, dev, c, m, adapter, data);
 done:
+    lq_dev_close(dev);
     lq_adapter_free(adapter);
     lq_types_clear(&types);
     return status;

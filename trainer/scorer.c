@@ -18,7 +18,7 @@ int64_t lq_scorer_capacity(const lq_dataset *d, int64_t rows) {
     return capacity;
 }
 
-lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patch,
+lq_status lq_scorer_new(lq_scorer **out, lq_dev *dev, const lq_model *m, const lq_patch *patch,
                         const lq_dataset *d, int64_t rows, lq_teacher *teacher) {
     lq_status status = LQ_OK;
     *out = NULL;
@@ -30,7 +30,8 @@ lq_status lq_scorer_new(lq_scorer **out, const lq_model *m, const lq_patch *patc
     const lq_net_options options = {
         .build = {.patch = patch, .loss = true, .n_ctx = m->n_ctx ? m->n_ctx : longest,
                   .distil = lq_teacher_distil(teacher)},
-        .capacity = capacity};
+        .capacity = capacity,
+        .dev = dev};
     LQ_GOTO(status, lq_batch_init(&s->batch, capacity));
     LQ_GOTO(status, lq_net_open(&s->net, m, &options));
     *out = s;
@@ -48,15 +49,15 @@ void lq_scorer_free(lq_scorer *s) {
 
 lq_status lq_scorer_run(lq_scorer *s, lq_loss *out) {
     const lq_dataset *d = s->data;
-    *out = (lq_loss){0};
     for (int64_t next = 0; next < d->n;) {
         next = lq_batch_fill_from(&s->batch, d, next);
         if (s->batch.n_labels == 0) continue;
         lq_net_load(&s->net, &s->batch);
         if (s->teacher) LQ_TRY(lq_teacher_load(s->teacher, &s->batch, &s->net));
         LQ_TRY(lq_tape_forward(s->net.tape, 0, 0));
-        lq_net_add_loss(&s->net, &s->batch, out);
+        LQ_TRY(lq_net_take_loss(&s->net, &s->batch));
     }
+    LQ_TRY(lq_net_sum_loss(&s->net, out));
     if (!isfinite(out->nll))
         return lq_fail(LQ_ENONFINITE, "the loss over %lld labels is not finite",
                        (long long)out->labels);

@@ -8,6 +8,7 @@
 #include "trainer.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_LORAS = 16 };
@@ -105,6 +106,19 @@ static lq_status open_template(loquat_model *s, char *source) {
     return LQ_OK;
 }
 
+static char device_name[32] = "cpu";
+
+lq_status lq_set_session_device(const char *name) {
+    lq_dev *dev;
+    LQ_TRY(lq_dev_open(&dev, name, false));
+    lq_dev_close(dev);
+    snprintf(device_name, sizeof device_name, "%s", name);
+    return LQ_OK;
+}
+
+/* In F32: what is measured is the model, not the device's rounding. */
+static lq_status open_device(loquat_model *s) { return lq_dev_open(&s->dev, device_name, false); }
+
 loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
                                 size_t n_loras) {
     target t = {0};
@@ -115,7 +129,9 @@ loquat_status loquat_model_open(loquat_model **out, const char *path, const loqu
     if (!s) return LOQUAT_EMEM;
     LQ_GOTO(status, resolve(&t, path, loras, n_loras));
     LQ_GOTO(status, lq_model_open(&s->model, t.model, false));
+    LQ_GOTO(status, open_device(s));
     if (t.n > 0) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, t.lora, t.n));
+    if (s->lora) LQ_GOTO(status, lq_adapter_on(s->lora, s->dev));
     LQ_GOTO(status, adapter_template(&source, &t));
     LQ_GOTO(status, open_template(s, source));
     *out = s;
@@ -140,7 +156,9 @@ lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora,
     }
     s->model = model;
     s->lora = lora;
-    const lq_status status = open_template(s, source);
+    lq_status status = open_template(s, source);
+    if (status == LQ_OK) status = open_device(s);
+    if (status == LQ_OK && lora) status = lq_adapter_on(lora, s->dev);
     if (status == LQ_OK) *out = s;
     else loquat_model_close(s);
     return status;
@@ -153,11 +171,14 @@ void loquat_model_close(loquat_model *s) {
     lq_template_free(s->chat_template);
     lq_free(s->template_source);
     lq_adapter_free(s->lora);
+    lq_dev_close(s->dev);
     lq_model_close(s->model);
     lq_free(s);
 }
 
-const lq_patch *lq_session_patch(const loquat_model *s) { return s->lora ? s->lora->patch : NULL; }
+const lq_patch *lq_session_patch(const loquat_model *s) {
+    return s->lora ? lq_adapter_patch(s->lora) : NULL;
+}
 
 void lq_session_set_runtime(loquat_model *s, const lq_runtime *runtime) {
     lq_generator_free(s->generator);
@@ -175,14 +196,14 @@ lq_status lq_session_forward(loquat_model *s, const int32_t *ids, int64_t n, con
                            ids[t], (long long)t, (long long)V);
     if (!s->logits.tape || s->logits.capacity < n) {
         const lq_net_options options = {.build = {.patch = lq_session_patch(s), .n_ctx = n},
-                                        .capacity = n};
+                                        .capacity = n,
+                                        .dev = s->dev};
         lq_net_close(&s->logits);
         LQ_TRY(lq_net_open(&s->logits, s->model, &options));
     }
     lq_net_load_ids(&s->logits, ids, n, 0);
     LQ_TRY(lq_tape_forward(s->logits.tape, 0, 0));
-    *out = lq_data_f32(s->logits.io.out);
-    return LQ_OK;
+    return lq_tape_view(s->logits.tape, s->logits.io.out, 0, n, out);
 }
 
 lq_status lq_session_logits(loquat_model *s, const int32_t *ids, int64_t n, float *out) {
@@ -213,7 +234,7 @@ static lq_status open_generator(loquat_model *s, int64_t n_ctx, lq_generator **o
         s->generator = NULL;
     }
     if (!s->generator)
-        LQ_TRY(lq_generator_new(&s->generator, s->model, lq_session_patch(s), n_ctx));
+        LQ_TRY(lq_generator_new(&s->generator, s->dev, s->model, lq_session_patch(s), n_ctx));
     *out = s->generator;
     return LQ_OK;
 }

@@ -10,6 +10,7 @@
 
 struct loquat_model {
     lq_model *model;
+    lq_dev *dev;                 /* where it runs: lq_set_session_device */
     lq_adapter *lora;            /* NULL: none */
     lq_template *chat_template;  /* NULL: none */
     char *template_source;       /* of chat_template */
@@ -17,6 +18,8 @@ struct loquat_model {
     lq_generator *generator;     /* opened on first use */
 };
 
+/* Of sessions opened from now on; name: as the config's `device`. Fails if there is none. */
+lq_status lq_set_session_device(const char *name);
 /* Of a model and an adapter on it (NULL: none), both taken over, also when it fails.
  * template_source: NULL is the model's own. */
 lq_status lq_session_of(loquat_model **out, lq_model *model, lq_adapter *lora,

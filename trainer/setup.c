@@ -154,6 +154,19 @@ done:
     return status;
 }
 
+/* ---- device ---------------------------------------------------------------------------------- */
+
+lq_status lq_dev_from_config(lq_dev **out, const lq_config *c) {
+    const bool wanted = strcmp(c->bf16, "true") == 0, allowed = strcmp(c->bf16, "false") != 0;
+    LQ_TRY(lq_dev_open(out, c->device, allowed));
+    if (!wanted || (*out)->activation == &lq_bf16) return LQ_OK;
+    const lq_status status = lq_fail(LQ_ECONFIG, "bf16: true: device '%s' keeps activations in F32; "
+                                     "set it to auto or false", (*out)->row->name);
+    lq_dev_close(*out);
+    *out = NULL;
+    return status;
+}
+
 /* ---- optimizer ------------------------------------------------------------------------------- */
 
 /* The span holds all A, then all B: LoRA+ trains the second part with a rate of its own. */
@@ -167,9 +180,11 @@ static void make_groups(lq_trainer *t) {
     t->groups[t->n_groups++] = (lq_optim_group){first_b, a->n_params - first_b, (float)ratio};
 }
 
-static lq_status span(float **out, int64_t n) {
-    *out = lq_alloc_array(n, sizeof **out);
-    return *out ? LQ_OK : LQ_EMEM;
+static lq_status span(const lq_trainer *t, float **out, int64_t n) {
+    const size_t bytes = (size_t)n * sizeof **out;
+    LQ_TRY(t->dev->row->alloc(t->dev, (void **)out, bytes));
+    t->dev->row->fill(t->dev, *out, 0, bytes);
+    return LQ_OK;
 }
 
 static lq_status open_optimizer(lq_trainer *t) {
@@ -188,20 +203,22 @@ static lq_status open_optimizer(lq_trainer *t) {
         .momentum = c->adam_beta1, /* sgd */
     };
     make_groups(t);
-    LQ_TRY(span(&t->state, n * t->rule->n_state));
-    LQ_TRY(span(&t->kept, n));
+    LQ_TRY(t->dev->row->alloc(t->dev, &t->norm_work, lq_optim_work_bytes()));
+    LQ_TRY(t->dev->row->alloc_pinned(t->dev, (void **)&t->norm, sizeof *t->norm));
+    LQ_TRY(span(t, &t->state, n * t->rule->n_state));
+    LQ_TRY(span(t, &t->kept, n));
     if (c->has_qat && c->qat.requantize_every > 1) {
-        LQ_TRY(span(&t->searched, n));
-        memcpy(t->searched, t->adapter->param, (size_t)n * sizeof(float));
+        LQ_TRY(span(t, &t->searched, n));
+        lq_trainer_copy(t, t->searched, lq_adapter_param(t->adapter));
         lq_log(LQ_LOG_INFO,
                "QAT: K-quants get new scales every %lld steps and for every validation; between, "
                "only their codes change",
                (long long)c->qat.requantize_every);
     }
-    if (t->data.val.n > 0) LQ_TRY(span(&t->best, n));
+    if (t->data.val.n > 0) LQ_TRY(span(t, &t->best, n));
     if (c->ema_decay > 0) {
-        LQ_TRY(span(&t->ema, n));
-        memcpy(t->ema, t->adapter->param, (size_t)n * sizeof(float));
+        LQ_TRY(span(t, &t->ema, n));
+        lq_trainer_copy(t, t->ema, lq_adapter_param(t->adapter));
     }
     return LQ_OK;
 }
@@ -244,7 +261,7 @@ static lq_status make_plain_patch(lq_trainer *t) {
     t->plain_patch = lq_alloc_array(n, sizeof *t->plain_patch);
     if (!t->plain_patch) return LQ_EMEM;
     for (int i = 0; i < n; i++) {
-        t->plain_patch[i] = t->adapter->patch[i];
+        t->plain_patch[i] = lq_adapter_patch(t->adapter)[i];
         t->plain_patch[i].fmt = NULL;
         t->plain_patch[i].data = NULL;
         t->plain_patch[i].merged = false;
@@ -278,7 +295,7 @@ static lq_status open_teacher(lq_trainer *t) {
     const int64_t rows = t->batch.capacity > of_validation ? t->batch.capacity : of_validation;
     const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
     if (!c->has_kd) return LQ_OK;
-    LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
+    LQ_TRY(lq_teacher_open(&t->teacher, t->dev, c, t->model));
     return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
                               cached ? c->dataset_prepared_path : t->output_dir, rows);
 }
@@ -294,11 +311,12 @@ static lq_status open_adapter(lq_trainer *t) {
         lq_sha256(t->start_key, t->adapter->param, (size_t)t->adapter->n_params * sizeof(float));
     }
     LQ_TRY(lq_adapter_train(t->adapter));
+    LQ_TRY(lq_adapter_on(t->adapter, t->dev));
     LQ_TRY(make_plain_patch(t));
     LQ_TRY(lq_adapter_rebuild(t->adapter));
     if (t->data.val.n > 0)
-        LQ_TRY(lq_scorer_new(&t->scorer, t->model, t->adapter->patch, &t->data.val,
-                             VALIDATION_ROWS, t->teacher));
+        LQ_TRY(lq_scorer_new(&t->scorer, t->dev, t->model, lq_adapter_patch(t->adapter),
+                             &t->data.val, VALIDATION_ROWS, t->teacher));
     else lq_log(LQ_LOG_WARN, "no validation data: the last step is exported, not the best one");
     return LQ_OK;
 }
@@ -325,6 +343,7 @@ static lq_status resume_or_start(lq_trainer *t) {
 static lq_status open_all(lq_trainer *t) {
     const lq_config *c = t->config;
     if (c->threads > 0) omp_set_num_threads((int)c->threads);
+    LQ_TRY(lq_dev_from_config(&t->dev, c));
     t->output_dir = lq_strdup(c->output_dir);
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
@@ -370,6 +389,14 @@ lq_status lq_trainer_open(lq_trainer **out, lq_config *config, const loquat_call
     return LQ_OK;
 }
 
+static void close_spans(lq_trainer *t) {
+    void *const spans[] = {t->state, t->ema, t->best, t->kept, t->searched, t->norm_work};
+    if (!t->dev) return;
+    for (int i = 0; i < LQ_ARRAY_LEN(spans); i++) t->dev->row->free(t->dev, spans[i]);
+    t->dev->row->free_pinned(t->dev, t->norm);
+    lq_dev_close(t->dev);
+}
+
 void lq_trainer_close(lq_trainer *t) {
     if (!t) return;
     if (t->metrics) fclose(t->metrics);
@@ -384,12 +411,8 @@ void lq_trainer_close(lq_trainer *t) {
     lq_base_hash_stop(&t->base_hash);
     lq_model_close(t->model);
     lq_free(t->plain_patch);
-    lq_free(t->state);
-    lq_free(t->ema);
-    lq_free(t->best);
-    lq_free(t->kept);
     lq_free(t->expert_load);
-    lq_free(t->searched);
+    close_spans(t);
     lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);
     lq_config_free(t->config);

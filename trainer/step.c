@@ -17,24 +17,28 @@ static int64_t batches_of_step(const lq_trainer *t) {
                                                          : t->config->gradient_accumulation_steps;
 }
 
+/* The only wait of a step is at its end, for the losses and the gradient's norm. */
 static lq_status accumulate(lq_trainer *t, lq_loss *loss, int64_t *tokens) {
     const uint64_t key =
         lq_random_key((uint64_t)t->config->seed, 0x7261696eu /* a stream of its own */);
     const int64_t n = batches_of_step(t);
     lq_expert_load_reset(t->expert_load, t->model);
-    memset(t->adapter->grad, 0, (size_t)t->adapter->n_params * sizeof(float));
+    t->dev->row->fill(t->dev, lq_adapter_grad(t->adapter), 0,
+                      (size_t)t->adapter->n_params * sizeof(float));
     for (int64_t i = 0; i < n; i++) {
         if (stop_asked(t)) return lq_fail(LQ_EINTERRUPTED, "stopped on request");
         LQ_TRY(lq_loader_next(t->loader, &t->batch));
         lq_net_load(&t->net, &t->batch);
         if (t->teacher) LQ_TRY(lq_teacher_load(t->teacher, &t->batch, &t->net));
         LQ_TRY(lq_tape_forward(t->net.tape, lq_random_key(key, (uint64_t)(t->at.batches + i)), 0));
-        lq_net_add_loss(&t->net, &t->batch, loss);
-        lq_expert_load_add(t->expert_load, t->model, &t->net);
+        LQ_TRY(lq_net_take_loss(&t->net, &t->batch));
+        LQ_TRY(lq_expert_load_add(t->expert_load, t->model, &t->net));
         LQ_TRY(lq_tape_backward(t->net.tape));
         *tokens += t->batch.n_tokens;
     }
-    return LQ_OK;
+    lq_optim_norm(t->dev, t->norm_work, lq_adapter_grad(t->adapter), t->adapter->n_params,
+                  t->norm);
+    return lq_net_sum_loss(&t->net, loss);
 }
 
 static lq_status update(lq_trainer *t, int64_t labels) {
@@ -42,11 +46,12 @@ static lq_status update(lq_trainer *t, int64_t labels) {
     const float max_norm = (float)t->config->max_grad_norm;
     const bool clip = max_norm > 0 && t->grad_norm > (double)max_norm;
     const float scale = (float)((clip ? (double)max_norm / t->grad_norm : 1.0) / (double)labels);
-    lq_scale(a->grad, a->n_params, scale);
+    float *const param = lq_adapter_param(a), *const grad = lq_adapter_grad(a);
+    lq_optim_scale(t->dev, grad, a->n_params, scale);
     t->at.optim_step++;
-    lq_optim_step(t->rule, &t->optim, t->groups, t->n_groups, (float)t->learning_rate,
-                  t->at.optim_step, a->n_params, a->param, a->grad, t->state);
-    if (t->ema) lq_ema_update(t->ema, a->param, a->n_params, (float)t->config->ema_decay);
+    lq_optim_step_on(t->dev, t->rule, &t->optim, t->groups, t->n_groups, (float)t->learning_rate,
+                     t->at.optim_step, a->n_params, param, grad, t->state);
+    if (t->ema) lq_optim_ema(t->dev, t->ema, param, a->n_params, (float)t->config->ema_decay);
     return t->net_is_quantized || a->norm ? lq_trainer_requantize(t) : LQ_OK;
 }
 
@@ -81,8 +86,7 @@ lq_status lq_train_step(lq_trainer *t) {
         lq_loader_seek(t->loader, t->at.batches); /* the step has not happened */
         return status;
     }
-    const double norm = lq_grad_norm(t->adapter->grad, t->adapter->n_params);
-    t->grad_norm = loss.labels ? norm / (double)loss.labels : 0;
+    t->grad_norm = loss.labels ? *t->norm / (double)loss.labels : 0;
     t->learning_rate =
         lq_learning_rate(t->schedule, t->config->learning_rate, t->config->cosine_min_lr_ratio,
                          t->at.step, t->warmup_steps, t->total_steps);

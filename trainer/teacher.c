@@ -10,6 +10,7 @@
 enum { TRAIN, VAL, N_TABLES };
 
 struct lq_teacher {
+    lq_dev *dev;               /* where its tapes run */
     const lq_model *model;
     lq_model *own;             /* NULL: self, the student's model */
     lq_base_hash own_hash;
@@ -55,6 +56,7 @@ static lq_status open_self(lq_teacher *t, const lq_config *c, const lq_model *st
     if (!c->lora_model_dir || !*c->lora_model_dir) return LQ_OK;
     const lq_lora_file file = {c->lora_model_dir, 1};
     LQ_TRY(lq_adapter_load(&t->adapter, student, &file, 1));
+    LQ_TRY(lq_adapter_on(t->adapter, t->dev));
     if (t->adapter->patch[lq_model_head(student)].rank)
         return lq_fail(LQ_EUNSUPPORTED,
                        "kd.teacher: the adapter %s is also on the output head, which a teacher "
@@ -63,7 +65,8 @@ static lq_status open_self(lq_teacher *t, const lq_config *c, const lq_model *st
     return LQ_OK;
 }
 
-lq_status lq_teacher_open(lq_teacher **out, const lq_config *c, const lq_model *student) {
+lq_status lq_teacher_open(lq_teacher **out, lq_dev *dev, const lq_config *c,
+                          const lq_model *student) {
     const bool self = strcmp(c->kd.teacher, "self") == 0;
     *out = NULL;
     if (c->kd.top_k >= student->hp.n_vocab)
@@ -71,6 +74,7 @@ lq_status lq_teacher_open(lq_teacher **out, const lq_config *c, const lq_model *
                        "are, or 0 for all", (long long)c->kd.top_k, (long long)student->hp.n_vocab);
     lq_teacher *t = lq_alloc(sizeof *t);
     if (!t) return LQ_EMEM;
+    t->dev = dev;
     const lq_status status =
         self ? open_self(t, c, student) : open_other(t, c->kd.teacher, student);
     if (status != LQ_OK) {
@@ -110,9 +114,10 @@ const char *lq_teacher_key(lq_teacher *t) {
 
 static lq_status open_net(const lq_teacher *t, lq_net *net, int64_t capacity, bool plan_only) {
     const lq_net_options options = {
-        .build = {.patch = t->adapter ? t->adapter->patch : NULL, .hidden = true,
+        .build = {.patch = t->adapter ? lq_adapter_patch(t->adapter) : NULL, .hidden = true,
                   .exact = true},
         .capacity = capacity,
+        .dev = t->dev,
         .plan_only = plan_only,
     };
     return lq_net_open(net, t->model, &options);
@@ -180,16 +185,14 @@ lq_status lq_teacher_plan(const lq_teacher *t, const lq_prepared *data, int64_t 
 
 /* ---- a batch --------------------------------------------------------------------------------- */
 
-lq_status lq_teacher_load(lq_teacher *t, const lq_batch *b, const lq_net *student) {
+lq_status lq_teacher_load(lq_teacher *t, const lq_batch *b, lq_net *student) {
     if (b->n_labels == 0) return LQ_OK; /* nothing of it is read */
-    if (t->distil.top_k) {
-        lq_top_load(&t->table[b->data == t->table[TRAIN].data ? TRAIN : VAL], b, student,
-                    t->distil.top_k);
-        return LQ_OK;
-    }
+    if (t->distil.top_k)
+        return lq_top_load(&t->table[b->data == t->table[TRAIN].data ? TRAIN : VAL], b, student,
+                           t->distil.top_k);
     lq_net_load(&t->net, b);
     LQ_TRY(lq_tape_forward(t->net.tape, 0, 0));
-    memcpy(student->io.teacher->data, t->net.io.out->data,
-           (size_t)(b->n_tokens * t->model->hp.n_embd) * sizeof(float));
+    t->dev->row->copy(t->dev, student->io.teacher->data, t->net.io.out->data,
+                      lq_format_bytes(t->net.io.out->fmt, b->n_tokens * t->model->hp.n_embd));
     return LQ_OK;
 }

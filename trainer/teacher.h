@@ -14,7 +14,8 @@ typedef struct lq_teacher lq_teacher;
 
 /* Opens what config->kd names; `student` is borrowed. A vocabulary that is not the student's is
  * refused, with the first difference. */
-lq_status lq_teacher_open(lq_teacher **out, const lq_config *c, const lq_model *student);
+lq_status lq_teacher_open(lq_teacher **out, lq_dev *dev, const lq_config *c,
+                          const lq_model *student);
 void lq_teacher_free(lq_teacher *t);
 /* For lq_build_options; NULL for no teacher. */
 const lq_distil *lq_teacher_distil(const lq_teacher *t);
@@ -29,6 +30,6 @@ lq_status lq_teacher_prepare(lq_teacher *t, lq_base_hash *base, const lq_prepare
 lq_status lq_teacher_plan(const lq_teacher *t, const lq_prepared *data, int64_t capacity,
                           size_t *out_bytes);
 /* After lq_net_load of the same batch: fills the inputs that the distilling head has. */
-lq_status lq_teacher_load(lq_teacher *t, const lq_batch *b, const lq_net *student);
+lq_status lq_teacher_load(lq_teacher *t, const lq_batch *b, lq_net *student);
 
 #endif

@@ -49,16 +49,23 @@ size_t lq_top_bytes(const lq_dataset *d, int64_t K) {
     return (size_t)d->n_tokens * sizeof(int64_t) + (size_t)count_labels(d) * per_label;
 }
 
-void lq_top_load(const lq_top_table *t, const lq_batch *b, const lq_net *student, int64_t K) {
-    int32_t *const ids = student->io.teacher->data;
-    float *const log_p = student->io.teacher_log_p->data;
+/* Rows without a label are not read: they stay as the buffer is. */
+lq_status lq_top_load(const lq_top_table *t, const lq_batch *b, lq_net *student, int64_t K) {
+    const size_t id_bytes = (size_t)K * sizeof *t->ids;
+    const size_t log_p_bytes = (size_t)(K + 1) * sizeof *t->log_p;
+    void *buffer;
     assert(b->data == t->data);
+    LQ_TRY(lq_net_buffer(student, (size_t)student->capacity * (id_bytes + log_p_bytes), &buffer));
+    char *const ids = buffer, *const log_p = ids + (size_t)student->capacity * id_bytes;
     for (int64_t i = 0; i < b->n_tokens; i++) {
         const int64_t row = t->row[b->token[i]];
         if (row < 0) continue;
-        memcpy(ids + i * K, t->ids + row * K, (size_t)K * sizeof *ids);
-        memcpy(log_p + i * (K + 1), t->log_p + row * (K + 1), (size_t)(K + 1) * sizeof *log_p);
+        memcpy(ids + (size_t)i * id_bytes, t->ids + row * K, id_bytes);
+        memcpy(log_p + (size_t)i * log_p_bytes, t->log_p + row * (K + 1), log_p_bytes);
     }
+    lq_tape_write(student->tape, student->io.teacher, ids);
+    lq_tape_write(student->tape, student->io.teacher_log_p, log_p);
+    return LQ_OK;
 }
 
 /* ---- the most likely tokens of a row of logits ----------------------------------------------- */
@@ -169,8 +176,10 @@ lq_status lq_top_compute(lq_top_table *t, const lq_model *m, lq_net *net,
         next = lq_batch_fill_from(&b, t->data, next);
         if (b.n_labels == 0) continue;
         lq_net_load(net, &b);
+        const float *hidden;
         LQ_GOTO(status, lq_tape_forward(net->tape, 0, 0));
-        finish_batch(&c, t, &b, lq_data_f32(net->io.out), options);
+        LQ_GOTO(status, lq_tape_view(net->tape, net->io.out, 0, b.n_tokens, &hidden));
+        finish_batch(&c, t, &b, hidden, options);
     }
     status = check_finite(t, options->K);
 done:

@@ -34,6 +34,6 @@ lq_status lq_top_read(bool *found, lq_top_table *t, int n, const char *path,
 lq_status lq_top_write(const lq_top_table *t, int n, const char *path,
                        const lq_top_options *options);
 /* The rows of a batch of the table's data into the inputs of a distilling head. */
-void lq_top_load(const lq_top_table *t, const lq_batch *b, const lq_net *student, int64_t K);
+lq_status lq_top_load(const lq_top_table *t, const lq_batch *b, lq_net *student, int64_t K);
 
 #endif

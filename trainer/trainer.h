@@ -43,6 +43,7 @@ typedef struct lq_trainer {
     char *output_dir, *checkpoint_dir;
     int64_t began;                     /* seconds since 1970, kept in output_dir/started */
     int lock;                          /* descriptor of the output directory's lock; -1: none */
+    lq_dev *dev;                       /* where it computes; spans below are its memory */
     lq_model *model;
     lq_base_hash base_hash;
     lq_prepared data;
@@ -73,6 +74,7 @@ typedef struct lq_trainer {
     FILE *metrics;
     const loquat_callbacks *callbacks;
     double started, seconds_started, tokens_started;    /* of this process: tokens/s, time left */
+    void *norm_work; double *norm;     /* the device's and, pinned, the host's: see lq_optim_norm */
     double grad_norm, learning_rate;   /* of the last step, for reports */
     int64_t *expert_load;              /* of the last step; NULL: the model has no experts */
 } lq_trainer;
@@ -93,6 +95,8 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 lq_status lq_lock_output(int *lock, const char *dir);
 /* The error for a directory with an earlier run in it. */
 lq_status lq_output_taken(const char *dir);
+/* Copies a span of parameters; both are the device's memory. */
+void lq_trainer_copy(lq_trainer *t, float *to, const float *from);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);
 /* The effective weights of the parameters after an update: searched for anew every
@@ -148,5 +152,8 @@ lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double f
 /* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` -- */
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
                                  const lq_types *types, bool plan_only);
+
+/* The device that a configuration means; close it. */
+lq_status lq_dev_from_config(lq_dev **out, const lq_config *c);
 
 #endif

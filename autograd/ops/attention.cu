@@ -1,9 +1,9 @@
-/* attention on CUDA: see attention.c. Chooses the kernels: tensor cores for bf16 where the head size
- * allows, else products in f32. Caches are f32 whatever activations are. */
+/* attention on CUDA: see attention.c. Chooses the kernels: tensor cores for bf16 where the head
+ * size allows, else products in f32. Caches are f32 whatever activations are. */
 #include "attention_cuda.h"
 
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE };
-enum { MMA_HEAD = 256 };   /* the widest */
+enum { WIDEST = 256, FEW_QUERIES = 16 };   /* of the kernels that do not take all */
 
 template <typename KV>
 static __global__ void store_kernel(float *cache, const KV *rows, int64_t n) {
@@ -50,10 +50,12 @@ static attention_job<T, KV> make_job(const lq_node *node, const lq_run *run, con
 }
 
 static bool takes_mma(const attention_job<lq_b16> &j) {
-    return j.head_dim % 8 == 0 && j.head_dim <= MMA_HEAD;
+    return j.head_dim % 8 == 0 && j.head_dim <= WIDEST;
 }
 
-static void attend(lq_dev *dev, const attention_job<float> &j) { lq_attention_tile_forward(dev, j); }
+static void attend(lq_dev *dev, const attention_job<float> &j) {
+    lq_attention_tile_forward(dev, j);
+}
 static void attend(lq_dev *dev, const attention_job<lq_b16> &j) {
     if (takes_mma(j)) lq_attention_mma_forward(dev, j);
     else lq_attention_tile_forward(dev, j);
@@ -67,8 +69,10 @@ static void attend_cached(const lq_node *node, const lq_run *run) {
                   lq_data<float>(cache) + run->n_past * lq_cols(rows), lq_data<T>(rows),
                   lq_count(rows));
     }
-    lq_attention_tile_forward(
-        run->dev, make_job<T, float>(node, run, node->in[K_CACHE], node->in[V_CACHE]));
+    const attention_job<T, float> j =
+        make_job<T, float>(node, run, node->in[K_CACHE], node->in[V_CACHE]);
+    if (j.n <= FEW_QUERIES && j.head_dim <= WIDEST) lq_attention_row_forward(run->dev, j);
+    else lq_attention_tile_forward(run->dev, j);
 }
 
 static void forward(const lq_node *node, const lq_run *run) {

@@ -1,5 +1,5 @@
-/* attention on CUDA: what its kernels share, and the two ways to compute it, which both take what
- * the CPU's does. The formulas stand in attention.c. */
+/* attention on CUDA: what its kernels share, and the ways to compute it, each with all that the
+ * CPU's has: segments, windows, caps, ALiBi, grouped heads. The formulas stand in attention.c. */
 #ifndef LOQUAT_ATTENTION_CUDA_H
 #define LOQUAT_ATTENTION_CUDA_H
 
@@ -25,7 +25,7 @@ template <typename T> struct attention_grad {
     T *dq, *dk, *dv;            /* NULL: not wanted */
 };
 
-/* ---- products in f32, for any head size (attention_tile.cu, attention_tile_bwd.cu) ----------- */
+/* ---- products in f32, any head size (attention_tile*.cu) ------------------------------------- */
 
 void lq_attention_tile_forward(lq_dev *dev, const attention_job<float> &j);
 void lq_attention_tile_forward(lq_dev *dev, const attention_job<lq_b16> &j);
@@ -35,8 +35,12 @@ void lq_attention_tile_backward(lq_dev *dev, const attention_job<float> &j,
 void lq_attention_tile_backward(lq_dev *dev, const attention_job<lq_b16> &j,
                                 const attention_grad<lq_b16> &g);
 
-/* ---- products on tensor cores (attention_mma.cu, attention_mma_bwd.cu): head sizes up to 256 that
- * are a multiple of 8 --------------------------------------------------------------------------- */
+/* ---- a few queries against a cache; heads up to 256 wide (attention_row.cu) ------------------ */
+
+void lq_attention_row_forward(lq_dev *dev, const attention_job<float> &j);
+void lq_attention_row_forward(lq_dev *dev, const attention_job<lq_b16, float> &j);
+
+/* ---- products on tensor cores, heads up to 256 wide, a multiple of 8 (attention_mma*.cu) ----- */
 
 void lq_attention_mma_forward(lq_dev *dev, const attention_job<lq_b16> &j);
 void lq_attention_mma_backward(lq_dev *dev, const attention_job<lq_b16> &j,

@@ -1,7 +1,7 @@
 /* attention on CUDA, backward, in f32 and in a fixed order: a block of threads owns 64 queries of a
- * head for dq, 64 keys of a key head for dk and dv, and goes over the other side 64 at a time. Scores
- * are computed again from q, k and the saved log-sum-exp. Heads wider than a block's sums take
- * several blocks. */
+ * head for dq, 64 keys of a key head for dk and dv, and goes over the other side 64 at a time.
+ * Scores are computed again from q, k and the saved log-sum-exp. Heads wider than a block's sums
+ * take several blocks. */
 #include "attention_tile.h"
 
 /* p of a tile, and ds. */

@@ -36,3 +36,24 @@ function(lq_check_emulated name)
     target_link_libraries(check_${name} PRIVATE lq_test_util autograd_emulated)
     lq_register(${name})
 endfunction()
+
+# Everything above autograd as it is, on the emulated device.
+set(emulated_objects)
+foreach(folder base data models adapters optim configs trainer)
+    list(APPEND emulated_objects $<TARGET_OBJECTS:lq_${folder}>)
+endforeach()
+add_library(loquat_emulated STATIC ${emulated_objects})
+foreach(folder data models adapters optim configs trainer)
+    target_include_directories(loquat_emulated PUBLIC ${PROJECT_SOURCE_DIR}/${folder})
+endforeach()
+target_link_libraries(loquat_emulated PUBLIC autograd_emulated ${libraries})
+add_executable(loquat_on_emulated ${cli_sources})
+target_include_directories(loquat_on_emulated PRIVATE ${PROJECT_SOURCE_DIR}/trainer/cli)
+target_link_libraries(loquat_on_emulated PRIVATE loquat_emulated)
+
+# lq_link_emulated(check target...): the folders' targets in a test on the emulated device, whose autograd comes as objects:
+# so nothing is left for theirs to define.
+function(lq_link_emulated check)
+    target_sources(${check} PRIVATE $<TARGET_OBJECTS:autograd_emulated>)
+    target_link_libraries(${check} PRIVATE ${ARGN})
+endfunction()

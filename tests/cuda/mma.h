@@ -1,4 +1,4 @@
-/* autograd/cuda/mma.h emulated: what PTX says of ldmatrix and mma.m16n8k16, lane by lane. */
+/* autograd/cuda/nvcc/mma.h emulated: what PTX says of ldmatrix and mma.m16n8k16, lane by lane. */
 #ifndef LOQUAT_MMA_H
 #define LOQUAT_MMA_H
 
@@ -52,5 +52,48 @@ static inline void lq_mma(float c[4], const uint32_t a[4], const uint32_t b[2]) 
 static inline uint32_t lq_pack_b16(float low, float high) {
     return lq_bf16_from_f32(low) | (uint32_t)lq_bf16_from_f32(high) << 16;
 }
+
+/* ---- asynchronous copies: what is under way is poison, and arrives when it is waited for ----- */
+
+struct lq_copy {
+    lq_b16 *to;
+    const lq_b16 *from;   /* NULL: zeros */
+    int group;
+};
+
+struct lq_copies {
+    lq_copy copy[256];
+    int n, group;
+};
+
+static inline lq_copies *lq_thread_copies() {
+    static lq_copies all[1024];
+    return &all[threadIdx.x];
+}
+
+static inline void lq_copy_async(lq_b16 *to, const lq_b16 *from, bool inside) {
+    lq_copies *const c = lq_thread_copies();
+    if (c->n == 256) lq_emulated_die("a thread with more copies under way than emulated");
+    lq_check_row(to);
+    lq_check_row(from);
+    c->copy[c->n++] = {to, inside ? from : NULL, c->group};
+    memset(to, 0xff, 16);
+}
+
+static inline void lq_commit_copies() { lq_thread_copies()->group++; }
+
+template <int PENDING> static void lq_wait_copies() {
+    lq_copies *const c = lq_thread_copies();
+    int kept = 0;
+    for (int i = 0; i < c->n; i++) {
+        const lq_copy copy = c->copy[i];
+        if (copy.group >= c->group - PENDING) c->copy[kept++] = copy;
+        else if (copy.from) memcpy(copy.to, copy.from, 16);
+        else memset(copy.to, 0, 16);
+    }
+    c->n = kept;
+}
+
+static inline float lq_exp2(float x) { return exp2f(x); }
 
 #endif

@@ -180,7 +180,8 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
         /* where a configuration is read, these two are keys of it */
         {verb->takes_config_keys ? "" : "threads", ARG_INT, &out->common.threads,
          "CPU threads (default: all cores)"},
-        {verb->takes_config_keys ? "" : "device", ARG_TEXT, &out->common.device, "cpu"},
+        {verb->takes_config_keys ? "" : "device", ARG_TEXT, &out->common.device,
+         "cpu (default), cuda, cuda:N or auto: a GPU if there is one"},
         {NULL, ARG_FLAG, NULL, NULL},
     };
     *exit_status = EXIT_USAGE;
@@ -200,9 +201,8 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
         fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
         return false;
     }
-    if (out->common.device && strcmp(out->common.device, "cpu") != 0 &&
-        strcmp(out->common.device, "auto") != 0) {
-        fprintf(stderr, "loquat: --device: found '%s', this build has cpu\n", out->common.device);
+    if (out->common.device && loquat_set_device(out->common.device) != LOQUAT_OK) {
+        fprintf(stderr, "loquat: --device: %s\n", loquat_error());
         return false;
     }
     if (out->common.threads > INT_MAX) {
