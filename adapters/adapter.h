@@ -63,7 +63,7 @@ typedef struct lq_adapter {
     uint32_t *clipped; int64_t n_clip_words; /* masks of the merged weights; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
     struct lq_adapter_device *device;    /* NULL: on the CPU (adapter_device.c) */
-    struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
+    struct lq_merge *merge;              /* merged, or magnitudes: what a rebuild runs; or NULL */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to

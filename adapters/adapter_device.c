@@ -1,5 +1,5 @@
-/* An adapter on a device: its span, gradients and effective weights live there, and the patches that
- * tapes are built with point to them. What the host holds is a copy, brought up to date by
+/* An adapter on a device: its span, gradients and effective weights live there, and the patches
+ * that tapes are built with point to them. What the host holds is a copy, brought up to date by
  * lq_adapter_fetch before a file is written and sent by lq_adapter_send after it was changed. */
 #include "adapter_parts.h"
 

@@ -80,7 +80,8 @@ static lq_status cpu_check(lq_dev *dev) {
 const lq_device_row lq_device_cpu = {
     .name = "cpu", .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .owns = cpu_owns, .alloc_pinned = cpu_alloc,
-    .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32, .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach,
+    .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32,
+    .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach,
     .check = cpu_check, .wait = cpu_check,
 };
 

@@ -23,7 +23,7 @@ typedef struct lq_device_row {
     lq_status (*open)(lq_dev *dev);                      /* dev->index is set; sets queue and own */
     void (*close)(lq_dev *dev);
     lq_status (*memory)(lq_dev *dev, size_t *free_bytes, size_t *total_bytes);
-    /* Contents undefined; 16-byte aligned at least. LQ_EMEM says what was asked and what is free. */
+    /* Contents undefined, 16-byte aligned at least. LQ_EMEM says what was asked, what is free. */
     lq_status (*alloc)(lq_dev *dev, void **out, size_t bytes);
     void (*free)(lq_dev *dev, void *p);                  /* waits for the queue; NULL is fine */
     bool (*owns)(lq_dev *dev, const void *p);            /* is p the device's memory? */

@@ -24,7 +24,7 @@ struct lq_tensor {
                             dim[0] is the number of rows (tokens) of the current run */
     void *data;
     const void *host;    /* an input's values, where the host can read them; else NULL */
-    void *narrow;        /* of a weight or parameter: a copy in the device's activation format; NULL */
+    void *narrow;        /* a parameter's copy in the device's activation format, or NULL */
     lq_tensor *grad;     /* same shape; F32, or its activation's format; NULL: none flows here */
     const char *name;    /* for messages; borrowed from the tape; may be NULL */
     int first, last;     /* schedule entries: first write, last read (plan.h); -1: unset */

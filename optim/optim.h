@@ -41,7 +41,7 @@ void lq_scale(float *x, int64_t n, float factor);
 /* ema = decay * ema + (1 - decay) * param */
 void lq_ema_update(float *ema, const float *param, int64_t n, float decay);
 
-/* ---- the same on a device's queue: spans and work are its memory, out is pinned (device.h) ---- */
+/* ---- the same on a device's queue: spans and work are its memory, out is pinned ---- */
 void lq_optim_step_on(lq_dev *dev, const lq_optim *rule, const lq_optim_options *o,
                       const lq_optim_group *groups, int n_groups, float lr, int64_t t, int64_t n,
                       float *param, const float *grad, float *state);

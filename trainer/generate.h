@@ -7,8 +7,8 @@
 typedef struct lq_generator lq_generator;
 
 /* n_ctx: tokens that fit, prompt included. m and patch are borrowed. */
-lq_status lq_generator_new(lq_generator **out, lq_dev *dev, const lq_model *m, const lq_patch *patch,
-                           int64_t n_ctx);
+lq_status lq_generator_new(lq_generator **out, lq_dev *dev, const lq_model *m,
+                           const lq_patch *patch, int64_t n_ctx);
 void lq_generator_free(lq_generator *g);
 int64_t lq_generator_n_ctx(const lq_generator *g);
 

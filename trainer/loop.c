@@ -211,7 +211,7 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     t->started = lq_seconds();
     t->seconds_started = t->at.seconds;
     t->tokens_started = (double)t->at.tokens;
-    LQ_GOTO(status, train(t));
+    LQ_GOTO(status, lq_trainer_explain(t, train(t)));
     LQ_GOTO(status, settle(t, &final_loss));
     LQ_GOTO(status, lq_adapter_fetch(t->adapter));
     LQ_GOTO(status, lq_export_run(t->adapter, c, t->data.template_source, dir, NULL, 0,

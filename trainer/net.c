@@ -12,7 +12,7 @@ typedef struct slot { int64_t rows, labels; } slot;
 struct lq_net_buffers {
     int32_t *input[2];       /* (N_INPUTS, capacity), pinned */
     int turn;
-    float *loss;             /* (LOSS_SLOTS, capacity, cols of the output), pinned; NULL: no labels */
+    float *loss;             /* (LOSS_SLOTS, capacity, cols of out), pinned; NULL: no labels */
     slot slot[LOSS_SLOTS];
     int n_slots;             /* taken, not summed yet */
     lq_loss summed;          /* of slots that had to make room */

@@ -58,8 +58,8 @@ static lq_status fill_memory(lq_run_plan *p, lq_dev *dev, const lq_config *c, co
         const int64_t rows = capacity > p->max_rows ? capacity : p->max_rows;
         LQ_GOTO(status, lq_teacher_plan(teacher, data, rows, &p->teacher));
     }
-    LQ_GOTO(status, arena(&p->activations, dev, m, a->patch, teacher, true, c->gradient_checkpointing,
-                          p->max_rows));
+    LQ_GOTO(status, arena(&p->activations, dev, m, a->patch, teacher, true,
+                          c->gradient_checkpointing, p->max_rows));
     if (data->val.n > 0)
         LQ_GOTO(status, arena(&p->validation, dev, m, a->patch, teacher, false, false, val_rows));
     p->program = PROGRAM_BYTES;

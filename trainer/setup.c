@@ -154,19 +154,6 @@ done:
     return status;
 }
 
-/* ---- device ---------------------------------------------------------------------------------- */
-
-lq_status lq_dev_from_config(lq_dev **out, const lq_config *c) {
-    const bool wanted = strcmp(c->bf16, "true") == 0, allowed = strcmp(c->bf16, "false") != 0;
-    LQ_TRY(lq_dev_open(out, c->device, allowed));
-    if (!wanted || (*out)->activation == &lq_bf16) return LQ_OK;
-    const lq_status status = lq_fail(LQ_ECONFIG, "bf16: true: device '%s' keeps activations in F32; "
-                                     "set it to auto or false", (*out)->row->name);
-    lq_dev_close(*out);
-    *out = NULL;
-    return status;
-}
-
 /* ---- optimizer ------------------------------------------------------------------------------- */
 
 /* The span holds all A, then all B: LoRA+ trains the second part with a rate of its own. */
@@ -178,13 +165,6 @@ static void make_groups(lq_trainer *t) {
     const int64_t first_b = a->item[0].b;
     t->groups[t->n_groups++] = (lq_optim_group){0, first_b, 1};
     t->groups[t->n_groups++] = (lq_optim_group){first_b, a->n_params - first_b, (float)ratio};
-}
-
-static lq_status span(const lq_trainer *t, float **out, int64_t n) {
-    const size_t bytes = (size_t)n * sizeof **out;
-    LQ_TRY(t->dev->row->alloc(t->dev, (void **)out, bytes));
-    t->dev->row->fill(t->dev, *out, 0, bytes);
-    return LQ_OK;
 }
 
 static lq_status open_optimizer(lq_trainer *t) {
@@ -205,19 +185,19 @@ static lq_status open_optimizer(lq_trainer *t) {
     make_groups(t);
     LQ_TRY(t->dev->row->alloc(t->dev, &t->norm_work, lq_optim_work_bytes()));
     LQ_TRY(t->dev->row->alloc_pinned(t->dev, (void **)&t->norm, sizeof *t->norm));
-    LQ_TRY(span(t, &t->state, n * t->rule->n_state));
-    LQ_TRY(span(t, &t->kept, n));
+    LQ_TRY(lq_trainer_span(t, &t->state, n * t->rule->n_state));
+    LQ_TRY(lq_trainer_span(t, &t->kept, n));
     if (c->has_qat && c->qat.requantize_every > 1) {
-        LQ_TRY(span(t, &t->searched, n));
+        LQ_TRY(lq_trainer_span(t, &t->searched, n));
         lq_trainer_copy(t, t->searched, lq_adapter_param(t->adapter));
         lq_log(LQ_LOG_INFO,
                "QAT: K-quants get new scales every %lld steps and for every validation; between, "
                "only their codes change",
                (long long)c->qat.requantize_every);
     }
-    if (t->data.val.n > 0) LQ_TRY(span(t, &t->best, n));
+    if (t->data.val.n > 0) LQ_TRY(lq_trainer_span(t, &t->best, n));
     if (c->ema_decay > 0) {
-        LQ_TRY(span(t, &t->ema, n));
+        LQ_TRY(lq_trainer_span(t, &t->ema, n));
         lq_trainer_copy(t, t->ema, lq_adapter_param(t->adapter));
     }
     return LQ_OK;
@@ -380,21 +360,13 @@ lq_status lq_trainer_open(lq_trainer **out, lq_config *config, const loquat_call
     t->config = config;
     t->callbacks = callbacks;
     t->lock = -1;
-    const lq_status status = open_all(t);
+    const lq_status status = lq_trainer_explain(t, open_all(t));
     if (status != LQ_OK) {
         lq_trainer_close(t);
         return status;
     }
     *out = t;
     return LQ_OK;
-}
-
-static void close_spans(lq_trainer *t) {
-    void *const spans[] = {t->state, t->ema, t->best, t->kept, t->searched, t->norm_work};
-    if (!t->dev) return;
-    for (int i = 0; i < LQ_ARRAY_LEN(spans); i++) t->dev->row->free(t->dev, spans[i]);
-    t->dev->row->free_pinned(t->dev, t->norm);
-    lq_dev_close(t->dev);
 }
 
 void lq_trainer_close(lq_trainer *t) {
@@ -412,7 +384,7 @@ void lq_trainer_close(lq_trainer *t) {
     lq_model_close(t->model);
     lq_free(t->plain_patch);
     lq_free(t->expert_load);
-    close_spans(t);
+    lq_trainer_close_device(t);
     lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);
     lq_config_free(t->config);

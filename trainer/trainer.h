@@ -153,7 +153,12 @@ lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double f
 lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_config *c,
                                  const lq_types *types, bool plan_only);
 
+/* ---- run_device.c ---- */
 /* The device that a configuration means; close it. */
 lq_status lq_dev_from_config(lq_dev **out, const lq_config *c);
+lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n);   /* n zeros there */
+void lq_trainer_close_device(lq_trainer *t);   /* all spans, and the device */
+/* Says what to change where a device's memory is too small; returns status. */
+lq_status lq_trainer_explain(const lq_trainer *t, lq_status status);
 
 #endif

@@ -1,0 +1,39 @@
+/* The device of a run: which one its configuration means, spans in its memory, and what to do when
+ * that is not enough. */
+#include "trainer.h"
+
+#include <string.h>
+
+lq_status lq_dev_from_config(lq_dev **out, const lq_config *c) {
+    const bool wanted = strcmp(c->bf16, "true") == 0, allowed = strcmp(c->bf16, "false") != 0;
+    LQ_TRY(lq_dev_open(out, c->device, allowed));
+    if (!wanted || (*out)->activation == &lq_bf16) return LQ_OK;
+    const lq_status status =
+        lq_fail(LQ_ECONFIG, "bf16: true: device '%s' keeps activations in F32; set it to auto or "
+                "false", (*out)->row->name);
+    lq_dev_close(*out);
+    *out = NULL;
+    return status;
+}
+
+lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n) {
+    const size_t bytes = (size_t)n * sizeof **out;
+    LQ_TRY(t->dev->row->alloc(t->dev, (void **)out, bytes));
+    t->dev->row->fill(t->dev, *out, 0, bytes);
+    return LQ_OK;
+}
+
+void lq_trainer_close_device(lq_trainer *t) {
+    void *const spans[] = {t->state, t->ema, t->best, t->kept, t->searched, t->norm_work};
+    if (!t->dev) return;
+    for (int i = 0; i < LQ_ARRAY_LEN(spans); i++) t->dev->row->free(t->dev, spans[i]);
+    t->dev->row->free_pinned(t->dev, t->norm);
+    lq_dev_close(t->dev);
+}
+
+lq_status lq_trainer_explain(const lq_trainer *t, lq_status status) {
+    if (status != LQ_EMEM || !t->dev || t->dev->id == LQ_CPU) return status;
+    return lq_fail_context(status, "not enough memory for this run; `loquat plan` lists what it "
+                           "needs, and a smaller micro_batch_size or sequence_len, "
+                           "gradient_checkpointing: true or base_quant need less: ");
+}
