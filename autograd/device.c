@@ -189,3 +189,13 @@ lq_status lq_dev_resident(lq_dev *dev, const void **out, const void *p, size_t b
     *out = copy;
     return LQ_OK;
 }
+
+void lq_dev_forget(lq_dev *dev, const void *p) {
+    const int64_t at = find(dev, p);
+    while (at < dev->n_resident && dev->resident[at].host == p) {
+        dev->row->free(dev, dev->resident[at].copy);
+        dev->n_resident--;
+        memmove(dev->resident + at, dev->resident + at + 1,
+                (size_t)(dev->n_resident - at) * sizeof *dev->resident);
+    }
+}

@@ -170,6 +170,7 @@ lq_status bench_run(op_bench *b, bool backward) {
 void bench_close(op_bench *b) {
     lq_tape_free(b->tape);
     for (int i = 0; i < b->n_items; i++) {
+        lq_dev_forget(b->dev, b->item[i].packed);
         lq_free(b->item[i].data);
         lq_free(b->item[i].grad);
         lq_free(b->item[i].packed);
@@ -178,6 +179,7 @@ void bench_close(op_bench *b) {
         b->dev->row->free(b->dev, b->item[i].dev_data);
         b->dev->row->free(b->dev, b->item[i].dev_grad);
     }
+    lq_dev_forget(b->dev, b->weigh);
     lq_free(b->result);
     lq_free(b->weigh);
 }

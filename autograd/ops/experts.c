@@ -298,7 +298,7 @@ const lq_op lq_op_experts = {
     .attr_bytes = sizeof(lq_experts_attr),
     .bwd_reads = bwd_reads,
     .shape = shape,
-    .kernel = {[LQ_CPU] = &on_cpu},
+    .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(experts)},
 };
 
 lq_status lq_experts_inputs(const lq_node *node, lq_experts_fn fn, void *ctx) {

@@ -5,10 +5,6 @@
 enum { GATE, UP };
 
 namespace {
-template <lq_act ACT> struct gated {
-    __device__ float operator()(float gate, float up) const { return lq_activate<ACT>(gate).y * up; }
-};
-
 template <lq_act ACT> struct activated {
     __device__ float operator()(float gate) const { return lq_activate<ACT>(gate).y; }
 };
@@ -56,7 +52,7 @@ static void forward(const lq_node *node, const lq_run *run) {
         T *const up = lq_data<T>(node->in[UP]);
         lq_by_act(act_of(node), [&](auto act) {
             constexpr lq_act ACT = decltype(act)::value;
-            if (up) lq_map(run->dev, n, gated<ACT>(), y, gate, up);
+            if (up) lq_map(run->dev, n, lq_gated<ACT>(), y, gate, up);
             else lq_map(run->dev, n, activated<ACT>(), y, gate);
         });
     });

@@ -150,7 +150,8 @@ static const char *at_col(const void *p, const lq_format *type, int64_t col) {
 }
 
 static int64_t tile_rows(const lq_tensor *w, const lq_format *type) {
-    return w->fmt == type ? lq_rows(w) : lq_cuda_wtile_height(w);
+    const bool is_stored = w->fmt == type || (type == &lq_bf16 && w->narrow);
+    return is_stored ? lq_rows(w) : lq_cuda_wtile_height(w);
 }
 
 static void make_logits(lq_dev *dev, const lq_cuda_chunk *c, void *tile) {
