@@ -233,12 +233,12 @@ START_TEST(what_has_no_kernel_is_refused) {
     pair p;
     lq_merge *merge;
     pair_init(&p, &lq_f32, &lq_f32, 0);
-    p.device.fmt = &lq_iq2_xs;
+    p.device.out_fmt = &lq_iq2_xs;
     ck_ok(lq_merge_new(&merge, 1));
     ck_ok(lq_merge_on(merge, dev));
     lq_merge_add(merge, p.device);
     ck_fails(lq_merge_prepare(merge), LQ_EUNSUPPORTED,
-             "blk.0.attn_q.weight: IQ2_XS on device 'cuda': no kernel reads it");
+             "blk.0.attn_q.weight: IQ2_XS on device 'cuda': no kernel writes it");
     lq_merge_free(merge);
     pair_clear(&p);
 }

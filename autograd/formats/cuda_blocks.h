@@ -131,7 +131,7 @@ template <class F, int AT, int N> struct Packer<F, Packed<AT, N>> {
 };
 
 /* n bytes; 16 at a time where both ends allow it. */
-static __device__ void copy_bytes(uint8_t *to, const uint8_t *from, int n) {
+static inline __device__ void copy_bytes(uint8_t *to, const uint8_t *from, int n) {
     const int wide = ((uintptr_t)to | (uintptr_t)from) % 16 == 0 ? n / 16 : 0;
     for (int i = (int)threadIdx.x; i < wide; i += LQ_QUANT_THREADS)
         ((uint4 *)to)[i] = ((const uint4 *)from)[i];

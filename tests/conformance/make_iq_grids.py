@@ -1,6 +1,6 @@
-"""Writes autograd/formats/iq_grids.c, the code books of the IQ formats, from what the gguf package knows.
+"""Writes autograd/formats/iq_grids.h, the code books of the IQ formats, from what the gguf package knows.
 
-    make_iq_grids.py > autograd/formats/iq_grids.c
+    make_iq_grids.py > autograd/formats/iq_grids.h
 """
 import numpy as np
 from gguf import quants
@@ -17,11 +17,11 @@ def entries(quant):
 
 
 def main():
-    print("/* Made by tests/conformance/make_iq_grids.py: the code books of the IQ formats, see iq_parts.h. */")
-    print('#include "iq_parts.h"')
+    print("/* Made by tests/conformance/make_iq_grids.py: the code books of the IQ formats, see iq_parts.h.")
+    print(" * Whoever includes it says by LQ_GRID what they are. */")
     for name in GRIDS:
         values = [f"0x{entry:04x}" for entry in entries(getattr(quants, name))]
-        print(f"\nconst uint16_t lq_{name.lower()}_grid[{len(values)}] = {{")
+        print(f"\nLQ_GRID uint16_t lq_{name.lower()}_grid[{len(values)}] = {{")
         for k in range(0, len(values), 12):
             print("    " + ", ".join(values[k:k + 12]) + ",")
         print("};")

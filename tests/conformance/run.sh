@@ -52,7 +52,7 @@ same_format_hashes() {
 }
 
 same_iq_grids() {
-    "$python" "$here/make_iq_grids.py" >"$work/iq_grids.c" && diff "$work/iq_grids.c" "$here/../../autograd/formats/iq_grids.c"
+    "$python" "$here/make_iq_grids.py" >"$work/iq_grids.h" && diff "$work/iq_grids.h" "$here/../../autograd/formats/iq_grids.h"
 }
 
 runtime() {
