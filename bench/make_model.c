@@ -18,6 +18,8 @@ static const struct {
     {"llama-3.2-1b", {.n_vocab = 128256, .n_embd = 2048, .n_layer = 16, .n_head = 32,
                       .n_head_kv = 8, .n_ff = 8192, .n_ctx = 8192, .rope_base = 500000,
                       .tied = true, .rope_freqs = true}},
+    {"llama-3-8b", {.n_vocab = 128256, .n_embd = 4096, .n_layer = 32, .n_head = 32,
+                    .n_head_kv = 8, .n_ff = 14336, .n_ctx = 8192, .rope_base = 500000}},
 };
 
 static const tiny_model *find_shape(const char *name) {

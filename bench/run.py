@@ -11,6 +11,8 @@ memory of both is the peak resident set, mapped files included. Cases and goals:
     small   SmolLM2-135M shape, 1 x 512 tokens: >= 1.5 x PEFT's tokens/s, <= 0.5 x its memory, first step within 1 s
     tiny    stories260K shape, 8 x 256 tokens: >= 3 x PEFT's tokens/s
     qat     SmolLM2-135M shape, 8 accumulated batches: q4_0 merged <= 1.1 x the step time of plain LoRA
+    cuda    only when asked for: Llama-3.2-1B, 4 x 2,048, and Llama-3-8B, 2 x 4,096 tokens, both sides in BF16 on one
+            GPU, the peer compiled; no such run has been made yet
 """
 import argparse
 import json
@@ -21,10 +23,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 PLAIN = []
+ON_CPU = ["--device", "cpu"]
 QAT = ["--qat.weight_dtype", "q4_0", "--qat.mode", "merged"]
 
 
@@ -92,8 +96,8 @@ def run_loquat(args, model, batch, length, steps, accumulate, more):
                 "steps": seconds}
 
 
-def run_peer(args, shape, batch, length, steps):
-    command = [args.peer_python, HERE / "peft_lora.py", shape, batch, length, steps, "--threads", args.threads]
+def run_peer(args, shape, batch, length, steps, more=()):
+    command = [args.peer_python, HERE / "peft_lora.py", shape, batch, length, steps, "--threads", args.threads, *more]
     done = subprocess.run([str(x) for x in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
@@ -128,7 +132,7 @@ def against_peer(args, shape, batch, length, steps):
     model = make_model(args, shape)
     ours, peers = [], []
     for _ in range(args.rounds):
-        ours.append(run_loquat(args, model, batch, length, steps, 1, PLAIN))
+        ours.append(run_loquat(args, model, batch, length, steps, 1, [*PLAIN, *ON_CPU]))
         peers.append(run_peer(args, shape, batch, length, steps))
     print(f"{shape}, {batch} x {length} tokens, LoRA r 16 on all linears, F32, {args.threads} threads")
     a = show("Loquat", ours, batch * length)
@@ -152,21 +156,90 @@ def case_qat(args):
     model = make_model(args, "smollm2-135m")
     plain, qat = [], []
     for _ in range(args.rounds):
-        plain.append(run_loquat(args, model, 1, 512, 3, 8, PLAIN))
-        qat.append(run_loquat(args, model, 1, 512, 3, 8, QAT))
+        plain.append(run_loquat(args, model, 1, 512, 3, 8, [*PLAIN, *ON_CPU]))
+        qat.append(run_loquat(args, model, 1, 512, 3, 8, [*QAT, *ON_CPU]))
     print(f"smollm2-135m, 8 accumulated batches of 1 x 512 tokens, {args.threads} threads")
     a = show("plain LoRA", plain, 8 * 512)
     b = show("QAT merged", qat, 8 * 512)
     goal("step time, QAT q4_0 merged / plain", b["step"] / a["step"], 1.1, False)
 
 
-CASES = {"small": case_small, "tiny": case_tiny, "qat": case_qat}
+class GpuMemory:
+    """The most memory that the GPU had in use while a program ran, as the driver counts it, and its clocks."""
+
+    def __enter__(self):
+        self.before = self.ask("memory.used")
+        self.most, self.running = self.before, True
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.running = False
+        self.thread.join()
+
+    def watch(self):
+        while self.running:
+            self.most = max(self.most, self.ask("memory.used"))
+            time.sleep(0.05)
+
+    @staticmethod
+    def ask(what):
+        command = ["nvidia-smi", "-i", "0", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    def bytes(self):
+        return (self.most - self.before) << 20
 
 
-def make_model(args, shape):
-    path = pathlib.Path(args.work, f"{shape}.gguf")
+def on_gpu(run, *arguments):
+    with GpuMemory() as memory:
+        result = run(*arguments)
+    return dict(result, memory=memory.bytes())
+
+
+def flops_per_token(shape, length):
+    """4 N of a LoRA step plus 3.5 times the forward pass of causal attention."""
+    vocabulary, width, layers, heads, kv_heads, ff = SHAPES[shape]
+    body = layers * (2 * width * width + 2 * width * width * kv_heads // heads + 3 * width * ff)
+    return 4 * (body + vocabulary * width) + 3.5 * 2 * length * width * layers
+
+
+def case_cuda(args):
+    """On a GPU, against the peer's best: BF16, scaled-dot-product attention, compiled, fused AdamW."""
+    plain, qat_more = [[*options, "--device", "cuda"] for options in (PLAIN, QAT)]
+    for shape, batch, length, faster, wanted in GPU_CASES:
+        model = make_model(args, shape, "bf16")
+        ours = [on_gpu(run_loquat, args, model, batch, length, 12, 1, plain) for _ in range(args.rounds)]
+        qat = [on_gpu(run_loquat, args, model, batch, length, 12, 1, qat_more)
+               for _ in range(args.rounds)]
+        peers = [on_gpu(run_peer, args, shape, batch, length, 12, ["--cuda", "--compile"])
+                 for _ in range(args.rounds)]
+        print(f"{shape}, {batch} x {length} tokens, LoRA r 16 on all linears, BF16; SM clock now "
+              f"{GpuMemory.ask('clocks.sm')} MHz")
+        a, q, b = (show(name, runs, batch * length)
+                   for name, runs in (("Loquat", ours), ("QAT merged", qat), ("PyTorch + PEFT", peers)))
+        rate = batch * length / a["step"]
+        print(f"  {rate * flops_per_token(shape, length) / 1e12:.0f} TFLOP/s (4 N + 3.5 attention)")
+        goal("tokens/s", rate, wanted, True)
+        goal("tokens/s, Loquat / PEFT", b["step"] / a["step"], faster, True)
+        goal("GPU memory, Loquat / PEFT", a["memory"] / b["memory"], 1.0, False)
+        goal("step time, QAT q4_0 merged / plain", q["step"] / a["step"], 1.05, False)
+
+
+SHAPES = {  # vocabulary, width, layers, heads, key-value heads, feed-forward
+    "llama-3.2-1b": (128256, 2048, 16, 32, 8, 8192),
+    "llama-3-8b": (128256, 4096, 32, 32, 8, 14336),
+}
+GPU_CASES = [("llama-3.2-1b", 4, 2048, 1.3, 70000), ("llama-3-8b", 2, 4096, 1.0, 12500)]
+
+CASES = {"cuda": case_cuda, "small": case_small, "tiny": case_tiny, "qat": case_qat}
+
+
+def make_model(args, shape, kind="f32"):
+    path = pathlib.Path(args.work, f"{shape}-{kind}.gguf")
     if not path.exists():
-        subprocess.run([args.make_model, shape, path], check=True)
+        subprocess.run([args.make_model, shape, path, kind], check=True)
     return path
 
 
@@ -174,7 +247,7 @@ def main():
     args = arguments()
     with tempfile.TemporaryDirectory() as work:
         args.work = args.work or work
-        for name in args.only or CASES:
+        for name in args.only or [case for case in CASES if case != "cuda"]:
             CASES[name](args)
 
 

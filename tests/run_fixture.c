@@ -80,6 +80,10 @@ bool fixture_same_file(const char *a, const char *b) {
     return system(command) == 0;
 }
 
+static const char *program = LOQUAT_PROGRAM;
+
+void fixture_program(const char *path) { program = path ? path : LOQUAT_PROGRAM; }
+
 fixture_result fixture_loquat(const char *fmt, ...) {
     static char *out, *err;
     char args[2048], command[3000], out_path[256], err_path[256];
@@ -89,7 +93,7 @@ fixture_result fixture_loquat(const char *fmt, ...) {
     va_end(list);
     snprintf(out_path, sizeof out_path, "%s", test_path("stdout"));
     snprintf(err_path, sizeof err_path, "%s", test_path("stderr"));
-    snprintf(command, sizeof command, "%s %s >'%s' 2>'%s' </dev/null", LOQUAT_PROGRAM, args,
+    snprintf(command, sizeof command, "%s %s >'%s' 2>'%s' </dev/null", program, args,
              out_path, err_path);
     const int status = system(command);
     lq_free(out);

@@ -25,5 +25,7 @@ bool fixture_same_file(const char *a, const char *b);
  * call reuses. */
 typedef struct fixture_result { int exit_status; const char *out, *err; } fixture_result;
 fixture_result fixture_loquat(const char *fmt, ...) LQ_PRINTF(1, 2);
+/* Another build of the program from now on; NULL: the usual. */
+void fixture_program(const char *path);
 
 #endif

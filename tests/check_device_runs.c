@@ -1,0 +1,196 @@
+/* Whole runs on device 'cuda', emulated: the CPU's losses, its files, checkpoints that move between
+ * devices, and what is said when there is no such device. */
+#include "run_fixture.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_NUMBERS = 200 };
+
+typedef struct curve { double v[MOST_NUMBERS]; int n; } curve;
+
+/* All numbers after "key" in a file of JSON lines. */
+static void read_numbers(curve *c, const char *path, const char *key) {
+    char quoted[64], line[4096];
+    FILE *const f = fopen(path, "r");
+    ck_assert_msg(f != NULL, "%s cannot be read", path);
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    while (fgets(line, sizeof line, f)) {
+        const char *const at = strstr(line, quoted);
+        if (!at) continue;
+        ck_assert_int_lt(c->n, MOST_NUMBERS);
+        c->v[c->n++] = strtod(at + strlen(quoted), NULL);
+    }
+    fclose(f);
+}
+
+static curve curve_of(const char *dir) {
+    static const char *const keys[] = {"loss", "eval_loss", "grad_norm"};
+    curve c = {.n = 0};
+    char path[400];
+    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
+    for (int i = 0; i < LQ_ARRAY_LEN(keys); i++) read_numbers(&c, path, keys[i]);
+    return c;
+}
+
+static void train(const char *program, const fixture_run *f, const char *out, const char *options) {
+    fixture_program(program);
+    const fixture_result r = fixture_loquat("train %s --output-dir %s %s", f->config, out, options);
+    ck_assert_msg(r.exit_status == 0, "train %s: %s", options, r.err);
+}
+
+static void close_curves(const char *what, const char *a, const char *b, double tolerance) {
+    const curve x = curve_of(a), y = curve_of(b);
+    ck_assert_msg(x.n == y.n && x.n > 6, "%s: %d numbers and %d", what, x.n, y.n);
+    for (int i = 0; i < x.n; i++)
+        ck_assert_msg(fabs(x.v[i] - y.v[i]) <= tolerance * fmax(1, fabs(x.v[i])),
+                      "%s: number %d of %d is %.9g on the CPU, %.9g on the device", what, i, x.n,
+                      x.v[i], y.v[i]);
+}
+
+/* ---- curves ---------------------------------------------------------------------------------- */
+
+static const struct { const char *extra; double tolerance; } modes[] = {
+    {"", 1e-4},
+    {"gradient_checkpointing: true\nlora_dropout: 0.1\nneftune_noise_alpha: 5\n", 1e-4},
+    {"sample_packing: true\nloraplus_lr_ratio: 4\nema_decay: 0.5\noptimizer: sgd\n", 1e-4},
+    {"use_dora: true\n", 1e-4},
+    {"adapter: full\n", 1e-4},
+    {"adapter: scales\nbase_quant: q4_0\n", 1e-4},
+    {"qat: {weight_dtype: q4_0, mode: separate}\n", 1e-4},
+    {"kd: {teacher: self, alpha: 0.5}\n", 1e-4},
+    {"kd: {teacher: self, alpha: 0.5, top_k: 5}\n", 1e-4},
+    /* a sum's last bit can move a code, and one code of this tiny model is 1e-4 of its loss */
+    {"qat: {weight_dtype: q4_0, mode: merged}\n", 1e-3},
+    {"qat: {weight_dtype: q8_0, mode: merged}\nuse_dora: true\n", 1e-3},
+    {"qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", 1e-3},
+};
+
+START_TEST(curve_is_the_cpus) {
+    fixture_run f;
+    char name[32], cpu[300], cuda[300];
+    snprintf(name, sizeof name, "curve-%d", _i);
+    fixture_make(&f, name, 4, modes[_i].extra);
+    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
+    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
+    train(NULL, &f, cpu, "--device cpu");
+    train(LOQUAT_EMULATED, &f, cuda, "--device cuda --bf16 false");
+    close_curves(modes[_i].extra, cpu, cuda, modes[_i].tolerance);
+}
+END_TEST
+
+START_TEST(bf16_follows_the_curve) {
+    fixture_run f;
+    char cpu[300], cuda[300];
+    fixture_make(&f, "bf16", 4, "qat: {weight_dtype: q4_0, mode: separate}\n");
+    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
+    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
+    train(NULL, &f, cpu, "--device cpu");
+    train(LOQUAT_EMULATED, &f, cuda, "--device cuda");
+    close_curves("bf16", cpu, cuda, 0.05);
+}
+END_TEST
+
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
+#define DEVICE(name) "--device " name " --bf16 false"
+
+/* A run of 4 steps whose second half is on another device, and one that stays. */
+static const struct { const char *first, *second; bool same_bits; } moves[] = {
+    {DEVICE("cuda"), DEVICE("cpu"), false},
+    {DEVICE("cpu"), DEVICE("cuda"), false},
+    {DEVICE("cuda"), DEVICE("cuda"), true},
+};
+
+static const char *program_of(const char *device) {
+    return strstr(device, "cuda") ? LOQUAT_EMULATED : NULL;
+}
+
+/* Step 2's checkpoint is where the run stopped. */
+static void stop_after_two(const char *out) {
+    char command[800];
+    snprintf(command, sizeof command, "rm '%s/checkpoints/'*4*", out);
+    ck_assert_int_eq(system(command), 0);
+}
+
+START_TEST(checkpoints_move) {
+    fixture_run f;
+    char name[32], stays[300], moved[300], options[200], a[400], b[400];
+    snprintf(name, sizeof name, "move-%d", _i);
+    fixture_make(&f, name, 4, "qat: {weight_dtype: q4_0, mode: separate}\n");
+    snprintf(stays, sizeof stays, "%s/stays", f.dir);
+    snprintf(moved, sizeof moved, "%s/moved", f.dir);
+    train(program_of(moves[_i].first), &f, stays, moves[_i].first);
+    train(program_of(moves[_i].first), &f, moved, moves[_i].first);
+    stop_after_two(moved);
+    snprintf(options, sizeof options, "%s --resume-from-checkpoint auto", moves[_i].second);
+    train(program_of(moves[_i].second), &f, moved, options);
+    close_curves("moved", stays, moved, 1e-4);
+    snprintf(a, sizeof a, "%s/model-F32-LoRA.gguf", stays);
+    snprintf(b, sizeof b, "%s/model-F32-LoRA.gguf", moved);
+    if (moves[_i].same_bits) ck_assert(fixture_same_file(a, b));
+}
+END_TEST
+
+/* ---- the other verbs ------------------------------------------------------------------------- */
+
+static double loss_of(const char *program, const fixture_run *f, const char *options) {
+    fixture_program(program);
+    const fixture_result r =
+        fixture_loquat("evaluate %s --data %s --json %s", f->model, f->data, options);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    const char *const at = strstr(r.out, "\"loss\":");
+    ck_assert_ptr_nonnull(at);
+    return strtod(at + 7, NULL);
+}
+
+START_TEST(other_verbs) {
+    fixture_run f;
+    fixture_make(&f, "verbs", 2, "");
+    const double cpu = loss_of(NULL, &f, "");
+    ck_assert_double_eq_tol(loss_of(LOQUAT_EMULATED, &f, "--device cuda"), cpu, 1e-5);
+    char text[2000];
+    fixture_program(NULL);
+    fixture_result r = fixture_loquat("chat %s --prompt hello --max-new-tokens 8", f.model);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    snprintf(text, sizeof text, "%s", r.out);
+    fixture_program(LOQUAT_EMULATED);
+    r = fixture_loquat("chat %s --prompt hello --max-new-tokens 8 --device cuda", f.model);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    ck_assert_str_eq(r.out, text);
+}
+END_TEST
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+static const struct { const char *options, *message; } mistakes[] = {
+    {"--device cuda:1", "the last is cuda:0"},
+    {"--device tpu", "wanted auto, cpu, cuda or cuda:N"},
+    {"--device cpu --bf16 true", "keeps activations in F32"},
+};
+
+START_TEST(mistakes_are_named) {
+    fixture_run f;
+    fixture_make(&f, "mistakes", 2, "");
+    fixture_program(LOQUAT_EMULATED);
+    const fixture_result r = fixture_loquat("train %s %s", f.config, mistakes[_i].options);
+    ck_assert_int_ne(r.exit_status, 0);
+    ck_assert_msg(strstr(r.err, mistakes[_i].message), "found '%s', wanted '%s'", r.err,
+                  mistakes[_i].message);
+}
+END_TEST
+
+int main(void) {
+    Suite *const suite = suite_create("device_runs");
+    TCase *const tcase = tcase_create("device_runs");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_loop_test(tcase, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
+    tcase_add_test(tcase, bf16_follows_the_curve);
+    tcase_add_loop_test(tcase, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
+    tcase_add_test(tcase, other_verbs);
+    tcase_add_loop_test(tcase, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
+    suite_add_tcase(suite, tcase);
+    return test_run(suite);
+}
