@@ -60,7 +60,7 @@ static lq_tensor *embed_noisy(op_bench *b) {
     return lq_embed(b->tape, ids, w, starts, (lq_embed_attr){.scale = 2, .noise_alpha = 5});
 }
 
-/* ---- heads: a vocabulary that ends within a pack, and more labelled rows than a chunk --------- */
+/* ---- heads: a vocabulary that ends within a pack, more labelled rows than a chunk ------------ */
 
 enum { HEAD_D = 32, HEAD_V = 1283, MANY_ROWS = 2100, FEW_V = 37, TOP = 5 };
 

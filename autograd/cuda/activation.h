@@ -23,7 +23,9 @@ template <lq_act ACT> __device__ inline lq_act_value lq_activate(float x) {
 }
 
 template <lq_act ACT> struct lq_gated {
-    __device__ float operator()(float gate, float up) const { return lq_activate<ACT>(gate).y * up; }
+    __device__ float operator()(float gate, float up) const {
+        return lq_activate<ACT>(gate).y * up;
+    }
 };
 
 template <lq_act ACT> using lq_act_constant = std::integral_constant<lq_act, ACT>;

@@ -1,6 +1,6 @@
-/* out = scale W[ids] with noise when training; see embed.c. The rows' bytes are gathered as they are
- * stored and dequantized together. Backward: the first token of each kind adds up the gradients of
- * all tokens of its kind, in their order. */
+/* out = scale W[ids] with noise when training; see embed.c. The rows' bytes are gathered as they
+ * are stored and dequantized together. Backward: the first token of each kind adds up the
+ * gradients of all tokens of its kind, in their order. */
 #include "cuda_formats.h"
 #include "random_device.h"
 #include "map.h"

@@ -232,7 +232,7 @@ static void forward(const lq_node *node, const lq_run *run) {
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* Of a row with G = dout down (in dh): dshare += G.h (NULL: none), and dgate, dup from share * G. */
+/* Of a row with G = dout down (in dh): dshare += G.h (NULL: none); dgate, dup from share * G. */
 template <typename T, int W, int THREADS, lq_act ACT>
 static __global__ void hidden_kernel(int64_t n, int64_t F, int64_t n_experts, const int32_t *token,
                                      const int32_t *expert, const T *shares, T *dshares,

@@ -31,7 +31,8 @@ __device__ inline void backward_pack(const T *gate, const T *up, const T *dy, T 
 template <typename T> __device__ inline T *offset(T *p, int64_t n) { return p ? p + n : p; }
 
 template <lq_act ACT, int W, typename T>
-static __global__ void glu_backward(int64_t n, const T *gate, const T *up, const T *dy, T *dgate, T *dup) {
+static __global__ void glu_backward(int64_t n, const T *gate, const T *up, const T *dy, T *dgate,
+                                    T *dup) {
     const int64_t at = ((int64_t)blockIdx.x * LQ_BLOCK + threadIdx.x) * W;
     if (at + W <= n) {
         backward_pack<ACT, W>(gate + at, offset(up, at), dy + at, offset(dgate, at),

@@ -109,7 +109,7 @@ static size_t lay_out(const lq_cuda_head *head, const lq_node *node, lq_cuda_chu
     c->label = lq_data_i32(node->in[LQ_HEAD_LABELS]);
     c->n_sides = head->sides(node, c->side);
     for (int i = 0; i < c->n_sides; i++)
-        c->side[i].ld = (c->side[i].cols + LQ_HEAD_ROW_STEP - 1) / LQ_HEAD_ROW_STEP * LQ_HEAD_ROW_STEP;
+        c->side[i].ld = lq_blocks(c->side[i].cols, LQ_HEAD_ROW_STEP) * LQ_HEAD_ROW_STEP;
     l->capacity = capacity_of(c, N);
     l->row = (int32_t *)take(base, &used, (size_t)N * sizeof *l->row);
     for (int i = 0; i < c->n_sides; i++) {

@@ -30,8 +30,8 @@ struct lq_cuda_chunk {
 struct lq_cuda_head {
     int64_t out_cols;
     int (*sides)(const lq_node *node, lq_cuda_side side[LQ_HEAD_MAX_SIDES]);
-    /* Losses into the rows of out, unless that is NULL. With `gradient`, logits become dlogits times
-     * column 0 of dout's row (NULL: 1). */
+    /* Losses into the rows of out, unless that is NULL. With `gradient`, logits become dlogits
+     * times column 0 of dout's row (NULL: 1). */
     void (*rows)(const lq_node *node, lq_dev *dev, const lq_cuda_chunk *c, float *out,
                  const float *dout, bool gradient);
 };

@@ -1,5 +1,6 @@
-/* kd_head on CUDA; see kd_head.c, whose names these are, and head_cuda.h. A block makes a row's loss
- * and gradient; differences of logits are taken from their maxima, where what counts is small. */
+/* kd_head on CUDA; see kd_head.c, whose names these are, and head_cuda.h. A block makes a row's
+ * loss and gradient; differences of logits are taken from their maxima, where what counts is
+ * small. */
 #include "head_cuda.h"
 
 enum { TEACHER = LQ_HEAD_N_IN, TEACHER_W };

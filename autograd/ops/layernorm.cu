@@ -1,5 +1,5 @@
-/* out = (x - mean) r w + bias with r = 1 / sqrt(mean((x - mean)^2) + eps), a warp or a block per row;
- * see layernorm.c. A row is read again from the cache for each of its sums. */
+/* out = (x - mean) r w + bias with r = 1 / sqrt(mean((x - mean)^2) + eps), a warp or a block per
+ * row; see layernorm.c. A row is read again from the cache for each of its sums. */
 #include "column_sums.h"
 #include "rows.h"
 

@@ -4,8 +4,8 @@
 #include "rows.h"
 
 template <typename T, int W, int THREADS>
-static __global__ void rms_forward(int64_t groups, int64_t d, float eps, const T *x, const float *w, T *y,
-                            float *r) {
+static __global__ void rms_forward(int64_t groups, int64_t d, float eps, const T *x,
+                                   const float *w, T *y, float *r) {
     const int64_t g = lq_row<THREADS>(), first = lq_place<THREADS>() * W;
     if (g >= groups) return;
     x += g * d;
@@ -27,8 +27,8 @@ static __global__ void rms_forward(int64_t groups, int64_t d, float eps, const T
 
 /* dx += r (dy w) - (r^3 sum(dy w x) / d) x */
 template <typename T, int W, int THREADS>
-static __global__ void rms_backward(int64_t groups, int64_t d, const T *x, const float *w, const float *r,
-                             const T *dy, T *dx) {
+static __global__ void rms_backward(int64_t groups, int64_t d, const T *x, const float *w,
+                                    const float *r, const T *dy, T *dx) {
     const int64_t g = lq_row<THREADS>(), first = lq_place<THREADS>() * W;
     if (g >= groups) return;
     x += g * d;

@@ -1,6 +1,6 @@
-/* Rotary position embedding; see rope.c. A block turns a few rows: first it makes their table of cos
- * and sin in shared memory, then each thread turns packs of W pairs. An angle is reduced to a part
- * of a turn in double, so that single-precision sin and cos are right at any position. */
+/* Rotary position embedding; see rope.c. A block turns a few rows: first it makes their table of
+ * cos and sin in shared memory, then each thread turns packs of W pairs. An angle is reduced to a
+ * part of a turn in double, so that single-precision sin and cos are right at any position. */
 #include "kernels.h"
 #include "pack.h"
 

@@ -1,5 +1,5 @@
-/* out (N,E): the shares of each token's n_used best experts; see route.c. A warp per token; expert e
- * is lane e % 32's. */
+/* out (N,E): the shares of each token's n_used best experts; see route.c. A warp per token; expert
+ * e is lane e % 32's. */
 #include "kernels.h"
 
 enum { ROWS = LQ_BLOCK / LQ_WARP, MAX_EXPERTS = 32 * LQ_WARP };

@@ -17,8 +17,8 @@ static __global__ void gate_forward(int64_t rows, int64_t d, const T *x, const T
 
 /* dx += s dy; dgate += s (1 - s) dy.x; either may be NULL. */
 template <typename T, int W, int THREADS>
-static __global__ void gate_backward(int64_t rows, int64_t d, const T *x, const T *gate, const T *dy,
-                              T *dx, T *dgate) {
+static __global__ void gate_backward(int64_t rows, int64_t d, const T *x, const T *gate,
+                                     const T *dy, T *dx, T *dgate) {
     const int64_t t = lq_row<THREADS>();
     if (t >= rows) return;
     const float s = sigmoid(lq_to_float(gate[t]));
