@@ -205,7 +205,8 @@ static void note_clipped(const lq_merge_job *job, int64_t row, int64_t n, const 
 
 static bool merge_tile(const lq_merge *merge, int i, int64_t row, bool keep_scales) {
     const lq_merge_job *job = &merge->job[i];
-    const int64_t height = lq_merge_tile_rows(merge, job), n = job->rows - row < height ? job->rows - row : height;
+    const int64_t height = lq_merge_tile_rows(merge, job);
+    const int64_t n = job->rows - row < height ? job->rows - row : height;
     float *tile = merge->tile + merge->tile_floats * omp_get_thread_num();
     if (!effective_rows(job, row, n, tile)) return false;
     if (!job->out) return true;

@@ -1,5 +1,5 @@
-/* The IQ formats on CUDA, which are only read; layouts as in iq<n>_<name>.c. A thread reads one entry
- * of 8 numbers, or two of 4. */
+/* The IQ formats on CUDA, which are only read; layouts as in iq<n>_<name>.c. A thread reads one
+ * entry of 8 numbers, or two of 4. */
 #include "cuda_blocks.h"
 #include "iq_scalar.h"
 

@@ -89,7 +89,8 @@ struct Q2_K {
 
 /* Q4_K and Q5_K; LIMIT: of scale codes with importance. */
 template <class F, int TOP_, int LIMIT> struct AffineK {
-    enum { BLOCK = SUPER, GROUP = 32, GROUPS = SUPER / GROUP, IMPORTANCE = LQ_BY_BLOCK, TOP = TOP_ };
+    enum { BLOCK = SUPER, GROUP = 32, GROUPS = SUPER / GROUP };
+    enum { IMPORTANCE = LQ_BY_BLOCK, TOP = TOP_ };
     static __device__ group_fit search(const Place<F> &p, const float *x, float *w) {
         const lq_affine_rule weighted = {TOP, -0.9f, 0.05f, 36, 0}, plain = F::plain();
         const float rms = sqrtf(sum_squares(x, GROUP) / GROUP);
