@@ -143,7 +143,8 @@ lq_status lq_dev_open(lq_dev **out, const char *name, bool bf16) {
 typedef struct lq_resident {
     const void *host;
     void *copy;
-    size_t bytes;
+    size_t bytes;        /* of the host's */
+    bool converted;
 } lq_resident;
 
 void lq_dev_close(lq_dev *dev) {
@@ -165,6 +166,29 @@ static int64_t find(const lq_dev *dev, const void *p) {
     return low;
 }
 
+/* The copy of this kind, or NULL; *at: where it would be added. */
+static void *known(const lq_dev *dev, const void *p, size_t bytes, bool converted, int64_t *at) {
+    for (*at = find(dev, p); *at < dev->n_resident && dev->resident[*at].host == p; ++*at) {
+        const lq_resident *const r = &dev->resident[*at];
+        if (r->bytes >= bytes && r->converted == converted) return r->copy;
+    }
+    return NULL;
+}
+
+static lq_status add(lq_dev *dev, int64_t at, lq_resident r) {
+    const lq_status status = lq_reserve((void **)&dev->resident, &dev->cap_resident,
+                                        dev->n_resident + 1, sizeof *dev->resident);
+    if (status != LQ_OK) {
+        dev->row->free(dev, r.copy);
+        return status;
+    }
+    memmove(dev->resident + at + 1, dev->resident + at,
+            (size_t)(dev->n_resident - at) * sizeof *dev->resident);
+    dev->resident[at] = r;
+    dev->n_resident++;
+    return LQ_OK;
+}
+
 static lq_status upload(lq_dev *dev, void **out, const void *p, size_t bytes) {
     LQ_TRY(dev->row->alloc(dev, out, bytes));
     dev->row->copy(dev, *out, p, bytes);
@@ -172,23 +196,34 @@ static lq_status upload(lq_dev *dev, void **out, const void *p, size_t bytes) {
 }
 
 lq_status lq_dev_resident(lq_dev *dev, const void **out, const void *p, size_t bytes) {
+    int64_t at;
+    void *copy;
     *out = p;
     if (dev->row->owns(dev, p)) return LQ_OK;
-    const int64_t at = find(dev, p);
-    if (at < dev->n_resident && dev->resident[at].host == p && dev->resident[at].bytes >= bytes) {
-        *out = dev->resident[at].copy;
-        return LQ_OK;
-    }
-    LQ_TRY(lq_reserve((void **)&dev->resident, &dev->cap_resident, dev->n_resident + 1,
-                      sizeof *dev->resident));
-    void *copy;
+    *out = copy = known(dev, p, bytes, false, &at);
+    if (copy) return LQ_OK;
     LQ_TRY(upload(dev, &copy, p, bytes));
-    memmove(dev->resident + at + 1, dev->resident + at,
-            (size_t)(dev->n_resident - at) * sizeof *dev->resident);
-    dev->resident[at] = (lq_resident){p, copy, bytes};
-    dev->n_resident++;
     *out = copy;
-    return LQ_OK;
+    return add(dev, at, (lq_resident){p, copy, bytes, false});
+}
+
+lq_status lq_dev_resident_as(lq_dev *dev, const void **out, const void *p, const lq_format *fmt,
+                             int64_t n) {
+    const size_t bytes = lq_format_bytes(fmt, n);
+    void *copy, *raw = NULL;
+    int64_t at;
+    *out = copy = known(dev, p, bytes, true, &at);
+    if (copy) return LQ_OK;
+    LQ_TRY(dev->row->alloc(dev, &copy, lq_format_bytes(dev->activation, n)));
+    const lq_status status = upload(dev, &raw, p, bytes);
+    if (status != LQ_OK) {
+        dev->row->free(dev, copy);
+        return status;
+    }
+    dev->row->convert(dev, copy, raw, fmt, n);
+    dev->row->free(dev, raw);
+    *out = copy;
+    return add(dev, at, (lq_resident){p, copy, bytes, true});
 }
 
 void lq_dev_forget(lq_dev *dev, const void *p) {

@@ -67,6 +67,9 @@ lq_dev *lq_dev_cpu(void);
 /* The device's copy of `bytes` of constant host memory at p, made at the first call and kept until
  * the device is closed. p itself on the CPU, and where p is the device's memory already. */
 lq_status lq_dev_resident(lq_dev *dev, const void **out, const void *p, size_t bytes);
+/* The same of n elements of a format, converted to what the device keeps activations in. */
+lq_status lq_dev_resident_as(lq_dev *dev, const void **out, const void *p, const lq_format *fmt,
+                             int64_t n);
 /* Drops the copies of host memory that starts at p: to be called before that memory is freed while
  * the device stays open, or the next thing at that address is taken for it. */
 void lq_dev_forget(lq_dev *dev, const void *p);

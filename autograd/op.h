@@ -53,6 +53,7 @@ struct lq_op {
     int n_in;            /* including optional ones */
     size_t attr_bytes;
     unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
+    unsigned products;   /* LQ_IN(i) bits of weights that kernels read through wtile alone */
     bool out_f32;        /* out stays F32 whatever the device keeps activations in (a loss) */
     /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which
      * inputs have gradients: a linear reads X only if W is trained). From this the planner learns

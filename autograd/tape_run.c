@@ -8,13 +8,40 @@
 
 enum { ALIGN = 64 };
 
-static lq_status place_weights(const lq_tape *tape) {
+/* Does a node read t other than in a product; does one read it there? */
+static void find_uses(const lq_tape *tape, const lq_tensor *t, bool *plain, bool *product) {
+    *plain = *product = false;
+    for (int64_t i = 0; i < tape->n_nodes; i++)
+        for (int k = 0; k < tape->node[i]->op->n_in; k++) {
+            if (tape->node[i]->in[k] != t) continue;
+            if (tape->node[i]->op->products & LQ_IN(k)) *product = true;
+            else *plain = true;
+        }
+}
+
+/* Wider than activations: products read a copy in their format, made once, and often nothing else
+ * does. A packed weight stays as it is. */
+static lq_status place_weight(lq_tape *tape, lq_tensor *t) {
+    lq_dev *const dev = tape->run.dev;
+    const bool wide = dev->activation == &lq_bf16 && (t->fmt == &lq_f32 || t->fmt == &lq_f16) &&
+                      !dev->row->owns(dev, t->data);
+    bool plain = true, product = false;
+    const void *data;
+    if (wide) find_uses(tape, t, &plain, &product);
+    if (product) {
+        LQ_TRY(lq_dev_resident_as(dev, &data, t->data, t->fmt, lq_rows(t) * lq_cols(t)));
+        t->narrow = (void *)data;
+    }
+    if (!plain && product) return LQ_OK;
+    LQ_TRY(lq_dev_resident(dev, &data, t->data, lq_tensor_bytes(t)));
+    t->data = (void *)data;
+    return LQ_OK;
+}
+
+static lq_status place_weights(lq_tape *tape) {
     for (int64_t i = 0; i < tape->n_tensors; i++) {
         lq_tensor *const t = tape->tensor[i];
-        if (t->kind != LQ_WEIGHT || !t->data) continue;
-        const void *data;
-        LQ_TRY(lq_dev_resident(tape->run.dev, &data, t->data, lq_tensor_bytes(t)));
-        t->data = (void *)data;
+        if (t->kind == LQ_WEIGHT && t->data) LQ_TRY(place_weight(tape, t));
     }
     return LQ_OK;
 }

@@ -77,6 +77,7 @@ const lq_op lq_op_ce_head = {
     .attr_bytes = sizeof(lq_ce_head_attr),
     .nograd = LQ_IN(LQ_HEAD_LABELS),
     .bwd_reads = bwd_reads,
+    .products = LQ_IN(LQ_HEAD_W),
     .out_f32 = true,
     .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(ce_head)},

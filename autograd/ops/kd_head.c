@@ -286,6 +286,7 @@ const lq_op lq_op_kd_head = {
     .attr_bytes = sizeof(lq_kd_head_attr),
     .nograd = LQ_IN(LQ_HEAD_LABELS) | LQ_IN(TEACHER) | LQ_IN(TEACHER_W),
     .bwd_reads = bwd_reads,
+    .products = LQ_IN(LQ_HEAD_W) | LQ_IN(TEACHER_W),
     .out_f32 = true,
     .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(kd_head)},

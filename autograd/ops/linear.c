@@ -87,7 +87,7 @@ static void backward(const lq_node *node, const lq_run *run) {
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
 
 const lq_op lq_op_linear = {
-    .name = "linear", .n_in = N_IN, .bwd_reads = bwd_reads, .shape = shape,
+    .name = "linear", .n_in = N_IN, .products = LQ_IN(W), .bwd_reads = bwd_reads, .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(linear)},
 };
 

@@ -209,7 +209,8 @@ static void backward(const lq_node *node, const lq_run *run) {
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
 
 const lq_op lq_op_lora_linear = {
-    .name = "lora_linear", .n_in = N_IN, .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
+    .name = "lora_linear", .n_in = N_IN, .products = LQ_IN(W),
+    .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
     .shape = shape, .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(lora_linear)},
 };
 

@@ -1,5 +1,5 @@
 # The CUDA device without a GPU or a toolkit: autograd built once more with its .cu files as C++ on an emulated device
-# (emulate.h), whose row takes the place of the real one. What cannot be emulated (cuBLASLt, cuDNN, the CUDA runtime)
+# (emulate.h), whose row takes the place of the real one. What cannot be emulated (cuBLASLt, the CUDA runtime)
 # is in autograd/cuda/nvcc, and its twin here.
 enable_language(CXX)
 set(CMAKE_CXX_STANDARD 17)
