@@ -2,7 +2,7 @@
  * each time made orthonormal; then e ~ Q (Q^T e), and the small Q^T e (k,cols) is decomposed. */
 #include "lowrank.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "random.h"
 
 #include <lapacke.h>

@@ -2,7 +2,7 @@
  * merge.h. */
 #include "merge.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "reround.h"
 #include "saturation.h"
 

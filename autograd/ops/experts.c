@@ -4,7 +4,7 @@
  * weights, and added back. Nothing is kept; backward computes gate and up again. With
  * h = act(gate) * up and G = dout down_e: dw_te = G.h, and dh = w_te G goes back through the rest.
  * Each of the three products may carry an adapter, as lora_linear, one A and B per expert. */
-#include "blas.h"
+#include "gemm.h"
 #include "cpu.h"
 #include "ops.h"
 #include "rowwise.h"

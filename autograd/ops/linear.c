@@ -1,6 +1,6 @@
 /* linear: out = x W^T + bias. Backward: dx += dy W, and for trained parameters dW += dy^T x and
  * dbias += column sums of dy. With a frozen weight only W is read, so x may be gone by then. */
-#include "blas.h"
+#include "gemm.h"
 #include "linear_parts.h"
 #include "ops.h"
 #include "wtile.h"
