@@ -67,9 +67,6 @@ lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char
     if (!f)
         return lq_fail(LQ_EUNSUPPORTED, "Hugging Face's names of architecture %s are not known",
                        m->arch->name);
-    if (f->grouped && lq_model_find(m, LQ_ROLE_ATTN_NORM_2, 0, false) >= 0)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: a Falcon with two norms in a block cannot be written "
-                       "as a Hugging Face directory yet; write a GGUF", base);
     if (lq_hf_is_dir(base)) {
         LQ_TRY(config_of_dir(&root, f, base));
         LQ_TRY(write_config(root, type, dir));
