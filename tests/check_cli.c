@@ -233,6 +233,7 @@ START_TEST(nothing_to_train_on) {
     const fixture_result r = fixture_loquat("train %s %s", f.config, nothing[_i].args);
     ck_assert_msg(r.exit_status == 1 && test_contains(r.err, nothing[_i].says), "%s: exit %d: %s",
                   nothing[_i].args, r.exit_status, r.err);
+    ck_assert_msg(!lq_file_exists(f.out), "a run that never began left its directory");
 }
 END_TEST
 
