@@ -1,6 +1,7 @@
 /* The public interface over the folders: each function checks, calls and translates; no logic
  * lives here. */
 #include "atomic_file.h"
+#include "best.h"
 #include "export.h"
 #include "json_text.h"
 #include "loquat.h"
@@ -98,41 +99,24 @@ loquat_status loquat_export(const char *run_dir, const loquat_export_options *op
     static const loquat_export_options none = {NULL, 0, false, false};
     const loquat_export_options *o = options ? options : &none;
     lq_config *config = NULL;
-    lq_model *model = NULL;
-    lq_adapter *adapter = NULL;
+    lq_best best = {.model = NULL};
     lq_artifacts artifacts = {0};
-    lq_types run_types = {0};
-    lq_template *parsed = NULL;
-    int64_t step;
     lq_status status = LQ_OK;
-    char *last_dir = NULL, *checkpoints = NULL, *chat_template = NULL;
+    char *last_dir = NULL;
     *out_text = NULL;
     LQ_GOTO(status, open_run_config(&config, &last_dir, run_dir));
-    checkpoints = lq_path_join(last_dir, "checkpoints");
-    LQ_GOTO(status, checkpoints ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_model_open_as(&model, config->base_model, true, config->base_quant));
-    LQ_GOTO(status, lq_types_from_config(&run_types, config, last_dir));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
-    LQ_GOTO(status, lq_checkpoint_best(adapter, checkpoints, &step));
-    LQ_GOTO(status, lq_adapter_rebuild(adapter));
-    lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
+    LQ_GOTO(status, lq_best_open(&best, config, last_dir));
+    lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)best.step);
     config->exports.peft |= o->peft;
     config->exports.merged_safetensors |= o->merged_safetensors;
-    LQ_GOTO(status, lq_choose_template(&parsed, &chat_template, config->chat_template,
-                                       config->chat_template_jinja, model->tokenizer));
-    LQ_GOTO(status, lq_export_run(adapter, config, chat_template, run_dir,
+    LQ_GOTO(status, lq_export_run(best.adapter, config, best.template_source, run_dir,
                                   o->n_types ? o->types : NULL, (int)o->n_types, &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
-    lq_adapter_free(adapter);
-    lq_types_clear(&run_types);
-    lq_model_close(model);
+    lq_best_close(&best);
     lq_config_free(config);
-    lq_template_free(parsed);
-    lq_free(chat_template);
     lq_free(last_dir);
-    lq_free(checkpoints);
     return (loquat_status)status;
 }
 
