@@ -183,6 +183,20 @@ START_TEST(broken_utf8_becomes_replacement_characters) {
 }
 END_TEST
 
+START_TEST(inputs_are_not_outputs) {
+    fixture_run f;
+    fixture_make(&f, "inputs", 2, "");
+    fixture_result r = fixture_loquat("merge %s --output %s", f.model, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "one of the files that are being"),
+                  "%s", r.err);
+    r = fixture_loquat("imatrix %s --file %s --output %s", f.model, f.data, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "is the model itself"), "%s", r.err);
+    r = fixture_loquat("train --base-model %s --data %s --output-dir %s", f.model, f.dir, f.out);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "a directory without train.jsonl"),
+                  "%s", r.err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("session");
     TCase *tc = tcase_create("session");
@@ -194,6 +208,7 @@ int main(void) {
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);
+    tcase_add_test(tc, inputs_are_not_outputs);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

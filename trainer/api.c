@@ -120,6 +120,11 @@ done:
     return (loquat_status)status;
 }
 
+static lq_status check_output(const char *output, const char *input) {
+    if (!lq_is_same_file(output, input)) return LQ_OK;
+    return lq_fail(LQ_EVALUE, "%s: is one of the files that are being merged", output);
+}
+
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
                            const char *output, const char *type) {
     lq_lineage lineage = {.base_path = model, .version = loquat_version()};
@@ -128,6 +133,8 @@ loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_types_open(&types, &text));
+    LQ_GOTO(status, check_output(output, model));
+    for (size_t i = 0; i < n_loras; i++) LQ_GOTO(status, check_output(output, loras[i].path));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
     lineage.chat_template = s->template_source;
     if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
