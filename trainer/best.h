@@ -4,11 +4,13 @@
 #define LOQUAT_BEST_H
 
 #include "adapter.h"
+#include "base_hash.h"
 #include "config.h"
 #include "types.h"
 
 typedef struct lq_best {
     lq_model *model;
+    lq_base_hash base_hash;  /* of the model's files, which must be the run's */
     lq_types types;          /* the adapter borrows them */
     lq_adapter *adapter;
     char *template_source;   /* NULL: none */

@@ -105,8 +105,10 @@ lq_status lq_checkpoint_save(lq_trainer *t);
 lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed);
 /* Removes every checkpoint: a new run starts here. */
 lq_status lq_checkpoint_discard(const char *dir);
-/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). */
-lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step);
+/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). base: of
+ * the model that they will stand beside; another than the run's is refused. */
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, lq_base_hash *base,
+                             int64_t *out_step);
 
 /* ---- metrics.c: metrics.jsonl ---- */
 lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes first */
