@@ -46,9 +46,8 @@ static lq_status config_json(lq_str *out, const lq_tokenizer *t, const lq_gguf *
     LQ_TRY(add_role(out, t, "eos_token", eos_of(t, g)));
     LQ_TRY(add_role(out, t, "pad_token", padding(t, g)));
     LQ_TRY(add_role(out, t, "unk_token", t->unknown));
-    lq_str_printf(out, "  \"clean_up_tokenization_spaces\": %s,\n",
-                  t->clean_spaces ? "true" : "false");
-    lq_str_puts(out, "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
+    lq_str_puts(out, "  \"clean_up_tokenization_spaces\": false,\n"   /* it corrupts texts */
+                "  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n");
     return lq_str_status(out);
 }
 
