@@ -147,6 +147,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("hf_tokenizer_write");
     TCase *tc = tcase_create("hf_tokenizer_write");
+    tcase_set_timeout(tc, 60);   /* files are synced to disk */
     int n_pres = 0;
     while (lq_pre_at(n_pres)) n_pres++;
     tcase_add_loop_test(tc, byte_level_comes_back, 0, n_pres);

@@ -84,6 +84,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("output_dir");
     TCase *t = tcase_create("all");
+    tcase_set_timeout(t, 60);   /* files are synced to disk */
     tcase_add_loop_test(t, taken_back, 0, LQ_ARRAY_LEN(cases));
     tcase_add_test(t, relative_paths);
     tcase_add_test(t, one_at_a_time);
