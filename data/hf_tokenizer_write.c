@@ -36,7 +36,7 @@ static lq_status add_role(lq_str *out, const lq_tokenizer *t, const char *key, i
     return LQ_OK;
 }
 
-/* PreTrainedTokenizerFast takes tokenizer.json as it is; other classes have regexes of their own. */
+/* PreTrainedTokenizerFast takes tokenizer.json as it is; other classes have their own regexes. */
 static lq_status config_json(lq_str *out, const lq_tokenizer *t, const lq_gguf *g) {
     lq_str_printf(out, "{\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s,\n",
                   t->add_bos ? "true" : "false", t->add_eos ? "true" : "false");

@@ -6,8 +6,8 @@
 #include "tokenizer.h"
 
 /* tokenizer.json, tokenizer_config.json, generation_config.json and the chat templates that have a
- * name, into dir. g: where t was read from. LQ_EUNSUPPORTED, before anything is written: transformers
- * has no way to say what t does. */
+ * name, into dir. g: where t was read from. LQ_EUNSUPPORTED, before anything is written:
+ * transformers has no way to say what t does. */
 lq_status lq_hf_tokenizer_write(const lq_tokenizer *t, const lq_gguf *g, const char *dir);
 
 #endif

@@ -10,7 +10,7 @@ lq_status lq_json_quote_token(lq_str *out, const lq_tokenizer *t, int32_t id);
 
 /* tokenizer.json. */
 lq_status lq_hf_tokenizer_json(lq_str *out, const lq_tokenizer *t, const lq_gguf *g);
-/* The list of its merges: GGUF's, or, from SPM's scores, every way to join two tokens to a third. */
+/* The list of its merges: GGUF's, or, from SPM's scores, every way to join two tokens to one. */
 lq_status lq_hf_bpe_merges(lq_str *out, const lq_tokenizer *t, const lq_gguf *g);
 lq_status lq_hf_spm_merges(lq_str *out, const lq_tokenizer *t);
 

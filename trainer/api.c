@@ -87,6 +87,8 @@ static lq_status load_config_of(lq_config **out, const char *dir) {
 /* The configuration and the directory of a run, or of a recipe's last phase. */
 static lq_status open_run_config(lq_config **out, char **dir, const char *run_dir) {
     lq_config *config = NULL;
+    if (!lq_file_exists_in(run_dir, "config.yaml"))
+        return lq_fail(LQ_EIO, "%s: is no run's directory, it has no config.yaml", run_dir);
     LQ_TRY(load_config_of(&config, run_dir));
     lq_status status = lq_recipe_last_dir(dir, config, run_dir);
     if (status == LQ_OK) status = load_config_of(out, *dir);
