@@ -8,9 +8,7 @@ Vocabularies: llama.cpp's, under each name of data/pretokenizer.c for one of the
 Exit status 1: ids differ for another reason than two libraries' versions of Unicode."""
 import argparse
 import json
-import os
 import pathlib
-import random
 import re
 import subprocess
 import sys
