@@ -282,8 +282,9 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
     if (!plan_only) lq_adapter_initialise(a);
     if (!plan_only) LQ_GOTO(status, lq_adapter_start_magnitudes(a));
     LQ_GOTO(status, lq_adapter_pack(a, plan_only));
-    lq_log(LQ_LOG_INFO, "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)",
-           a->n_items, (long long)a->n_params,
+    lq_log(plan_only ? LQ_LOG_DEBUG : LQ_LOG_INFO,
+           "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)", a->n_items,
+           (long long)a->n_params,
            100.0 * (double)a->n_params / (double)lq_model_n_params(m));
     *out = a;
     a = NULL;

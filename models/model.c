@@ -1,6 +1,7 @@
 /* Opening a base model, and questions about its weights. See model.h. */
 #include "model.h"
 
+#include "atomic_file.h"
 #include "gguf_requantize.h"
 #include "hf.h"
 #include "model_parts.h"
@@ -57,8 +58,13 @@ static lq_status load(lq_model *m, bool check_finite) {
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     lq_model *m = lq_alloc(sizeof *m);
     if (!m) return LQ_EMEM;
-    lq_status status =
-        lq_hf_is_dir(path) ? lq_hf_open(&m->file, path) : lq_gguf_open(&m->file, path);
+    lq_status status = LQ_OK;
+    if (lq_hf_is_dir(path)) status = lq_hf_open(&m->file, path);
+    else if (lq_is_directory(path))
+        status = lq_fail(LQ_EIO, "%s: a directory without config.json; wanted a GGUF file or a "
+                         "Hugging Face model", path);
+    else
+        status = lq_gguf_open(&m->file, path);
     if (status == LQ_OK) {
         status = load(m, check_finite);
         if (status != LQ_OK) lq_fail_context(status, "%s: ", path);

@@ -19,10 +19,11 @@ static const struct { const char *args; int exit_status; const char *says; } usa
     {"evaluate --help", 0, "--perplexity"},
     {"", 2, "usage"},
     {"trian x.yaml", 2, "unknown verb"},
-    {"evaluate", 2, "usage"},
     {"evaluate m.gguf --perplexety x", 2, "unknown option --perplexety"},
     {"evaluate m.gguf --ctx-size many", 2, "wanted a whole number"},
-    {"logits m.gguf --ids 1", 2, "usage"},
+    {"evaluate", 2, "an argument is missing"},
+    {"logits m.gguf --ids 1", 2, "--ids and --output are wanted"},
+    {"tokenize m.gguf", 2, "one of TEXT, --file and --messages"},
     {"inspect /nonexistent.gguf", 1, "/nonexistent.gguf"},
     {"train /nonexistent.yaml", 2, "/nonexistent.yaml"},
     {"merge m.gguf --lora x=zz --output y.gguf", 2, "not a number"},
@@ -233,6 +234,7 @@ START_TEST(nothing_to_train_on) {
     const fixture_result r = fixture_loquat("train %s %s", f.config, nothing[_i].args);
     ck_assert_msg(r.exit_status == 1 && test_contains(r.err, nothing[_i].says), "%s: exit %d: %s",
                   nothing[_i].args, r.exit_status, r.err);
+    ck_assert_msg(!lq_file_exists(f.out), "a run that never began left its directory");
 }
 END_TEST
 

@@ -294,8 +294,8 @@ static const struct { const char *model, *class, *message; } gguf[] = {
     {"stablelm", "StableLmForCausalLM", NULL},
     {"gpt2", "GPT2LMHeadModel", NULL},
     {"qwen2_yarn", NULL, "no config.json can be made of it"},
-    {"falcon", NULL, "a config.json of architecture falcon cannot be made"},
-    {"mpt", NULL, "a config.json of architecture mpt cannot be made"},
+    {"falcon", "FalconForCausalLM", NULL},
+    {"mpt", "MptForCausalLM", NULL},
 };
 
 static void same_weights(const char *model, const lq_model *a, const lq_model *b) {
@@ -335,6 +335,20 @@ START_TEST(merged_from_gguf) {
         same_weights(gguf[_i].model, m, made);
     }
     lq_model_close(made);
+    lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
+START_TEST(only_gguf_knows) {
+    lq_model *m = NULL;
+    lq_adapter *a = NULL;
+    const lq_format *type;
+    ck_ok(lq_model_open(&m, LOQUAT_SOURCE_DIR "/tests/reference/mpt.gguf", true));
+    m->hp.alibi = 4;
+    ck_ok(lq_adapter_load(&a, m, NULL, 0));
+    ck_fails(lq_export_hf(a, test_path("mpt"), &type), LQ_EUNSUPPORTED,
+             "the model has another ALiBi bias than 8, transformers' MPT has not");
     lq_adapter_free(a);
     lq_model_close(m);
 }
@@ -437,6 +451,7 @@ int main(void) {
     tcase_add_loop_test(t, peft_targets, 0, LQ_ARRAY_LEN(runs));
     tcase_add_loop_test(t, merged_round_trip, 0, 2);
     tcase_add_loop_test(t, merged_from_gguf, 0, LQ_ARRAY_LEN(gguf));
+    tcase_add_test(t, only_gguf_knows);
     tcase_add_test(t, experts_refused_by_name);
     tcase_add_test(t, refused);
     tcase_add_test(t, dora_stands_alone);

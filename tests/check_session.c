@@ -183,6 +183,37 @@ START_TEST(broken_utf8_becomes_replacement_characters) {
 }
 END_TEST
 
+/* An export from other weights than the validated ones would be another model. */
+START_TEST(changed_base_is_not_exported) {
+    fixture_run f;
+    char model[300];
+    fixture_make(&f, "changed", 2, "");
+    ck_assert_int_eq(fixture_loquat("train %s", f.config).exit_status, 0);
+    ck_assert_int_eq(fixture_loquat("export %s --quantize F16", f.out).exit_status, 0);
+    snprintf(model, sizeof model, "%s.other", f.model);
+    ck_assert_int_eq(fixture_loquat("merge %s --output %s --type Q8_0", f.model, model).exit_status,
+                     0);
+    ck_assert_int_eq(rename(model, f.model), 0);
+    const fixture_result r = fixture_loquat("export %s --quantize F16", f.out);
+    ck_assert_msg(r.exit_status != 0 && test_contains(r.err, "with another base model"), "%s",
+                  r.err);
+}
+END_TEST
+
+START_TEST(inputs_are_not_outputs) {
+    fixture_run f;
+    fixture_make(&f, "inputs", 2, "");
+    fixture_result r = fixture_loquat("merge %s --output %s", f.model, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "one of the files that are being"),
+                  "%s", r.err);
+    r = fixture_loquat("imatrix %s --file %s --output %s", f.model, f.data, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "is the model itself"), "%s", r.err);
+    r = fixture_loquat("train --base-model %s --data %s --output-dir %s", f.model, f.dir, f.out);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "a directory without train.jsonl"),
+                  "%s", r.err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("session");
     TCase *tc = tcase_create("session");
@@ -194,6 +225,8 @@ int main(void) {
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);
+    tcase_add_test(tc, changed_base_is_not_exported);
+    tcase_add_test(tc, inputs_are_not_outputs);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

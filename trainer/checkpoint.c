@@ -241,21 +241,29 @@ lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed) {
     return LQ_OK;
 }
 
-lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step) {
+static lq_status read_best(lq_h5 *h, lq_adapter *a, lq_base_hash *base, int64_t *out_step) {
+    lq_position at;
+    LQ_TRY(read_version(h));
+    LQ_TRY(same_text(h, "base", lq_base_hash_hex(base), "another base model"));
+    LQ_TRY(read_position(h, &at));
+    LQ_TRY(read_span(h, at.best_step >= 0 ? "best" : "param", a->param, a->n_params));
+    *out_step = at.best_step >= 0 ? at.best_step : at.step;
+    return LQ_OK;
+}
+
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, lq_base_hash *base,
+                             int64_t *out_step) {
     steps s;
     lq_h5 *h = NULL;
     char *path = NULL;
-    lq_position at;
     lq_status status = LQ_OK;
     LQ_TRY(list_steps(&s, dir));
     if (!s.n) LQ_GOTO(status, lq_fail(LQ_EIO, "%s: holds no checkpoint", dir));
     path = step_path(dir, s.v[0]);
     LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_h5_open(&h, path));
-    LQ_GOTO(status, read_version(h));
-    LQ_GOTO(status, read_position(h, &at));
-    LQ_GOTO(status, read_span(h, at.best_step >= 0 ? "best" : "param", a->param, a->n_params));
-    *out_step = at.best_step >= 0 ? at.best_step : at.step;
+    status = read_best(h, a, base, out_step);
+    if (status != LQ_OK) lq_fail_context(status, "%s: ", path);
 done:
     lq_h5_close(h);
     lq_free(path);

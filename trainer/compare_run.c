@@ -2,6 +2,7 @@
 #include "compare.h"
 
 #include "atomic_file.h"
+#include "best.h"
 #include "json_file.h"
 #include "trainer.h"
 
@@ -82,30 +83,14 @@ lq_status lq_compare_run_alike(const lq_compare_run *a, const lq_compare_run *b,
 }
 
 static lq_status open_plain(loquat_model **out, const lq_compare_run *r) {
-    const lq_types none = {0};
-    lq_model *model = NULL;
-    lq_adapter *adapter = NULL;
-    lq_template *parsed = NULL;
-    int64_t step;
-    lq_status status = LQ_OK;
-    char *source = NULL;
-    char *dir = lq_path_join(r->path, "checkpoints");
-    LQ_GOTO(status, dir ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_model_open_as(&model, r->config->base_model, false, r->config->base_quant));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, r->config, &none, false));
-    LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
-    LQ_GOTO(status, lq_adapter_rebuild(adapter));
-    LQ_GOTO(status, lq_choose_template(&parsed, &source, r->config->chat_template,
-                                       r->config->chat_template_jinja, model->tokenizer));
-    status = lq_session_of(out, model, adapter, source);
-    adapter = NULL; /* taken over */
-    model = NULL;
-done:
-    lq_template_free(parsed);
-    lq_free(source);
-    lq_free(dir);
-    lq_adapter_free(adapter);
-    lq_model_close(model);
+    lq_best b;
+    lq_status status = lq_best_open(&b, r->config, r->path);
+    if (status == LQ_OK) {
+        status = lq_session_of(out, b.model, b.adapter, b.template_source);
+        b.model = NULL;   /* taken over */
+        b.adapter = NULL;
+    }
+    lq_best_close(&b);
     return status == LQ_OK ? LQ_OK : lq_fail_context(status, "%s: ", r->path);
 }
 

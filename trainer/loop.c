@@ -205,7 +205,7 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
     lq_artifacts artifacts = {0};
     const lq_config *c = t->config;
     const char *dir =
-        c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output_dir;
+        c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output.dir;
     double final_loss;
     lq_status status = LQ_OK;
     t->started = lq_seconds();

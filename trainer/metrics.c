@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 lq_status lq_metrics_open(lq_trainer *t) {
-    char *path = lq_path_join(t->output_dir, "metrics.jsonl");
+    char *path = lq_path_join(t->output.dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     lq_status status = LQ_OK;
     struct stat file;
@@ -34,7 +34,7 @@ static lq_status put_line(lq_trainer *t, lq_str *line) {
     lq_status status = lq_str_status(line);
     if (status == LQ_OK &&
         (fwrite(line->s, 1, line->n, t->metrics) != line->n || fflush(t->metrics) != 0))
-        status = lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+        status = lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output.dir, strerror(errno));
     if (status == LQ_OK) t->at.metrics_bytes += (int64_t)line->n;
     lq_str_clear(line);
     return status;
@@ -79,6 +79,6 @@ lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss, const lq_loss *ema
 
 lq_status lq_metrics_sync(lq_trainer *t) {
     if (fflush(t->metrics) != 0 || fsync(fileno(t->metrics)) != 0)
-        return lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+        return lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output.dir, strerror(errno));
     return LQ_OK;
 }

@@ -109,7 +109,7 @@ lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double f
                           char **out_json) {
     lq_str config = LQ_STR_INIT, text = LQ_STR_INIT;
     json_t *record = NULL;
-    char *path = lq_path_join(t->output_dir, "run.json");
+    char *path = lq_path_join(t->output.dir, "run.json");
     lq_status status = LQ_OK;
     LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_config_dump(t->config, &config));

@@ -10,6 +10,7 @@
 #include "loquat.h"
 #include "net.h"
 #include "optim.h"
+#include "output_dir.h"
 #include "prepare.h"
 #include "scorer.h"
 #include "teacher.h"
@@ -40,9 +41,9 @@ typedef struct lq_position {
 
 typedef struct lq_trainer {
     lq_config *config;
-    char *output_dir, *checkpoint_dir;
+    lq_output output;
+    char *checkpoint_dir;
     int64_t began;                     /* seconds since 1970, kept in output_dir/started */
-    int lock;                          /* descriptor of the output directory's lock; -1: none */
     lq_model *model;
     lq_base_hash base_hash;
     lq_prepared data;
@@ -89,10 +90,6 @@ lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 
-/* The output directory's lock, held until the descriptor is closed. */
-lq_status lq_lock_output(int *lock, const char *dir);
-/* The error for a directory with an earlier run in it. */
-lq_status lq_output_taken(const char *dir);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
 lq_status lq_trainer_use(lq_trainer *t, const float *param);
 /* The effective weights of the parameters after an update: searched for anew every
@@ -108,8 +105,10 @@ lq_status lq_checkpoint_save(lq_trainer *t);
 lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed);
 /* Removes every checkpoint: a new run starts here. */
 lq_status lq_checkpoint_discard(const char *dir);
-/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). */
-lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step);
+/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). base: of
+ * the model that they will stand beside; another than the run's is refused. */
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, lq_base_hash *base,
+                             int64_t *out_step);
 
 /* ---- metrics.c: metrics.jsonl ---- */
 lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes first */

@@ -79,6 +79,8 @@ hf_tokens() {
         --llama-tokens "$work/llama_tokens" --llama-source "$LLAMA_SOURCE"
 }
 
+hf_write() { "$python" "$here/check_hf_write.py" "$build" "$LOQUAT_SHARED_DATA"; }
+
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
 
 export_judged() {
@@ -129,6 +131,8 @@ step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}"
 step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
     [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
     'tokenizers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
+step hf_write 'has transformers && has gguf && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ]' \
+    'transformers, gguf or LOQUAT_SHARED_DATA is missing' hf_write
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
