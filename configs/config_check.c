@@ -124,6 +124,18 @@ static void check_dora(lq_reader *r) {
                                          "adapter's products and knows no magnitudes");
 }
 
+static void check_pissa(lq_reader *r) {
+    const lq_config *c = r->config;
+    const int init = key_index("init_lora_weights");
+    if (strcmp(c->init_lora_weights, "pissa") != 0) return;
+    if (c->use_dora)
+        refuse(r, init, "pissa is not possible with use_dora: what it takes from W would have to "
+                        "be scaled with the rows");
+    if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
+        refuse_if_set(r, "export.peft", "not possible with init_lora_weights: pissa and qat.mode "
+                                        "separate: the adapter fits only the exported base");
+}
+
 static void check_recipe(lq_reader *r) {
     const lq_config *c = r->config;
     if (!c->recipe.n) {
@@ -136,7 +148,8 @@ static void check_recipe(lq_reader *r) {
         refuse(r, key_index("recipe"), "wanted [lora, qad]");
     if (!c->has_qat)
         refuse(r, key_index("recipe"), "its second phase quantizes: a qat section is wanted");
-    if (strcmp(c->init_lora_weights, "loftq") == 0 || strcmp(c->init_lora_weights, "qera") == 0)
+    if (strcmp(c->init_lora_weights, "default") != 0 &&
+        strcmp(c->init_lora_weights, "gaussian") != 0)
         refuse(r, key_index("init_lora_weights"),
                "not possible with a recipe: its second phase starts from the first one's adapter");
     if (strcmp(c->adapter, "lora") != 0)
@@ -187,6 +200,7 @@ void lq_config_check(lq_reader *r) {
     check_scales(r);
     check_qat(r);
     check_dora(r);
+    check_pissa(r);
     check_recipe(r);
     check_start(r);
     check_optimizer(r);

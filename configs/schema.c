@@ -84,9 +84,10 @@ const lq_key lq_keys[] = {
      "also train the lengths of the rows of W + sBA (DoRA); merged or for PEFT only"},
     {"adapter", "init_lora_weights", "peft_init_lora_weights", TEXT, AT(init_lora_weights),
      "default", ANY, "default=true gaussian loftq qera false pissa olora eva corda orthogonal",
-     "default gaussian loftq qera", 0,
-     "how the adapter starts: adding nothing, or (qat.mode separate) as the correction of the "
-     "quantization, weighted by qat.imatrix with qera"},
+     "default gaussian pissa loftq qera", 0,
+     "how the adapter starts: adding nothing; as the largest part of W, taken from the base "
+     "(pissa); or (qat.mode separate) as the correction of the quantization, weighted by "
+     "qat.imatrix with qera"},
     {"adapter", "loraplus_lr_ratio", "", REAL, AT(loraplus_lr_ratio), "1", 0, 1000, NULL, NULL,
      ABOVE, "learning rate of B relative to A (LoRA+)"},
 

@@ -160,7 +160,7 @@ END_TEST
 
 START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
-        {"init_lora_weights", "pissa"},
+        {"init_lora_weights", "olora"},
         {"report_to", "tensorboard"},
         {"bf16", "true"},
         {"device", "cuda"},
