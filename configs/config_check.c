@@ -189,6 +189,9 @@ static void check_template(lq_reader *r) {
 
 static void check_validation(lq_reader *r) {
     const lq_config *c = r->config;
+    if (strcmp(c->metric_for_best_model, "eval_kl") == 0 && !c->has_kd && !c->recipe.n)
+        refuse(r, key_index("metric_for_best_model"),
+               "eval_kl is the divergence from a teacher: a kd section is wanted");
     if (c->test_datasets.n && c->val_set_size > 0)
         refuse_if_set(r, "val_set_size", "cannot be given together with test_datasets");
 }

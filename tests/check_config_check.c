@@ -61,6 +61,8 @@ static const struct { const char *yaml, *message; } broken[] = {
      "run.yaml:5: init_lora_weights: not possible with a recipe"},
     {BASE "qat: {}\nrecipe: [lora, qad]\ninit_lora_weights: pissa\n",
      "run.yaml:5: init_lora_weights: not possible with a recipe"},
+    {BASE "metric_for_best_model: eval_kl\n",
+     "run.yaml:3: metric_for_best_model: eval_kl is the divergence from a teacher"},
     {BASE "use_dora: true\ninit_lora_weights: pissa\n",
      "run.yaml:4: init_lora_weights: pissa is not possible with use_dora"},
     {BASE "qat: {mode: separate}\ninit_lora_weights: pissa\nexport: {peft: true}\n",

@@ -112,6 +112,7 @@ static lq_status load_with(lq_config **out, const lq_key *k, const char *value) 
     int n = 1;
     if (strcmp(k->group, "recipe") == 0) o[n++] = (lq_override){"qat", "true"};
     if (k->kind == &lq_kind_settings) o[n++] = (lq_override){"recipe", "lora,qad"};
+    if (strcmp(value, "eval_kl") == 0) o[n++] = (lq_override){"kd", "true"};
     if (!is_base) o[n++] = all[1];
     if (!is_data) o[n++] = all[2];
     return lq_config_load(out, NULL, o, n);

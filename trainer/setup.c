@@ -279,6 +279,8 @@ static lq_status open_teacher(lq_trainer *t) {
     const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
     if (!c->has_kd) return LQ_OK;
     LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
+    t->best_by_kl = strcmp(c->metric_for_best_model, "auto") == 0
+                        ? c->kd.alpha == 1 : strcmp(c->metric_for_best_model, "eval_kl") == 0;
     return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
                               cached ? c->dataset_prepared_path : t->output_dir, rows);
 }
@@ -307,7 +309,8 @@ static lq_status resume_or_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     bool resumed = false;
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.start_loss = t->at.last_loss = t->at.last_kl = NAN;
+    t->at.best_loss = t->at.start_loss = t->at.last_loss = NAN;
+    t->at.best_kl = t->at.start_kl = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
