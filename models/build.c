@@ -173,10 +173,7 @@ static lq_expert_part expert_part(const builder *b, lq_role role, int layer) {
     const lq_weight *w = &b->m->weight[i];
     const lq_patch *p = patch_of(b, i);
     lq_expert_part part = {.w = weight_tensor(b, i)};
-    if (runtime_of(b)->activations && lq_activation_rounding(part.w->fmt))
-        lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
-                     "rounding activations as the runtime does is not supported on experts (%s); "
-                     "leave it off", w->name);
+    if (runtime_of(b)->activations) part.how = lq_activation_rounding(part.w->fmt);
     if (!p || !p->rank) return part;
     if (p->dropout > 0)
         lq_tape_fail(b->tape, LQ_EUNSUPPORTED,

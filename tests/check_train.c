@@ -44,10 +44,11 @@ static const struct { int64_t n_expert; const char *extra; } modes[] = {
     {0, "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n"},
     {0, "qat: {weight_dtype: q8_0, mode: separate, activation_dtype: runtime}\n"},
     {0, "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
+    {5, EXPERTS "qat: {weight_dtype: q4_0, mode: merged, activation_dtype: runtime}\n"},
     {5, EXPERTS "qat: {weight_dtype: q4_0, mode: separate}\ninit_lora_weights: loftq\n"},
     {0, "qat: {weight_dtype: q4_0, mode: separate, imatrix: auto}\ninit_lora_weights: qera\n"},
-    {0, "init_lora_weights: pissa\nbase_quant: q8_0\nlora_dropout: 0.05\n"},
-    {0, "init_lora_weights: pissa\ngradient_checkpointing: true\nuse_rslora: true\n"},
+    {0, "init_lora_weights: pissa\nbase_quant: q8_0\nlora_dropout: 0.05\n"
+        "gradient_checkpointing: true\nuse_rslora: true\n"},
     {0, "init_lora_weights: pissa\nqat: {weight_dtype: q4_0, mode: merged}\n"},
     {0, "init_lora_weights: pissa\nqat: {weight_dtype: q4_0, mode: separate}\n"},
     {0, "adapter: scales\nbase_quant: q4_0\n"},

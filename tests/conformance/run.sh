@@ -56,7 +56,7 @@ same_iq_grids() {
 }
 
 runtime() {
-    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf" "$here/../../docs/guide.md"
+    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf"
 }
 
 mixes() { "$python" "$here/check_mixes.py" "$loquat" "$LLAMA_BIN" "$here/../.."; }
