@@ -124,14 +124,21 @@ static void check_dora(lq_reader *r) {
                                          "adapter's products and knows no magnitudes");
 }
 
-static void check_pissa(lq_reader *r) {
+static void check_init(lq_reader *r) {
     const lq_config *c = r->config;
     const int init = key_index("init_lora_weights");
-    if (strcmp(c->init_lora_weights, "pissa") != 0) return;
-    if (c->use_dora)
+    const bool pissa = strcmp(c->init_lora_weights, "pissa") == 0;
+    const bool qera = strcmp(c->init_lora_weights, "qera") == 0;
+    const bool corrects = qera || strcmp(c->init_lora_weights, "loftq") == 0;
+    const bool separate = c->has_qat && strcmp(c->qat.mode, "separate") == 0;
+    if (corrects && !separate)
+        refuse(r, init, "corrects a quantized base: it needs qat.mode separate");
+    else if (qera && !(c->qat.imatrix && *c->qat.imatrix))
+        refuse(r, init, "qera weighs columns by their activations: it needs qat.imatrix");
+    if (pissa && c->use_dora)
         refuse(r, init, "pissa is not possible with use_dora: what it takes from W would have to "
                         "be scaled with the rows");
-    if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
+    if (pissa && separate)
         refuse_if_set(r, "export.peft", "not possible with init_lora_weights: pissa and qat.mode "
                                         "separate: the adapter fits only the exported base");
 }
@@ -203,8 +210,8 @@ void lq_config_check(lq_reader *r) {
     check_scales(r);
     check_qat(r);
     check_dora(r);
-    check_pissa(r);
     check_recipe(r);
+    check_init(r);
     check_start(r);
     check_optimizer(r);
     check_template(r);
