@@ -57,7 +57,7 @@ typedef struct lq_adapter {
     int64_t n_params;
     float *param;                        /* flat span (n_params): all A, all B, all m */
     float *grad;                         /* the same span; NULL until lq_adapter_train */
-    float *taken;                        /* the same span: A0, B0; NULL: nothing was taken from W */
+    float *taken;                        /* the same span: A0, B0; NULL: nothing taken from W */
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;

@@ -7,7 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-/* out (rank,cols) = x - y */
 static void subtract(float *out, const float *x, const float *y, int64_t n) {
     for (int64_t i = 0; i < n; i++) out[i] = x[i] - y[i];
 }
@@ -20,10 +19,10 @@ static void fill_item(const lq_adapter *out, const lq_adapter *a, int i) {
     memcpy(out->param + to->a, a1, (size_t)n * sizeof *a1);
     subtract(out->param + to->a + n, a1, a0, n);
     for (int64_t row = 0; row < w->rows; row++) {
-        const float *const b1 = a->param + from->b + row * r, *const b0 = a->taken + from->b + row * r;
+        const int64_t at = from->b + row * r;
         float *const b = out->param + to->b + row * 2 * r;
-        subtract(b, b1, b0, r);
-        memcpy(b + r, b0, (size_t)r * sizeof *b);
+        subtract(b, a->param + at, a->taken + at, r);
+        memcpy(b + r, a->taken + at, (size_t)r * sizeof *b);
     }
 }
 

@@ -206,8 +206,9 @@ static lq_status check(const lq_adapter *a) {
         return lq_fail(LQ_EUNSUPPORTED, "export.peft: qat.mode merged trains Q(W + s B A); A and B "
                        "beside W are another model than the one validated");
     if (a->options.mode == LQ_QAT_SEPARATE && a->taken)
-        return lq_fail(LQ_EUNSUPPORTED, "export.peft: with qat.mode separate and init_lora_weights: "
-                       "pissa the adapter fits only the exported base, from which a part was taken");
+        return lq_fail(LQ_EUNSUPPORTED, "export.peft: with qat.mode separate and "
+                       "init_lora_weights: pissa the adapter fits only the exported base, from "
+                       "which a part was taken");
     if (a->options.mode == LQ_QAT_SEPARATE)
         lq_log(LQ_LOG_WARN, "the PEFT adapter was trained on the quantized base; beside other "
                             "weights it is another model than the one validated");

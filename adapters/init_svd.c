@@ -58,7 +58,7 @@ static void matrix_of(float *e, float *row, const part *p, const float *c) {
 
 static bool is_zero(const float *x, int64_t n) { return lq_max_abs(x, n) == 0; }
 
-/* Directions without anything in them keep their random A and their zero B, so that they can learn. */
+/* Directions with nothing in them keep their random A and their zero B, so that they can learn. */
 static void take(const part *p, const float *u, const float *v, const float *c) {
     const int64_t cols = p->w->cols;
     const float by = 1 / sqrtf(p->scale);

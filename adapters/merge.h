@@ -1,6 +1,6 @@
-/* W + s B A (- s B0 A0) in any format, with DoRA's magnitudes m / ||row|| times that, row tile by row tile and in
- * parallel: the one place where effective weights are computed, for the forward pass and for files
- * alike. */
+/* W + s B A (- s B0 A0) in any format, with DoRA's magnitudes m / ||row|| times that, row tile by
+ * row tile and in parallel: the one place where effective weights are computed, for the forward
+ * pass and for files alike. */
 #ifndef LOQUAT_MERGE_H
 #define LOQUAT_MERGE_H
 

@@ -134,7 +134,7 @@ enum { LQ_EXPERT_GATE, LQ_EXPERT_UP, LQ_EXPERT_DOWN, LQ_EXPERT_PARTS };
 typedef struct lq_expert_part {
     lq_tensor *w, *a, *b;
     lq_lora_attr lora;
-    const lq_rounding *how;   /* rounds what is multiplied with w, as fakequant does; NULL: nothing */
+    const lq_rounding *how;   /* rounds what is multiplied with w, as fakequant; NULL: nothing */
 } lq_expert_part;
 typedef struct lq_experts_attr {
     lq_act act;

@@ -1,5 +1,6 @@
-/* init_lora_weights: pissa: what is taken is PEFT's (conformance/pissa_values.py); effective weights
- * of all modes against a naive loop, bit for bit; what files say beside the whole base; refusals. */
+/* init_lora_weights: pissa: what is taken is PEFT's (conformance/pissa_values.py); effective
+ * weights of all modes against a naive loop, bit for bit; what files say beside the whole base;
+ * refusals. */
 #include "adapter_fixture.h"
 #include "export.h"
 #include "export_peft.h"

@@ -186,7 +186,8 @@ static void ref_part(const op_bench *b, double *out, const double *x, int i, int
 }
 
 /* h (F) of expert e for x (D). */
-static void ref_hidden(const op_bench *b, double *h, const double *x, int e, bool lora, lq_act act) {
+static void ref_hidden(const op_bench *b, double *h, const double *x, int e, bool lora,
+                       lq_act act) {
     double gate[BLOCK], up[BLOCK];
     ref_part(b, gate, x, LQ_EXPERT_GATE, e, lora);
     ref_part(b, up, x, LQ_EXPERT_UP, e, lora);

@@ -44,6 +44,13 @@ static lq_status score_in_place(lq_trainer *t, lq_loss *loss) {
                : lq_fail_context(status, "validation after step %lld: ", (long long)t->at.step);
 }
 
+/* Is the best state the nearest to the teacher? */
+static bool is_best_by_kl(const lq_config *c) {
+    const char *name = c->metric_for_best_model;
+    const bool only_taught = strcmp(name, "auto") == 0 && c->kd.alpha == 1;
+    return c->has_kd && (only_taught || strcmp(name, "eval_kl") == 0);
+}
+
 /* What the best state is best in. */
 static double metric(const lq_trainer *t, const lq_loss *loss) {
     return lq_loss_mean(loss, t->best_by_kl ? loss->kl : loss->nll);
@@ -212,8 +219,8 @@ static lq_status settle(lq_trainer *t, lq_loss *final) {
             "internal error: the best parameters gave loss %.17g when validated and %.17g now",
             t->at.best_loss, loss);
     if (best && t->teacher && kl != t->at.best_kl)
-        return lq_fail(LQ_EVALUE, "internal error: the best parameters diverged from the teacher by "
-                       "%.17g when validated and by %.17g now", t->at.best_kl, kl);
+        return lq_fail(LQ_EVALUE, "internal error: the best parameters were %.17g nats from the "
+                       "teacher when validated, they are %.17g now", t->at.best_kl, kl);
     return LQ_OK;
 }
 
@@ -224,6 +231,7 @@ lq_status lq_trainer_run(lq_trainer *t, char **out_record) {
         c->exports.output_dir && *c->exports.output_dir ? c->exports.output_dir : t->output_dir;
     lq_loss final;
     lq_status status = LQ_OK;
+    t->best_by_kl = is_best_by_kl(c);
     t->started = lq_seconds();
     t->seconds_started = t->at.seconds;
     t->tokens_started = (double)t->at.tokens;

@@ -39,8 +39,9 @@ static int64_t validation_rows(const lq_dataset *d, int64_t capacity) {
  * ones and those kept aside meanwhile, EMA, those of the last search for scales; and what the
  * initialisation took from W. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
-    return 2 + (strcmp(c->init_lora_weights, "pissa") == 0 ? 1 : 0) + rule->n_state + (has_val ? 2 : 0) + (c->ema_decay > 0 ? 1 : 0) +
-           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0);
+    return 2 + rule->n_state + (has_val ? 2 : 0) + (c->ema_decay > 0 ? 1 : 0) +
+           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0) +
+           (strcmp(c->init_lora_weights, "pissa") == 0 ? 1 : 0);
 }
 
 /* Those that a checkpoint holds, which is mapped and read back when it has been written. */

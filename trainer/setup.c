@@ -279,8 +279,6 @@ static lq_status open_teacher(lq_trainer *t) {
     const bool cached = c->dataset_prepared_path && *c->dataset_prepared_path;
     if (!c->has_kd) return LQ_OK;
     LQ_TRY(lq_teacher_open(&t->teacher, c, t->model));
-    t->best_by_kl = strcmp(c->metric_for_best_model, "auto") == 0
-                        ? c->kd.alpha == 1 : strcmp(c->metric_for_best_model, "eval_kl") == 0;
     return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
                               cached ? c->dataset_prepared_path : t->output_dir, rows);
 }

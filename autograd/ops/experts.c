@@ -185,7 +185,7 @@ static void part_backward_x(const part *p, const float *dy, float *dx, int64_t n
             R);
 }
 
-/* dW += dy^T x; dB += s dy^T (x A^T); dA += s (dy B)^T x, where only W's x is rounded, and that of a
+/* dW += dy^T x; dB += s dy^T (x A^T); dA += s (dy B)^T x, where W's x is rounded, and that of a
  * merged adapter, which is in W. */
 static void part_backward_w(const part *p, const float *x, const float *dy, int64_t n,
                             const buffers *s) {
@@ -265,7 +265,8 @@ static void forward(const lq_node *node, const lq_run *run) {
     }
 }
 
-/* dshare = G.h with h as it enters; then G becomes dh = share G, dy becomes share dy, and dgate, dup are dh's. */
+/* dshare = G.h with h as it enters; then G becomes dh = share G, dy becomes share dy, and dgate,
+ * dup are dh's. */
 static void hidden_backward(const lq_node *node, int64_t expert, int64_t n, const part *down,
                             const buffers *s) {
     const lq_experts_attr *attr = node->attr;
