@@ -52,7 +52,7 @@ static lq_status copy_layers(const int **out, const int *layers, int n) {
 
 /* The table's own spelling; NULL: unknown. Not given, or "true" as in PEFT: the default. */
 static const char *init_name(const char *name) {
-    static const char *const names[] = {"default", "gaussian", "loftq", "qera"};
+    static const char *const names[] = {"default", "gaussian", "pissa", "loftq", "qera"};
     if (!name || strcmp(name, "true") == 0) return names[0];
     for (int i = 0; i < LQ_ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0) return names[i];
@@ -117,8 +117,11 @@ static lq_status check_init(const lq_adapter_options *o) {
     const char *name = init_name(o->init);
     if (!name)
         return lq_fail(LQ_ECONFIG,
-                       "init_lora_weights is '%s', wanted default, gaussian, loftq or qera",
+                       "init_lora_weights is '%s', wanted default, gaussian, pissa, loftq or qera",
                        o->init);
+    if (o->use_dora && strcmp(name, "pissa") == 0)
+        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible with use_dora: "
+                       "what it takes from W would have to be scaled with the rows");
     const bool qera = strcmp(name, "qera") == 0;
     if ((qera || strcmp(name, "loftq") == 0) && o->mode != LQ_QAT_SEPARATE)
         return lq_fail(LQ_ECONFIG, "init_lora_weights: %s corrects a quantized base: it needs "
@@ -139,6 +142,11 @@ static lq_status check_options(const lq_adapter_options *o) {
         return lq_fail(LQ_ECONFIG, "lora_dropout is %g, wanted 0 <= p < 1", (double)o->dropout);
     LQ_TRY(check_dora(o));
     return check_init(o);
+}
+
+/* Does the initialisation move a part of W into the adapter? */
+static bool takes_part(const lq_adapter_options *o) {
+    return o->init && strcmp(o->init, "pissa") == 0 && !o->full && !o->scales;
 }
 
 /* ---- items and span -------------------------------------------------------------------------- */
@@ -180,6 +188,11 @@ static lq_status add_lora_items(lq_adapter *a) {
         if (o->use_dora && lq_weight_is_experts(&m->weight[i]))
             LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
                                     "use_dora is not possible on the experts of %s",
+                                    m->weight[i].name));
+        if (takes_part(o) && lq_weight_is_experts(&m->weight[i]))
+            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
+                                    "init_lora_weights: pissa is not possible on the experts of "
+                                    "%s; take them out of lora_target_modules",
                                     m->weight[i].name));
         const double scale = alpha[i] / (o->use_rslora ? sqrt(rank[i]) : rank[i]);
         a->item[a->n_items++] = (lq_adapted){
@@ -241,6 +254,8 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
     const int64_t n_magnitudes = set_offsets(a), first_m = a->n_params - n_magnitudes;
     a->param = lq_alloc_array(a->n_params, sizeof *a->param);
     if (!a->param) return LQ_EMEM;
+    if (takes_part(&a->options)) a->taken = lq_alloc_array(a->n_params, sizeof *a->taken);
+    if (takes_part(&a->options) && !a->taken) return LQ_EMEM;
     if (n_magnitudes) a->norm = lq_alloc_array(n_magnitudes, sizeof *a->norm);
     if (n_magnitudes && !a->norm) return LQ_EMEM;
     for (int i = 0; i < a->n_items; i++) {
@@ -260,6 +275,10 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
         patch->dropout = a->options.dropout;
         patch->a = a->param + item->a;
         patch->b = a->param + item->b;
+        if (a->taken) {
+            patch->a0 = a->taken + item->a;
+            patch->b0 = a->taken + item->b;
+        }
         if (!item->dora) continue;
         patch->m = a->param + item->m;
         patch->norm = a->norm + (item->m - first_m);
@@ -280,6 +299,7 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
     else LQ_GOTO(status, add_lora_items(a));
     LQ_GOTO(status, lq_adapter_lay_out(a));
     if (!plan_only) lq_adapter_initialise(a);
+    if (!plan_only && a->taken) LQ_GOTO(status, lq_adapter_start_as_weight(a));
     if (!plan_only) LQ_GOTO(status, lq_adapter_start_magnitudes(a));
     LQ_GOTO(status, lq_adapter_pack(a, plan_only));
     lq_log(plan_only ? LQ_LOG_DEBUG : LQ_LOG_INFO,
@@ -302,6 +322,7 @@ void lq_adapter_free(lq_adapter *a) {
     lq_free(a->patch);
     lq_free(a->param);
     lq_free(a->grad);
+    lq_free(a->taken);
     lq_free(a->packed);
     lq_free(a->norm);
     lq_free(a->clipped);

@@ -2,6 +2,7 @@
  * order; ranks and alphas that differ from the run's become patterns. See export_peft.h. */
 #include "export_peft.h"
 
+#include "adapter_parts.h"
 #include "arch.h"
 #include "atomic_file.h"
 #include "hf.h"
@@ -27,6 +28,7 @@ static const char *leaf(const char *module) {
 static double alpha_of(const lq_adapter *a, const lq_adapted *item) {
     const double r = item->rank;
     const double alpha = (double)item->scale * (a->options.use_rslora ? sqrt(r) : r);
+    if (fabs(alpha - a->options.alpha) < 1e-5 * alpha) return a->options.alpha;
     return fabs(alpha - round(alpha)) < 1e-5 * alpha ? round(alpha) : alpha;
 }
 
@@ -203,6 +205,10 @@ static lq_status check(const lq_adapter *a) {
     if (a->options.mode == LQ_QAT_MERGED)
         return lq_fail(LQ_EUNSUPPORTED, "export.peft: qat.mode merged trains Q(W + s B A); A and B "
                        "beside W are another model than the one validated");
+    if (a->options.mode == LQ_QAT_SEPARATE && a->taken)
+        return lq_fail(LQ_EUNSUPPORTED, "export.peft: with qat.mode separate and "
+                       "init_lora_weights: pissa the adapter fits only the exported base, from "
+                       "which a part was taken");
     if (a->options.mode == LQ_QAT_SEPARATE)
         lq_log(LQ_LOG_WARN, "the PEFT adapter was trained on the quantized base; beside other "
                             "weights it is another model than the one validated");
@@ -213,11 +219,10 @@ static lq_status check(const lq_adapter *a) {
     return refuse_experts(a);
 }
 
-lq_status lq_export_peft(const lq_adapter *a, const char *dir, const lq_format *type,
-                         const char *base) {
+static lq_status export_peft(const lq_adapter *a, const char *dir, const lq_format *type,
+                             const char *base) {
     tensors out = {NULL, 0, NULL, NULL};
     lq_status status;
-    LQ_TRY(check(a));
     char *config = lq_path_join(dir, "adapter_config.json");
     char *weights = lq_path_join(dir, "adapter_model.safetensors");
     LQ_GOTO(status, config && weights ? LQ_OK : LQ_EMEM);
@@ -231,5 +236,16 @@ done:
     lq_free(out.memory);
     lq_free(config);
     lq_free(weights);
+    return status;
+}
+
+lq_status lq_export_peft(const lq_adapter *a, const char *dir, const lq_format *type,
+                         const char *base) {
+    lq_adapter *difference;
+    LQ_TRY(check(a));
+    if (!a->taken) return export_peft(a, dir, type, base);
+    LQ_TRY(lq_adapter_difference(&difference, a));
+    const lq_status status = export_peft(difference, dir, type, base);
+    lq_adapter_free(difference);
     return status;
 }

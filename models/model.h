@@ -98,6 +98,8 @@ typedef struct lq_patch {
     const void *data;        /* NULL with fmt set: planning only */
     int rank;                /* > 0: an adapter A (n_mats * rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
+    const float *a0, *b0;    /* as a and b: scale * b0 a0 is what an initialisation took from W into
+                                them, and data with fmt has no more; NULL: nothing */
     float *m, *dm;           /* (rows) DoRA's magnitudes; NULL: none */
     const float *norm;       /* (rows) with m: lengths of the rows of W + scale * B A */
     float scale, dropout;

@@ -85,6 +85,9 @@ static const struct {
      false},
     {"dora", "use_dora: true\nqat: {weight_dtype: q4_0, mode: merged, fake_quant_after_n_steps: 6}\n",
      {"model-Q4_0.gguf"}, false},
+    {"pissa",
+     "init_lora_weights: pissa\nqat: {mode: separate, fake_quant_after_n_steps: 6}\n",
+     {"model-base-Q4_0.gguf", "model-F32-LoRA.gguf"}, false},
     {"block scales", "adapter: scales\nbase_quant: q8_0\nema_decay: 0.9\n", {"model-Q8_0.gguf"}, false},
     {"recipe",
      "recipe: [lora, qad]\nlora_dropout: 0.1\nqat: {weight_dtype: q4_0, mode: merged}\n"

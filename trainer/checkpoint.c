@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
@@ -93,6 +93,7 @@ static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     LQ_TRY(lq_h5_write_string(h, "config", config));
     LQ_TRY(lq_h5_write(h, "param", LQ_H5_F32, t->adapter->param, n));
     LQ_TRY(lq_h5_write(h, "state", LQ_H5_F32, t->state, n_state));
+    if (t->adapter->taken) LQ_TRY(lq_h5_write(h, "taken", LQ_H5_F32, t->adapter->taken, n));
     if (t->ema) LQ_TRY(lq_h5_write(h, "ema", LQ_H5_F32, t->ema, n));
     if (t->searched) LQ_TRY(lq_h5_write(h, "searched", LQ_H5_F32, t->searched, n));
     if (t->at.best_step >= 0) LQ_TRY(lq_h5_write(h, "best", LQ_H5_F32, t->best, n));
@@ -130,6 +131,16 @@ static lq_status read_span(lq_h5 *h, const char *name, float *out, int64_t n) {
     return found == n ? LQ_OK
                       : lq_fail(LQ_ESHAPE, "'%s' has %lld numbers, this run needs %lld", name,
                                 (long long)found, (long long)n);
+}
+
+/* What the run's adapter took from W, where it did. */
+static lq_status read_taken(lq_h5 *h, lq_adapter *a) {
+    if (!a->taken) return LQ_OK;
+    float *taken = lq_alloc_array(a->n_params, sizeof *taken);
+    lq_status status = taken ? read_span(h, "taken", taken, a->n_params) : LQ_EMEM;
+    if (status == LQ_OK) status = lq_adapter_take(a, taken);
+    lq_free(taken);
+    return status;
 }
 
 static lq_status read_position(lq_h5 *h, lq_position *out) {
@@ -196,6 +207,7 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(read_position(h, &at));
     LQ_TRY(read_span(h, "param", t->adapter->param, n));
     LQ_TRY(read_span(h, "state", t->state, n * t->rule->n_state));
+    LQ_TRY(read_taken(h, t->adapter));
     if (t->ema) LQ_TRY(read_span(h, "ema", t->ema, n));
     if (t->searched) LQ_TRY(read_span(h, "searched", t->searched, n));
     if (at.best_step >= 0 && t->best) LQ_TRY(read_span(h, "best", t->best, n));
@@ -247,6 +259,7 @@ static lq_status read_best(lq_h5 *h, lq_adapter *a, lq_base_hash *base, int64_t 
     LQ_TRY(same_text(h, "base", lq_base_hash_hex(base), "another base model"));
     LQ_TRY(read_position(h, &at));
     LQ_TRY(read_span(h, at.best_step >= 0 ? "best" : "param", a->param, a->n_params));
+    LQ_TRY(read_taken(h, a));
     *out_step = at.best_step >= 0 ? at.best_step : at.step;
     return LQ_OK;
 }

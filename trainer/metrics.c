@@ -67,12 +67,14 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
 lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss, const lq_loss *ema) {
     lq_str line = LQ_STR_INIT;
     lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
-    put_number(&line, "eval_loss", loss->nll / (double)loss->labels);
-    if (t->teacher) put_number(&line, "eval_kl", loss->kl / (double)loss->labels);
-    if (t->ema && ema->labels) put_number(&line, "eval_loss_ema", ema->nll / (double)ema->labels);
+    put_number(&line, "eval_loss", lq_loss_mean(loss, loss->nll));
+    if (t->teacher) put_number(&line, "eval_kl", lq_loss_mean(loss, loss->kl));
+    if (ema->labels) put_number(&line, "eval_loss_ema", lq_loss_mean(ema, ema->nll));
+    if (ema->labels && t->teacher) put_number(&line, "eval_kl_ema", lq_loss_mean(ema, ema->kl));
     put_number(&line, "eval_accuracy", (double)loss->correct / (double)loss->labels);
     lq_str_printf(&line, ", \"eval_tokens\": %lld", (long long)loss->labels);
     put_number(&line, "best_loss", t->at.best_loss);
+    if (t->teacher) put_number(&line, "best_kl", t->at.best_kl);
     lq_str_puts(&line, "}\n");
     return put_line(t, &line);
 }

@@ -2,6 +2,7 @@
 #include "net.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 lq_status lq_net_open(lq_net *out, const lq_model *m, const lq_net_options *options) {
@@ -45,6 +46,10 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) 
         pos[t] = (int32_t)(first + t);
         starts[t] = 0;
     }
+}
+
+double lq_loss_mean(const lq_loss *loss, double sum) {
+    return loss->labels ? sum / (double)loss->labels : (double)NAN;
 }
 
 void lq_net_add_loss(const lq_net *net, const lq_batch *b, lq_loss *sum) {

@@ -28,6 +28,8 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 /* Sums over the rows of a loss net's output after a forward. objective: what is minimised, nll
  * unless there is a teacher; kl: the divergence from it. */
 typedef struct lq_loss { double objective, nll, kl; int64_t labels, correct; } lq_loss;
+/* `sum` of a loss per label; NaN without labels. */
+double lq_loss_mean(const lq_loss *loss, double sum);
 void lq_net_add_loss(const lq_net *net, const lq_batch *b, lq_loss *sum);
 
 #endif

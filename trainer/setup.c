@@ -284,7 +284,8 @@ static lq_status resume_or_start(lq_trainer *t) {
     bool resumed = false;
     LQ_TRY(lq_make_dirs(t->checkpoint_dir));
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.start_loss = t->at.last_loss = t->at.last_kl = NAN;
+    t->at.best_loss = t->at.start_loss = t->at.last_loss = NAN;
+    t->at.best_kl = t->at.start_kl = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {

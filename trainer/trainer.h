@@ -29,8 +29,9 @@ typedef struct lq_position {
     int64_t evals_without_gain;
     int64_t best_step;         /* -1: no evaluation yet */
     int64_t best_is_ema;       /* the best is the running average */
-    double best_loss;
-    double start_loss;         /* validated before the first step; NaN: no validation data */
+    double best_loss, best_kl;
+    double start_loss, start_kl; /* validated before the first step; NaN: no validation data, no
+                                    teacher */
     double last_loss, last_kl; /* of the last logged step */
     /* since the last log line */
     double logged_loss, logged_kl; int64_t logged_labels, logged_tokens;
@@ -57,6 +58,7 @@ typedef struct lq_trainer {
     lq_net net;
     bool net_is_quantized;             /* which of the patch lists the net was built with */
     lq_teacher *teacher;               /* NULL: labels only */
+    bool best_by_kl;                   /* metric_for_best_model, decided */
     lq_scorer *scorer;                 /* NULL: no validation data */
     const lq_optim *rule;
     lq_optim_options optim;
@@ -84,9 +86,6 @@ void lq_trainer_close(lq_trainer *t);
 
 /* One optimizer step. LQ_EINTERRUPTED (nothing changed) when a stop was asked for. */
 lq_status lq_train_step(lq_trainer *t);
-/* Validates the parameters and their running average; the better one counts: best, patience; mean
- * nats. */
-lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 
@@ -141,7 +140,8 @@ lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *
 json_t *lq_artifacts_json(const lq_artifacts *l);
 /* The entry of that kind in the artifacts of a record, borrowed; NULL: none. */
 const json_t *lq_record_artifact(const json_t *record, const char *kind);
-lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
+/* final: of the parameters that were exported; no labels: not validated. */
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss *final,
                           char **out_json);
 
 /* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` -- */

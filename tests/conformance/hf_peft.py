@@ -80,6 +80,7 @@ TRAINED = {
     "plain": "lora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj, v_proj]\n",
     "all": "lora_r: 4\nlora_alpha: 6\nuse_rslora: true\nlora_rank_pattern: {k_proj: 2}\nlora_alpha_pattern: {up_proj: 3}\n",
     "layers": "lora_r: 2\nlora_alpha: 4\nlora_target_modules: [q_proj, down_proj]\nlora_layers_to_transform: [0, 2]\n",
+    "pissa": "lora_r: 2\nlora_alpha: 3\nuse_rslora: true\ninit_lora_weights: pissa\nlora_dropout: 0.1\n",
     "dora": "lora_r: 2\nlora_alpha: 4\nuse_dora: true\n",
 }
 

@@ -56,7 +56,7 @@ same_iq_grids() {
 }
 
 runtime() {
-    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf" "$here/../../docs/guide.md"
+    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf"
 }
 
 mixes() { "$python" "$here/check_mixes.py" "$loquat" "$LLAMA_BIN" "$here/../.."; }
@@ -106,6 +106,10 @@ same_dora_values() {
     "$python" "$here/dora_values.py" >"$work/dora_values.h" && diff "$work/dora_values.h" "$here/../reference/dora_values.h"
 }
 
+same_pissa_values() {
+    "$python" "$here/pissa_values.py" >"$work/pissa_values.h" && diff "$work/pissa_values.h" "$here/../reference/pissa_values.h"
+}
+
 # The committed models are what the script makes today, and larger ones run in llama.cpp.
 same_families() {
     "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
@@ -141,6 +145,9 @@ step mixes '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' mix
 step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
 step dora 'has torch && has peft' 'torch or peft is missing' same_dora_values
+step pissa 'has torch && has peft' 'torch or peft is missing' same_pissa_values
+step pissa_svd 'has numpy && has gguf' 'numpy or gguf is missing' \
+    "$python" "$here/check_pissa.py" "$loquat" "$here/../../examples/pip-F16.gguf" "$here/../../examples/car/train.jsonl"
 step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
 step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLAMA_BIN:-}/llama-perplexity" ]' \
     'torch, transformers, xllamacpp or LLAMA_BIN is missing' \
