@@ -1,9 +1,8 @@
-/* peft_*.c, export_peft.c, export_hf.c: a PEFT directory is the adapter that it means, what is
- * written reads back, and everything that does not fit or cannot be read is listed. */
+/* peft_*.c, export_peft.c: a PEFT directory is the adapter that it means, what is written reads
+ * back, and everything that does not fit or cannot be read is listed. */
 #include "adapter.h"
 
 #include "atomic_file.h"
-#include "export_hf.h"
 #include "export_peft.h"
 #include "hf_fixture.h"
 #include "lora_file.h"
@@ -14,9 +13,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static lq_model *open_model(const hf_change *change) {
+static lq_model *open_model(void) {
     lq_model *m = NULL;
-    ck_ok(lq_model_open(&m, hf_fixture("base", change), true));
+    ck_ok(lq_model_open(&m, hf_fixture("base", NULL), true));
     return m;
 }
 
@@ -84,7 +83,7 @@ static const struct {
 
 /* s B A of every module, B's rows in GGUF's order. */
 START_TEST(scales_and_rows) {
-    lq_model *m = open_model(NULL);
+    lq_model *m = open_model();
     const adapter_files files = {
         scales[_i].config,
         {{Q, HF_EMBD, HF_EMBD, RANK, RANK}, {DOWN, HF_EMBD, HF_FF, RANK, RANK}}, NULL};
@@ -153,7 +152,7 @@ static const struct {
 };
 
 START_TEST(mistakes) {
-    lq_model *m = open_model(NULL);
+    lq_model *m = open_model();
     lq_lora lora;
     const char *dir = write_adapter("bad", &bad[_i].files);
     ck_fails(lq_lora_open(&lora, m, dir), bad[_i].status, bad[_i].message);
@@ -192,7 +191,7 @@ static lq_adapter *trained(const lq_model *m, lq_adapter_options o) {
 }
 
 START_TEST(peft_round_trip) {
-    lq_model *m = open_model(NULL);
+    lq_model *m = open_model();
     lq_adapter *a = trained(m, runs[_i].o);
     lq_adapter *again = NULL;
     const char *dir = test_path("round");
@@ -229,7 +228,7 @@ START_TEST(peft_targets) {
         {"\"use_rslora\": true", "\"alpha_pattern\": {}", "\"lora_alpha\": 6,"},
         {"\"use_dora\": true", "\"r\": 2", "\"lora_alpha\": 4,"},
     };
-    lq_model *m = open_model(NULL);
+    lq_model *m = open_model();
     lq_adapter *a = trained(m, runs[_i].o);
     const char *dir = test_path("targets");
     ck_ok(lq_export_peft(a, dir, &lq_bf16, "base"));
@@ -237,118 +236,6 @@ START_TEST(peft_targets) {
     for (int k = 0; k < 3; k++)
         ck_assert_msg(test_contains(text, want[_i][k]), "lacks '%s': %s", want[_i][k], text);
     lq_free(text);
-    lq_adapter_free(a);
-    lq_model_close(m);
-}
-END_TEST
-
-/* W + s B A as a directory: the merged weights, in the base's type. */
-START_TEST(merged_round_trip) {
-    static const hf_change changes[] = {{0}, {.class = "Qwen2ForCausalLM"}};
-    lq_model *m = open_model(&changes[_i]), *merged = NULL;
-    lq_adapter *a = trained(m, runs[0].o);
-    const lq_format *type = NULL;
-    const char *dir = test_path("merged");
-    ck_ok(lq_export_hf(a, dir, &type));
-    ck_assert_ptr_eq(type, &lq_f32);
-    ck_ok(lq_model_open(&merged, dir, true));
-    ck_assert_int_eq(merged->n_weights, m->n_weights);
-    for (int i = 0; i < m->n_weights; i++) {
-        const lq_weight *w = &m->weight[i];
-        const lq_patch *p = &a->patch[i];
-        const float *base = w->data, *got = merged->weight[i].data;
-        for (int64_t r = 0; r < w->rows; r++)
-            for (int64_t c = 0; c < w->cols; c++) {
-                double want = base[r * w->cols + c];
-                for (int k = 0; k < p->rank; k++)
-                    want += (double)p->scale * p->b[r * p->rank + k] * p->a[k * w->cols + c];
-                ck_assert_double_eq_tol(got[r * w->cols + c], want, 1e-5);
-            }
-    }
-    lq_model_close(merged);
-    lq_adapter_free(a);
-    lq_model_close(m);
-}
-END_TEST
-
-/* ---- from a GGUF ----------------------------------------------------------------------------- */
-
-/* message NULL: a directory can be made of it, and means the same model. */
-static const struct { const char *model, *class, *message; } gguf[] = {
-    {"llama_tied", "LlamaForCausalLM", NULL},
-    {"llama_biases", "LlamaForCausalLM", NULL},
-    {"llama_freqs", "LlamaForCausalLM", NULL},
-    {"mixtral", "MixtralForCausalLM", NULL},
-    {"qwen2", "Qwen2ForCausalLM", NULL},
-    {"qwen3", "Qwen3ForCausalLM", NULL},
-    {"qwen2moe", "Qwen2MoeForCausalLM", NULL},
-    {"qwen3moe", "Qwen3MoeForCausalLM", NULL},
-    {"gemma", "GemmaForCausalLM", NULL},
-    {"gemma2", "Gemma2ForCausalLM", NULL},
-    {"gemma3", "Gemma3ForCausalLM", NULL},
-    {"phi3_long", "Phi3ForCausalLM", NULL},
-    {"phi3_short", "Phi3ForCausalLM", NULL},
-    {"smollm3", "SmolLM3ForCausalLM", NULL},
-    {"olmo2", "Olmo2ForCausalLM", NULL},
-    {"granite", "GraniteForCausalLM", NULL},
-    {"stablelm", "StableLmForCausalLM", NULL},
-    {"gpt2", "GPT2LMHeadModel", NULL},
-    {"qwen2_yarn", NULL, "no config.json can be made of it"},
-    {"falcon", "FalconForCausalLM", NULL},
-    {"mpt", "MptForCausalLM", NULL},
-};
-
-static void same_weights(const char *model, const lq_model *a, const lq_model *b) {
-    ck_assert_msg(a->n_weights == b->n_weights, "%s: %d weights, were %d", model, b->n_weights,
-                  a->n_weights);
-    for (int i = 0; i < a->n_weights; i++) {
-        const lq_weight *wa = &a->weight[i], *wb = &b->weight[i];
-        const int64_t n = wa->rows * wa->cols;
-        float *x = lq_alloc_array(n, sizeof *x), *y = lq_alloc_array(n, sizeof *y);
-        ck_assert_str_eq(wa->name, wb->name);
-        ck_assert(wa->rows == wb->rows && wa->cols == wb->cols && wa->n_mats == wb->n_mats);
-        wa->fmt->dequant(wa->data, x, n);
-        wb->fmt->dequant(wb->data, y, n);
-        test_close(wa->name, y, x, n, 0, 1e-5);
-        lq_free(x);
-        lq_free(y);
-    }
-}
-
-START_TEST(merged_from_gguf) {
-    char path[512];
-    lq_model *m = NULL, *made = NULL;
-    lq_adapter *a = NULL;
-    const lq_format *type;
-    const char *dir = test_path(gguf[_i].model);
-    snprintf(path, sizeof path, "%s/tests/reference/%s.gguf", LOQUAT_SOURCE_DIR, gguf[_i].model);
-    ck_ok(lq_model_open(&m, path, true));
-    ck_ok(lq_adapter_load(&a, m, NULL, 0));
-    if (gguf[_i].message) {
-        ck_fails(lq_export_hf(a, dir, &type), LQ_EUNSUPPORTED, gguf[_i].message);
-    } else {
-        ck_ok(lq_export_hf(a, dir, &type));
-        ck_ok(lq_model_open(&made, dir, true));
-        char *config = read_text(dir, "config.json");
-        ck_assert_msg(test_contains(config, gguf[_i].class), "%s", config);
-        lq_free(config);
-        same_weights(gguf[_i].model, m, made);
-    }
-    lq_model_close(made);
-    lq_adapter_free(a);
-    lq_model_close(m);
-}
-END_TEST
-
-START_TEST(only_gguf_knows) {
-    lq_model *m = NULL;
-    lq_adapter *a = NULL;
-    const lq_format *type;
-    ck_ok(lq_model_open(&m, LOQUAT_SOURCE_DIR "/tests/reference/mpt.gguf", true));
-    m->hp.alibi = 4;
-    ck_ok(lq_adapter_load(&a, m, NULL, 0));
-    ck_fails(lq_export_hf(a, test_path("mpt"), &type), LQ_EUNSUPPORTED,
-             "the model has another ALiBi bias than 8, transformers' MPT has not");
     lq_adapter_free(a);
     lq_model_close(m);
 }
@@ -367,14 +254,11 @@ START_TEST(experts_refused_by_name) {
 END_TEST
 
 START_TEST(refused) {
-    lq_model *m = open_model(NULL);
-    const lq_format *type;
+    lq_model *m = open_model();
     lq_adapter *a = trained(m, runs[0].o);
     a->options.mode = LQ_QAT_MERGED;
     ck_fails(lq_export_peft(a, test_path("no"), &lq_f32, "base"), LQ_EUNSUPPORTED,
              "another model than the one validated");
-    a->options.mode = LQ_QAT_SEPARATE;
-    ck_fails(lq_export_hf(a, test_path("no"), &type), LQ_EUNSUPPORTED, "qat.mode separate");
     a->options.mode = LQ_QAT_NONE;
     a->param[0] = 1e30f;
     ck_fails(lq_export_peft(a, test_path("no"), &lq_f16, "base"), LQ_ENONFINITE, "beyond what F16");
@@ -385,7 +269,7 @@ END_TEST
 
 /* Magnitudes fit one adapter at full strength. */
 START_TEST(dora_stands_alone) {
-    lq_model *m = open_model(NULL);
+    lq_model *m = open_model();
     lq_adapter *a = trained(m, runs[LQ_ARRAY_LEN(runs) - 1].o), *loaded = NULL;
     const lq_adapter_options plain = runs[0].o;
     lq_adapter *other = trained(m, plain);
@@ -422,20 +306,13 @@ static lq_status write_peft(void *ctx) {
     return lq_export_peft(b->a, b->dir, &lq_f32, "base");
 }
 
-static lq_status write_merged(void *ctx) {
-    const both *b = ctx;
-    const lq_format *type;
-    return lq_export_hf(b->a, b->dir, &type);
-}
-
 START_TEST(failing_allocations) {
-    omp_set_num_threads(1);   /* thousands of tiny products: threads would only wait for each other */
-    lq_model *m = open_model(NULL);
+    omp_set_num_threads(1);   /* of tiny products threads would only wait for each other */
+    lq_model *m = open_model();
     lq_adapter *a = trained(m, runs[2].o);
     both b = {m, a, test_path("alloc")};
     test_alloc_failures(write_peft, &b);
     test_alloc_failures(read_peft, &b);
-    test_alloc_failures(write_merged, &b);
     lq_adapter_free(a);
     lq_model_close(m);
 }
@@ -449,9 +326,6 @@ int main(void) {
     tcase_add_loop_test(t, mistakes, 0, LQ_ARRAY_LEN(bad));
     tcase_add_loop_test(t, peft_round_trip, 0, LQ_ARRAY_LEN(runs));
     tcase_add_loop_test(t, peft_targets, 0, LQ_ARRAY_LEN(runs));
-    tcase_add_loop_test(t, merged_round_trip, 0, 2);
-    tcase_add_loop_test(t, merged_from_gguf, 0, LQ_ARRAY_LEN(gguf));
-    tcase_add_test(t, only_gguf_knows);
     tcase_add_test(t, experts_refused_by_name);
     tcase_add_test(t, refused);
     tcase_add_test(t, dora_stands_alone);
