@@ -164,7 +164,7 @@ done:
     return status;
 }
 
-/* Routers are F32, whatever the rest is; one row is a vector. */
+/* Routers are F32, whatever the rest is. */
 static lq_status copy_router(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_tensor *in) {
     const int64_t n = in->dim[0] * in->dim[1];
     float *x = lq_alloc_array(n, sizeof *x);
@@ -173,7 +173,6 @@ static lq_status copy_router(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_
     out->data = x;
     out->ggml_type = lq_f32.ggml_id;
     out->bytes = (uint64_t)n * sizeof *x;
-    if (in->dim[0] == 1) out->ndim = 1;
     return LQ_OK;
 }
 

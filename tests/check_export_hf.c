@@ -106,6 +106,12 @@ static void expect_class(const char *dir, const char *class) {
     lq_free(path);
 }
 
+/* The shared expert's router is one row; llama.cpp's converter leaves it a matrix. */
+static void expect_router(const lq_model *made) {
+    const lq_gguf_tensor *t = lq_gguf_find_tensor(made->file, "blk.0.ffn_gate_inp_shexp.weight");
+    if (t) ck_assert(t->ndim == 2 && t->ne[1] == 1);
+}
+
 START_TEST(merged_from_gguf) {
     char path[512];
     lq_model *m = NULL, *made = NULL;
@@ -121,6 +127,7 @@ START_TEST(merged_from_gguf) {
         ck_ok(lq_export_hf(a, dir, &type));
         ck_ok(lq_model_open(&made, dir, true));
         expect_class(dir, gguf[_i].class);
+        expect_router(made);
         same_weights(gguf[_i].model, m, made);
     }
     lq_model_close(made);
