@@ -121,10 +121,12 @@ same_families() {
 
 hf_models() { "$python" "$here/hf_models.py" "$loquat" ${LLAMA_SOURCE:+"$LLAMA_SOURCE"}; }
 hf_peft() { "$python" "$here/hf_peft.py" "$loquat"; }
+hf_experts() { "$python" "$here/hf_experts.py" "$loquat"; }
 
 step hf_models 'has torch && has transformers && has sentencepiece && has tokenizers' 'transformers or tokenizers is missing' \
     hf_models
 step hf_peft 'has torch && has transformers && has peft' 'transformers or peft is missing' hf_peft
+step hf_experts 'has torch && has transformers && has peft && has xllamacpp' 'transformers, peft or xllamacpp is missing' hf_experts
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
 step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
