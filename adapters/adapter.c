@@ -168,6 +168,20 @@ static lq_status check_pattern(const char *option, const char *name, double valu
                    whole ? "whole number" : "number");
 }
 
+static lq_status check_target(const lq_adapter_options *o, const lq_weight *w, double rank,
+                              double alpha) {
+    LQ_TRY(check_pattern("lora_rank_pattern", w->name, rank, true));
+    LQ_TRY(check_pattern("lora_alpha_pattern", w->name, alpha, false));
+    if (o->use_dora && (lq_weight_is_experts(w) || lq_weight_is_router(w)))
+        return lq_fail(LQ_EUNSUPPORTED, "use_dora is not possible on %s: experts and their routers "
+                       "take plain LoRA only", w->name);
+    if (takes_part(o) && (lq_weight_is_experts(w) || lq_weight_is_router(w)))
+        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible on %s: experts "
+                       "and their routers take plain LoRA only; take them out of "
+                       "lora_target_modules", w->name);
+    return LQ_OK;
+}
+
 static lq_status add_lora_items(lq_adapter *a) {
     const lq_adapter_options *o = &a->options;
     const lq_model *m = a->model;
@@ -183,17 +197,7 @@ static lq_status add_lora_items(lq_adapter *a) {
                                        o->n_alpha_pattern, o->alpha));
     for (int i = 0; i < m->n_weights; i++) {
         if (!chosen[i]) continue;
-        LQ_GOTO(status, check_pattern("lora_rank_pattern", m->weight[i].name, rank[i], true));
-        LQ_GOTO(status, check_pattern("lora_alpha_pattern", m->weight[i].name, alpha[i], false));
-        if (o->use_dora && lq_weight_is_experts(&m->weight[i]))
-            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
-                                    "use_dora is not possible on the experts of %s",
-                                    m->weight[i].name));
-        if (takes_part(o) && lq_weight_is_experts(&m->weight[i]))
-            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
-                                    "init_lora_weights: pissa is not possible on the experts of "
-                                    "%s; take them out of lora_target_modules",
-                                    m->weight[i].name));
+        LQ_GOTO(status, check_target(o, &m->weight[i], rank[i], alpha[i]));
         const double scale = alpha[i] / (o->use_rslora ? sqrt(rank[i]) : rank[i]);
         a->item[a->n_items++] = (lq_adapted){
             .weight = i, .rank = (int)rank[i], .scale = (float)scale, .dora = o->use_dora};

@@ -19,8 +19,11 @@ static const lq_weight *weight_of(const lq_adapter *a, int i) {
     return &a->model->weight[a->item[i].weight];
 }
 
-/* A module with an adapter of its own, and no expert. */
-static bool is_module(const lq_adapter *a, int i) { return !lq_weight_is_experts(weight_of(a, i)); }
+/* Something that target_modules can name: transformers has experts and routers as parameters. */
+static bool is_module(const lq_adapter *a, int i) {
+    const lq_weight *w = weight_of(a, i);
+    return !lq_weight_is_experts(w) && w->role != LQ_ROLE_ROUTER;
+}
 
 static const char *leaf(const char *module) {
     const char *dot = strrchr(module, '.');
@@ -123,6 +126,7 @@ static json_t *make_config(const lq_adapter *a, const char *base) {
                                  (double)item->scale);
     }
     json_t *parameters = lq_peft_parameters(ranks, alphas, a);
+    const double dropout = json_is_null(parameters) ? (double)o->dropout : 0;   /* PEFT wants 0 */
     json_t *layers = regular ? adapted_layers(a) : json_null();
     json_t *pattern = json_is_null(layers) ? json_null() : json_string("layers");
     return json_pack(
@@ -131,7 +135,7 @@ static json_t *make_config(const lq_adapter *a, const char *base) {
         "auto_mapping", "base_model_name_or_path", base, "bias", "none", "fan_in_fan_out", 0,
         "exclude_modules", "inference_mode", 1, "init_lora_weights", 1, "layers_pattern", pattern,
         "layers_to_transform", layers, "lora_alpha", number(o->alpha), "lora_dropout",
-        (double)o->dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern",
+        dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern",
         ranks, "revision", "target_modules", regular ? target_names(a) : target_regex(a),
         "target_parameters", parameters, "task_type", "CAUSAL_LM", "use_dora", (int)o->use_dora, "use_rslora", (int)o->use_rslora,
         "alpha_pattern", alphas);
@@ -175,7 +179,7 @@ static lq_status put_all(lq_peft_written *out, const lq_adapter *a) {
     for (int i = 0; i < a->n_items; i++) {
         const lq_adapted *item = &a->item[i];
         const lq_weight *w = weight_of(a, i);
-        if (!is_module(a, i)) continue;
+        if (lq_weight_is_experts(w)) continue;
         LQ_TRY(lq_peft_put(out, w->module, "lora_A.weight", item->rank, w->cols,
                            a->param + item->a));
         LQ_TRY(put_rows(out, a->model, w, "lora_B.weight", item->rank, a->param + item->b));

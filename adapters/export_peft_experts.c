@@ -18,11 +18,14 @@ typedef struct parameter {
     float scale;                  /* of the first that is adapted */
     char module[PATH_BYTES];      /* "model.layers.0.mlp.experts" */
     char path[PATH_BYTES + 16];   /* ".gate_up_proj" behind it */
+    const char *end;              /* of the path: "experts.gate_up_proj" */
 } parameter;
 
+enum { GATE_UP, DOWN, ROUTER };
 static const struct { const char *leaf; lq_role role[2]; int n; } parameters[] = {
-    {"gate_up_proj", {LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP}, 2},
-    {"down_proj", {LQ_ROLE_EXPERTS_DOWN}, 1},
+    [GATE_UP] = {"gate_up_proj", {LQ_ROLE_EXPERTS_GATE, LQ_ROLE_EXPERTS_UP}, 2},
+    [DOWN] = {"down_proj", {LQ_ROLE_EXPERTS_DOWN}, 1},
+    [ROUTER] = {"gate.weight", {LQ_ROLE_ROUTER}, 1},   /* its tensors are as a module's */
 };
 
 static const lq_adapted *find_item(const lq_adapter *a, int weight) {
@@ -46,6 +49,7 @@ static bool find(parameter *p, const lq_adapter *a, int which, int layer) {
     const char *const module = p->w[0]->module;
     snprintf(p->module, sizeof p->module, "%.*s", (int)(strrchr(module, '.') - module), module);
     snprintf(p->path, sizeof p->path, "%s.%s", p->module, parameters[which].leaf);
+    p->end = strrchr(p->module, '.') - p->module + p->path + 1;
     return p->rank > 0;
 }
 
@@ -64,10 +68,10 @@ json_t *lq_peft_parameters(json_t *ranks, json_t *alphas, const lq_adapter *a) {
     json_t *list = json_array();
     for (int which = 0; which < LQ_ARRAY_LEN(parameters); which++) {
         const bool every = has_every_layer(a, which);
-        if (every) json_array_append_new(list, json_sprintf("experts.%s", parameters[which].leaf));
         for (int layer = 0; layer < a->model->hp.n_layer; layer++) {
             if (!find(&p, a, which, layer)) continue;
-            if (!every) json_array_append_new(list, json_string(p.path));
+            if (!every || layer == 0)
+                json_array_append_new(list, json_string(every ? p.end : p.path));
             lq_peft_set_patterns(ranks, alphas, a, p.path, p.rank, (double)p.scale);
         }
     }
@@ -130,7 +134,8 @@ lq_status lq_peft_put_experts(lq_peft_written *out, const lq_adapter *a) {
     for (int layer = 0; layer < a->model->hp.n_layer; layer++) {
         parameter first, second;
         char inner[PATH_BYTES + 16];
-        const bool has_first = find(&first, a, 0, layer), has_second = find(&second, a, 1, layer);
+        const bool has_first = find(&first, a, GATE_UP, layer);
+        const bool has_second = find(&second, a, DOWN, layer);
         snprintf(inner, sizeof inner, "%s%s", first.module, has_second ? ".base_layer" : "");
         if (has_first) LQ_TRY(put(out, &first, inner, a));
         if (has_second) LQ_TRY(put(out, &second, second.module, a));

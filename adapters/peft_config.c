@@ -58,16 +58,18 @@ static void list_refused(lq_str *errors, const json_t *root) {
                           "convert it to a plain one with PEFT first", init);
 }
 
-/* Of parameters that are no module's weight only those of experts have a place in a GGUF. */
+/* A module's weight is as good as the module; other parameters than experts' have no place here. */
 static void list_parameters(lq_str *errors, const json_t *root) {
     const json_t *entry;
     size_t i;
     json_array_foreach(json_object_get(root, "target_parameters"), i, entry) {
         const char *name = json_string_value(entry), *dot = name ? strrchr(name, '.') : NULL;
         const char *leaf = dot ? dot + 1 : name;
-        if (leaf && (strcmp(leaf, "gate_up_proj") == 0 || strcmp(leaf, "down_proj") == 0)) continue;
-        lq_str_printf(errors, "\ntarget_parameters %s: only experts' gate_up_proj and down_proj can "
-                      "be read", name ? name : "(no text)");
+        if (leaf && (strcmp(leaf, "gate_up_proj") == 0 || strcmp(leaf, "down_proj") == 0 ||
+                     strcmp(leaf, "weight") == 0))
+            continue;
+        lq_str_printf(errors, "\ntarget_parameters %s: only the weights of modules and experts' "
+                      "gate_up_proj and down_proj can be read", name ? name : "(no text)");
     }
 }
 

@@ -113,19 +113,6 @@ bool lq_peft_is_fused(const char *path) {
            (ends_with(path, n, inner) && ends_with(path, n - (sizeof inner - 1), module));
 }
 
-/* By PEFT's rule: the whole path, or what follows one of its dots. */
-static bool is_target(const lq_peft_config *c, const char *path) {
-    const json_t *list = json_object_get(c->root, "target_parameters"), *entry;
-    const size_t n = strlen(path);
-    size_t i;
-    json_array_foreach(list, i, entry) {
-        const char *name = json_string_value(entry);
-        const size_t k = strlen(name);
-        if (ends_with(path, n, name) && (n == k || path[n - k - 1] == '.')) return true;
-    }
-    return false;
-}
-
 /* Which parameter the wrapper of this path adapts; out->n 0: none that target_parameters names. */
 static lq_status find_parameter(fused *out, const lq_peft_reader *r, const char *path) {
     static const char *const parts[2][3] = {{".gate_up_proj", ".gate_proj", ".up_proj"},
@@ -138,7 +125,7 @@ static lq_status find_parameter(fused *out, const lq_peft_reader *r, const char 
     for (int i = 0; i < 2; i++) {
         char *parameter = lq_sprintf("%.*s%s", n, path, parts[i][0]);
         if (!parameter) return LQ_EMEM;
-        named[i] = is_target(r->config, parameter);
+        named[i] = lq_peft_is_parameter(r->config, parameter);
         lq_free(parameter);
     }
     if (is_inner ? !(named[0] && named[1]) : !(named[0] || named[1])) return LQ_OK;

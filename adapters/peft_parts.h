@@ -27,10 +27,13 @@ typedef struct lq_peft_reader {
 
 /* Index of the model's weight with the path of n bytes, or -1. */
 int lq_peft_find_module(const lq_model *m, const char *path, size_t n);
-/* What adapter_config.json gives the module of this path: *scale is alpha / r or alpha / sqrt r. */
+/* What adapter_config.json gives the module or parameter of this path: *scale is alpha / r or
+ * alpha / sqrt r. */
 lq_status lq_peft_scale(double *rank, double *scale, const lq_peft_reader *r, const char *path);
 /* What B is multiplied by: the reader of adapter GGUFs will scale by the common alpha / rank. */
 float lq_peft_factor(const lq_peft_reader *r, double scale, int64_t rank);
+/* Does target_parameters name the parameter of this path? */
+bool lq_peft_is_parameter(const lq_peft_config *c, const char *path);
 /* Adds a tensor named after `part` of the weight (or of a path that no weight has); its type, shape
  * and data are left to be set. */
 lq_status lq_peft_add(int64_t *index, lq_peft_reader *r, const char *weight, lq_peft_part part);

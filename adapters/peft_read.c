@@ -66,6 +66,18 @@ int lq_peft_find_module(const lq_model *m, const char *path, size_t n) {
     return -1;
 }
 
+/* By PEFT's rule: the whole path, or what follows one of its dots. */
+bool lq_peft_is_parameter(const lq_peft_config *c, const char *path) {
+    const json_t *entry;
+    size_t i;
+    json_array_foreach(json_object_get(c->root, "target_parameters"), i, entry) {
+        const char *name = json_string_value(entry);
+        size_t n = strlen(path);
+        if (cut_end(path, &n, name) && (n == 0 || path[n - 1] == '.')) return true;
+    }
+    return false;
+}
+
 /* ---- one tensor ------------------------------------------------------------------------------ */
 
 lq_status lq_peft_scale(double *rank, double *scale, const lq_peft_reader *r, const char *path) {
@@ -132,6 +144,17 @@ static void check_rank(lq_peft_reader *r, const lq_st_tensor *in, lq_peft_part p
                   lq_st_shape(shape, in), rank);
 }
 
+/* Patterns see a weight that is adapted as a parameter under the parameter's name. */
+static lq_status scale_of_module(double *rank, double *scale, const lq_peft_reader *r,
+                                 const char *path) {
+    char *parameter = lq_sprintf("%s.weight", path);
+    if (!parameter) return LQ_EMEM;
+    const bool is_parameter = lq_peft_is_parameter(r->config, parameter);
+    const lq_status status = lq_peft_scale(rank, scale, r, is_parameter ? parameter : path);
+    lq_free(parameter);
+    return status;
+}
+
 /* weight: -1 leaves the tensor its own path, which lq_lora_open will list. */
 static lq_status add_part(lq_peft_reader *r, const lq_st_tensor *in, const char *path, int weight,
                           lq_peft_part part) {
@@ -143,7 +166,7 @@ static lq_status add_part(lq_peft_reader *r, const lq_st_tensor *in, const char 
                           .ne = {1, 1, 1, 1}, .bytes = in->bytes, .data = in->data};
     for (int d = 0; d < in->ndim && d < 4; d++) t->ne[d] = in->dim[in->ndim - 1 - d];
     if (weight < 0) return LQ_OK;
-    LQ_TRY(lq_peft_scale(&rank, &scale, r, path));
+    LQ_TRY(scale_of_module(&rank, &scale, r, path));
     check_rank(r, in, part, rank);
     const bool vector = part == LQ_PEFT_M;
     const bool fits = in->ndim == (vector ? 1 : 2) && in->dim[0] == r->m->weight[weight].rows;

@@ -117,9 +117,9 @@ static lq_status report(lq_str *errors) {
     return status;
 }
 
-/* all-linear leaves experts out: an adapter on every one of them has to be asked for. */
+/* all-linear leaves experts and their routers out: adapters on them have to be asked for. */
 static bool is_plain_linear(const lq_weight *w) {
-    return lq_weight_is_linear(w) && !lq_weight_is_experts(w);
+    return lq_weight_is_linear(w) && !lq_weight_is_experts(w) && !lq_weight_is_router(w);
 }
 
 lq_status lq_targets_choose(bool *chosen, const lq_model *m, const lq_adapter_options *o) {

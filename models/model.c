@@ -141,12 +141,16 @@ bool lq_weight_is_linear(const lq_weight *w) {
         [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,   [LQ_ROLE_SHARED_GATE] = true,
         [LQ_ROLE_SHARED_UP] = true, [LQ_ROLE_SHARED_DOWN] = true,
     };
-    return (linear[w->role] || lq_weight_is_experts(w)) && !w->is_bias;
+    return (linear[w->role] || lq_weight_is_experts(w) || lq_weight_is_router(w)) && !w->is_bias;
 }
 
 bool lq_weight_is_experts(const lq_weight *w) {
     return w->role == LQ_ROLE_EXPERTS_GATE || w->role == LQ_ROLE_EXPERTS_UP ||
            w->role == LQ_ROLE_EXPERTS_DOWN;
+}
+
+bool lq_weight_is_router(const lq_weight *w) {
+    return w->role == LQ_ROLE_ROUTER || w->role == LQ_ROLE_SHARED_ROUTER;
 }
 
 bool lq_weight_is_constant(const lq_weight *w) {

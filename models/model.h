@@ -86,8 +86,10 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name);
 int lq_model_head(const lq_model *m);    /* index of the weight that makes the logits */
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
-/* True for those of them that are stacks of experts' matrices: targets only by name. */
+/* True for those of them that are stacks of experts' matrices, or choose the experts: targets only
+ * by name. */
 bool lq_weight_is_experts(const lq_weight *w);
+bool lq_weight_is_router(const lq_weight *w);
 /* True for tables of constants (RoPE factors), which are no parameters. */
 bool lq_weight_is_constant(const lq_weight *w);
 int64_t lq_model_n_params(const lq_model *m);

@@ -163,7 +163,7 @@ END_TEST
 
 /* ---- written by Loquat ----------------------------------------------------------------------- */
 
-static const char *const all[] = {"q_proj", "experts.*", NULL};
+static const char *const all[] = {"q_proj", "experts.*", NULL}, *const router[] = {"gate", NULL};
 static const char *const up[] = {"ffn_up_exps", NULL}, *const gate[] = {"ffn_gate_exps", NULL};
 static const char *const uneven[] = {"blk.0.ffn_gate_exps", "blk.1.ffn_down_exps", NULL};
 static const lq_pattern ranks[] = {{"up_proj", 3}}, alphas[] = {{"gate_proj", 5}};
@@ -179,6 +179,8 @@ static const struct { const char *config; lq_adapter_options o; } runs[] = {
     {"\"target_parameters\": [\n    \"model.layers.0.mlp.experts.gate_up_proj\",\n"
      "    \"model.layers.1.mlp.experts.down_proj\"\n  ]",
      {.r = 2, .alpha = 4, .targets = uneven}},
+    {"\"target_parameters\": [\n    \"mlp.gate.weight\"\n  ]",
+     {.r = 2, .alpha = 4, .targets = router}},
 };
 
 static lq_adapter *trained(const lq_model *m, lq_adapter_options o) {
@@ -207,6 +209,27 @@ START_TEST(round_trip) {
     lq_free(path);
     lq_adapter_free(again);
     lq_adapter_free(a);
+    lq_model_close(m);
+}
+END_TEST
+
+/* A weight that is adapted as a parameter has that parameter's alpha. */
+START_TEST(router_as_parameter) {
+    static const peft_tensor t[] = {
+        {"base_model.model.model.layers.0.mlp.gate" A, R, D},
+        {"base_model.model.model.layers.0.mlp.gate" B, E, R}};
+    const char *dir = peft_fixture(
+        "router", CONFIG(", \"target_parameters\": [\"mlp.gate.weight\"], \"alpha_pattern\": "
+                         "{\"gate\": 9, \"gate.weight\": 2}"), t, LQ_ARRAY_LEN(t));
+    lq_model *m = open_model("qwen3moe");
+    lq_lora lora;
+    float b[E * R];
+    ck_ok(lq_lora_open(&lora, m, dir));
+    const lq_lora_pair *p = pair_of(&lora, m, "blk.0.ffn_gate_inp.weight");
+    ck_ok(lq_lora_read(b, &lora, p->b));
+    for (int64_t i = 0; i < E * R; i++)
+        ck_assert_float_eq_tol(p->scale * b[i], peft_fixture_value(1, i), 1e-5);
+    lq_lora_clear(&lora);
     lq_model_close(m);
 }
 END_TEST
@@ -258,6 +281,7 @@ int main(void) {
     tcase_add_test(t, single_experts);
     tcase_add_loop_test(t, mistakes, 0, LQ_ARRAY_LEN(bad));
     tcase_add_loop_test(t, round_trip, 0, LQ_ARRAY_LEN(runs));
+    tcase_add_test(t, router_as_parameter);
     tcase_add_test(t, untrained);
     tcase_add_test(t, failing_allocations);
     suite_add_tcase(suite, t);

@@ -22,6 +22,8 @@ NAMES = ("mixtral", "qwen2moe", "qwen3moe")
 GATE_UP, DOWN = "mlp.experts.gate_up_proj", "mlp.experts.down_proj"
 FUSED = {
     "both": dict(target_modules=["q_proj"], target_parameters=[DOWN, GATE_UP]),
+    "all-linear": dict(target_modules="all-linear"),   # with the routers
+    "router": dict(target_modules=[], target_parameters=["mlp.gate.weight"], alpha_pattern={"gate.weight": 5, "gate": 9}),
     "rslora": dict(target_modules=[], target_parameters=[GATE_UP, DOWN], use_rslora=True),
     "gate and up": dict(target_modules=[], target_parameters=["gate_up_proj"], alpha_pattern={"experts.gate_up_proj": 5}),
     "down": dict(target_modules=["v_proj"], target_parameters=[DOWN], rank_pattern={"down_proj": 2}),
@@ -86,6 +88,8 @@ TRAINED = {
               "use_rslora: true\nlora_rank_pattern: {up_proj: 3}\nlora_alpha_pattern: {gate_proj: 5}\n"),
     "up": ("[v_proj, experts.up_proj]", "lora_layers_to_transform: [0, 2]\n"),
     "down": ("[experts.down_proj]", ""),
+    "router": ("[q_proj, mlp.gate]", "lora_alpha_pattern: {mlp.gate: 6}\nlora_dropout: 0.05\n"),
+    "router and all": ("[mlp.gate, v_proj, 'experts.*']", ""),
 }
 
 
