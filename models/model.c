@@ -52,7 +52,7 @@ static lq_status load(lq_model *m, bool check_finite) {
     LQ_TRY(open_tokenizer(m));
     LQ_TRY(lq_weights_bind(m));
     m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
-    return check_finite ? lq_weights_check_finite(m) : LQ_OK;
+    return check_finite ? lq_model_check_finite(m) : LQ_OK;
 }
 
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {

@@ -79,6 +79,8 @@ lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
 /* The same with its matrices re-quantized in memory (gguf_requantize.h); type: the name of a GGUF
  * type that can be written; NULL or "": as they are. */
 lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type);
+/* The scan alone; LQ_ENONFINITE names the first weight with a NaN or an infinity, and where. */
+lq_status lq_model_check_finite(const lq_model *m);
 void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);

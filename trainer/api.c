@@ -138,6 +138,8 @@ loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n
     LQ_GOTO(status, check_output(output, model));
     for (size_t i = 0; i < n_loras; i++) LQ_GOTO(status, check_output(output, loras[i].path));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
+    status = lq_model_check_finite(s->model);
+    if (status != LQ_OK) LQ_GOTO(status, lq_fail_context(status, "%s: ", model));
     lineage.chat_template = s->template_source;
     if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
     LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));
