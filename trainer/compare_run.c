@@ -4,6 +4,7 @@
 #include "atomic_file.h"
 #include "best.h"
 #include "json_file.h"
+#include "safetensors.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -18,6 +19,27 @@ lq_status lq_file_bytes(int64_t *out, const char *path) {
     return LQ_OK;
 }
 
+/* Of a Hugging Face directory its safetensors, of a split GGUF all parts. */
+static lq_status model_bytes(int64_t *out, const char *path) {
+    lq_safetensors *files = NULL;
+    lq_gguf *gguf = NULL;
+    *out = 0;
+    if (!lq_is_directory(path)) {
+        LQ_TRY(lq_gguf_open(&gguf, path));
+        *out = (int64_t)lq_gguf_bytes(gguf);
+        lq_gguf_close(gguf);
+        return LQ_OK;
+    }
+    LQ_TRY(lq_safetensors_open_dir(&files, path, "model"));
+    for (int i = 0; i < lq_safetensors_n_files(files); i++) {
+        size_t bytes;
+        lq_safetensors_file(files, i, &bytes);
+        *out += (int64_t)bytes;
+    }
+    lq_safetensors_close(files);
+    return LQ_OK;
+}
+
 static int64_t artifact_bytes(const json_t *record, const char *kind) {
     return json_integer_value(json_object_get(lq_record_artifact(record, kind), "bytes"));
 }
@@ -29,7 +51,7 @@ static lq_status deployed_bytes(lq_compare_run *r, const json_t *record) {
     r->bytes = r->plain ? 0 : merged;
     if (r->bytes) return LQ_OK;
     r->bytes = artifact_bytes(record, "base");
-    if (!r->bytes) LQ_TRY(lq_file_bytes(&r->bytes, r->config->base_model));
+    if (!r->bytes) LQ_TRY(model_bytes(&r->bytes, r->config->base_model));
     const json_int_t n = json_integer_value(json_object_get(record, "trained_parameters"));
     r->bytes += adapter ? adapter : (int64_t)sizeof(float) * n;
     return LQ_OK;
@@ -59,7 +81,7 @@ lq_status lq_compare_run_read(lq_compare_run *out, const char *argument) {
     }
     LQ_TRY(lq_json_read(&record, out->path, "run.json", false));
     const lq_status status =
-        record ? read_run(out, record) : lq_file_bytes(&out->bytes, out->path);
+        record ? read_run(out, record) : model_bytes(&out->bytes, out->path);
     json_decref(record);
     return status;
 }
