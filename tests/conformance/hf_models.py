@@ -15,6 +15,7 @@ import tempfile
 
 import gguf
 import numpy as np
+import safetensors.torch
 import torch
 import transformers as hf
 
@@ -32,6 +33,8 @@ LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
 # name: class, options, dtype of the file, bytes of a shard
 MODELS = {
     "llama-tied": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
+    "llama-tied-own-head": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
+    "llama-tied-same-head": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
     "llama-untied-sharded": (hf.LlamaConfig, dict(tie_word_embeddings=False), torch.bfloat16, "8KB"),
     "llama-biases-linear": (hf.LlamaConfig, dict(attention_bias=True, mlp_bias=True, rope_parameters=LINEAR),
                             torch.float16, None),
@@ -101,6 +104,11 @@ def make(name, directory):
                 x.add_(0.0 if "gemma" in name else 1.0)
     model = model.to(dtype)
     model.save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
+    if name.endswith("-head"):   # stored, though the configuration says that it is the embedding
+        tensors = safetensors.torch.load_file(directory / "model.safetensors")
+        embedding = tensors["model.embed_tokens.weight"]
+        tensors["lm_head.weight"] = embedding.flip(0) if "own" in name else embedding.clone()
+        safetensors.torch.save_file(tensors, directory / "model.safetensors", {"format": "pt"})
     if name == "mpt":   # the converter knows the class by its older name only
         config = directory / "config.json"
         config.write_text(config.read_text().replace("MptForCausalLM", "MPTForCausalLM"))
