@@ -116,6 +116,7 @@ static void report_tokenizer(lq_report *r, json_t *out) {
     lq_report_text(r, tok, "vocabulary of", family ? family : "no family that is known here");
     lq_report_text(r, tok, "fingerprint", lq_tokenizer_fingerprint(t));
     lq_report_put(r, tok, "adds bos", json_boolean(lq_tokenizer_adds_bos(t)));
+    lq_report_put(r, tok, "adds eos", json_boolean(lq_tokenizer_adds_eos(t)));
     put_token(r, tok, "bos", lq_tokenizer_bos(t));
     put_token(r, tok, "eos", lq_tokenizer_eos(t));
     put_token(r, tok, "eot", lq_tokenizer_eot(t));

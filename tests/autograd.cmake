@@ -5,6 +5,7 @@ lq_check(saturation autograd)
 lq_check(codes autograd)
 lq_check(reround autograd)
 lq_check(tape autograd)
+target_sources(check_tape PRIVATE tape_print.c)
 lq_check(ops autograd)
 target_sources(check_ops PRIVATE op_bench.c op_cases.c op_cases_families.c
                                  op_cases_trained.c ref.c)
