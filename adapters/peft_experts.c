@@ -24,6 +24,16 @@ static lq_status add_mistake(lq_peft_reader *r, const lq_st_tensor *in, const ch
     return LQ_OK;
 }
 
+/* Has it this shape? */
+static bool fits(lq_peft_reader *r, const lq_st_tensor *in, int64_t rows, int64_t cols) {
+    char shape[96];
+    if (in->ndim == 2 && in->dim[0] == rows && in->dim[1] == cols) return true;
+    lq_str_printf(&r->errors, "\n%s is %s, wanted (%lld,%lld) by the model's sizes and the rank "
+                  "of adapter_config.json", in->name, lq_st_shape(shape, in), (long long)rows,
+                  (long long)cols);
+    return false;
+}
+
 /* B of A, A of B; *out NULL: it is not in the file. */
 static lq_status find_other(const lq_st_tensor **out, const lq_peft_reader *r,
                             const lq_st_tensor *in) {
@@ -82,8 +92,7 @@ lq_status lq_peft_add_expert(lq_peft_reader *r, const lq_st_tensor *in, const ch
     LQ_TRY(lq_peft_scale(&rank, &scale, r, path));
     const int64_t k = (int64_t)rank;
     const int64_t want[2] = {part == LQ_PEFT_A ? k : rows, part == LQ_PEFT_A ? w->cols : k};
-    if (in->ndim != 2 || in->dim[0] != want[0] || in->dim[1] != want[1])
-        return add_mistake(r, in, "neither the model's shape nor adapter_config.json's rank");
+    if (!fits(r, in, want[0], want[1])) return LQ_OK;   /* listed */
     LQ_TRY(find_stack(&stack, r, w, part, k));
     if (!stack) return add_mistake(r, in, "other experts have another rank");
     const int64_t n = want[0] * want[1];
@@ -140,10 +149,6 @@ static lq_status find_parameter(fused *out, const lq_peft_reader *r, const char 
         if (weight >= 0) out->w[out->n++] = &r->m->weight[weight];
     }
     return LQ_OK;
-}
-
-static bool fits(const lq_st_tensor *t, int64_t rows, int64_t cols) {
-    return t->ndim == 2 && t->dim[0] == rows && t->dim[1] == cols;
 }
 
 static lq_status read_factors(factors *f, const lq_st_tensor *a, const lq_st_tensor *b) {
@@ -205,8 +210,8 @@ static lq_status add_pairs(lq_peft_reader *r, const fused *p, const lq_st_tensor
     for (int i = 0; i < p->n; i++) f.rows += p->w[i]->rows / f.experts;
     LQ_TRY(lq_peft_scale(&rank, &scale, r, p->path));
     f.rank = (int64_t)rank;
-    if (!fits(a, f.rank * f.experts, f.cols) || !fits(b, f.rows, f.rank * f.experts))
-        return add_mistake(r, b, "neither the model's shape nor adapter_config.json's rank");
+    const bool a_fits = fits(r, a, f.rank * f.experts, f.cols);
+    if (!fits(r, b, f.rows, f.rank * f.experts) || !a_fits) return LQ_OK;   /* listed */
     lq_status status = read_factors(&f, a, b);
     const int64_t split = status == LQ_OK && p->n == 2 ? find_split(&f) : -1;
     for (int64_t i = 0, row = 0; status == LQ_OK && i < p->n; i++) {

@@ -65,6 +65,13 @@ static lq_status check_source(const lq_gguf_tensor *t, bool requantize) {
                    t->name, label);
 }
 
+/* ggml has no trailing dimensions of one. */
+static int written_dims(const lq_gguf_tensor *t) {
+    int n = t->ndim;
+    while (n > 1 && t->ne[n - 1] == 1) n--;
+    return n;
+}
+
 /* Announces the tensors, in order. */
 static lq_status declare(quantizer *q, const int64_t *order, bool requantize,
                          lq_quantize_report *report) {
@@ -79,8 +86,8 @@ static lq_status declare(quantizer *q, const int64_t *order, bool requantize,
             q->slab_bytes = lq_format_bytes(fmt, t->ne[0]);
         report->bytes_in += t->bytes;
         report->bytes_out += bytes;
-        LQ_TRY(lq_gguf_writer_add(q->writer, t->name, fmt ? fmt->ggml_id : t->ggml_type, t->ndim,
-                                  t->ne, NULL, bytes));
+        LQ_TRY(lq_gguf_writer_add(q->writer, t->name, fmt ? fmt->ggml_id : t->ggml_type,
+                                  written_dims(t), t->ne, NULL, bytes));
     }
     return LQ_OK;
 }

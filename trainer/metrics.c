@@ -58,6 +58,7 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
     lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens,
                   (long long)t->at.skipped);
     put_number(&line, "tokens_per_second", tokens_per_second);
+    lq_expert_load_log(t->expert_load, t->model);
     lq_expert_load_print(&line, t->expert_load, t->model);
     lq_telemetry_line(t->adapter, &line);
     lq_str_puts(&line, "}\n");
