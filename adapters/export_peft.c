@@ -137,8 +137,8 @@ static json_t *make_config(const lq_adapter *a, const char *base) {
         "layers_to_transform", layers, "lora_alpha", number(o->alpha), "lora_dropout",
         dropout, "modules_to_save", "peft_type", "LORA", "r", o->r, "rank_pattern",
         ranks, "revision", "target_modules", regular ? target_names(a) : target_regex(a),
-        "target_parameters", parameters, "task_type", "CAUSAL_LM", "use_dora", (int)o->use_dora, "use_rslora", (int)o->use_rslora,
-        "alpha_pattern", alphas);
+        "target_parameters", parameters, "task_type", "CAUSAL_LM", "use_dora", (int)o->use_dora,
+        "use_rslora", (int)o->use_rslora, "alpha_pattern", alphas);
 }
 
 /* ---- adapter_model.safetensors ------------------------------------------------------------- */

@@ -55,11 +55,14 @@ static bool find(parameter *p, const lq_adapter *a, int which, int layer) {
 
 /* ---- adapter_config.json ------------------------------------------------------------------- */
 
-/* PEFT knows no layers of parameters: where not all have it, those that do are listed. */
-static bool has_every_layer(const lq_adapter *a, int which) {
-    parameter p;
-    for (int layer = 0; layer < a->model->hp.n_layer; layer++)
+/* Have all layers the same? Else they are listed: PEFT knows no layers of parameters. */
+static bool is_uniform(const lq_adapter *a, int which) {
+    parameter first, p;
+    for (int layer = 0; layer < a->model->hp.n_layer; layer++) {
         if (!find(&p, a, which, layer)) return false;
+        if (layer == 0) first = p;
+        else if (p.rank != first.rank || p.scale != first.scale) return false;
+    }
     return true;
 }
 
@@ -67,12 +70,12 @@ json_t *lq_peft_parameters(json_t *ranks, json_t *alphas, const lq_adapter *a) {
     parameter p;
     json_t *list = json_array();
     for (int which = 0; which < LQ_ARRAY_LEN(parameters); which++) {
-        const bool every = has_every_layer(a, which);
-        for (int layer = 0; layer < a->model->hp.n_layer; layer++) {
+        const bool once = is_uniform(a, which);
+        for (int layer = 0; layer < (once ? 1 : a->model->hp.n_layer); layer++) {
             if (!find(&p, a, which, layer)) continue;
-            if (!every || layer == 0)
-                json_array_append_new(list, json_string(every ? p.end : p.path));
-            lq_peft_set_patterns(ranks, alphas, a, p.path, p.rank, (double)p.scale);
+            const char *name = once ? p.end : p.path;
+            json_array_append_new(list, json_string(name));
+            lq_peft_set_patterns(ranks, alphas, a, name, p.rank, (double)p.scale);
         }
     }
     if (!list || json_array_size(list)) return list;

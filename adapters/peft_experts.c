@@ -175,7 +175,7 @@ static bool is_split_at(const factors *f, int64_t k) {
     return is_zero(f, rows, rows, 0, k) && is_zero(f, 0, rows, k, f->rank - k);
 }
 
-/* Gate's ranks where two adapters were made into one, as writing one for PEFT does; -1: it is one. */
+/* Gate's ranks where two adapters became one, as writing them for PEFT does; -1: it is one. */
 static int64_t find_split(const factors *f) {
     int64_t k = 0;
     if (is_zero(f, 0, f->rows, 0, f->rank)) return -1;

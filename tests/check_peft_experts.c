@@ -173,7 +173,7 @@ static const struct { const char *config; lq_adapter_options o; } runs[] = {
      {.r = 2, .alpha = 4, .targets = all}},
     {"\"target_modules\": []", {.r = 2, .alpha = 4, .targets = up}},
     {"\"rank_pattern\": {}", {.r = 3, .alpha = 4, .targets = gate}},
-    {"\"model.layers.1.mlp.experts.gate_up_proj\": 5",
+    {"\"rank_pattern\": {\n    \"experts.gate_up_proj\": 5\n  }",
      {.r = 2, .alpha = 4, .targets = all, .use_rslora = true, .rank_pattern = ranks,
       .n_rank_pattern = 1, .alpha_pattern = alphas, .n_alpha_pattern = 1}},
     {"\"target_parameters\": [\n    \"model.layers.0.mlp.experts.gate_up_proj\",\n"

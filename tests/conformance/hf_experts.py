@@ -128,6 +128,21 @@ def written(loquat, name, base, work, ids, bad):
         hf_models.run(loquat, "train", work / "run.yaml")
 
 
+def continued(loquat, name, base, work, ids, bad):
+    """PEFT's adapter as the start of a run that changes next to nothing."""
+    start, out = work / f"{name}-both", work / f"run-{name}-continued"
+    targets = "[q_proj, experts.gate_proj, experts.up_proj, experts.down_proj]"
+    text = config(base, work / "train.jsonl", out, targets, f"lora_model_dir: {start}\n", "{quantize: [F32]}")
+    for old, new in (("lora_r: 2", "lora_r: 4"), ("lora_alpha: 4", "lora_alpha: 3"), ("0.05", "1e-9"),
+                     ("max_steps: 4", "max_steps: 1")):
+        text = text.replace(old, new)
+    (work / "run.yaml").write_text(text)
+    hf_models.run(loquat, "train", work / "run.yaml")
+    want = hf_peft.reference(peft.PeftModel.from_pretrained(hf_peft.fresh(base), start).eval(), ids)
+    hf_models.run(loquat, "logits", out, "--ids", " ".join(map(str, ids)), "--output", work / "l.npy")
+    hf_peft.expect(bad, f"{name} continued from PEFT's", np.load(work / "l.npy"), want)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("loquat", type=lambda x: pathlib.Path(x).resolve())
@@ -143,6 +158,7 @@ def main():
             read_fused(args.loquat, name, base, work, ids, bad)
             read_single(args.loquat, name, base, work, ids, bad)
             written(args.loquat, name, base, work, ids, bad)
+            continued(args.loquat, name, base, work, ids, bad)
     print("\n".join(bad) if bad else "adapters on experts agree both ways")
     sys.exit(bool(bad))
 
