@@ -64,7 +64,7 @@ typedef struct lq_adapter {
     float *norm;                         /* lengths of rows that have magnitudes, owned; or NULL */
     uint32_t *clipped;                   /* masks of the merged weights, owned; NULL: not asked */
     lq_watch_sums *watched;              /* n_weights, under QAT: see lq_adapter_watch */
-    struct lq_merge *merge;              /* merged, or with magnitudes: what a rebuild runs; or NULL */
+    struct lq_merge *merge;              /* merged, or magnitudes: what a rebuild runs; or NULL */
 } lq_adapter;
 
 /* Matches targets, lays out the span, initialises, packs, and reports (log) what is quantized to

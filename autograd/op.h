@@ -63,9 +63,9 @@ static inline unsigned lq_bwd_reads(const lq_node *node) {
 
 /* The one list. Declares lq_op_<name>; tests and the op table loop over it. */
 #define LQ_OPS(X) \
-    X(embed) X(rmsnorm) X(layernorm) X(linear) X(lora_linear) X(scaled_linear) X(rope) X(attention) X(glu) \
-    X(add) X(scale) X(clamp) X(columns) X(softcap) X(row_gate) X(route) X(experts) X(ce_head) X(kd_head) \
-    X(fakequant)
+    X(embed) X(rmsnorm) X(layernorm) X(linear) X(lora_linear) X(scaled_linear) X(rope) \
+    X(attention) X(glu) X(add) X(scale) X(clamp) X(columns) X(softcap) X(row_gate) X(route) \
+    X(experts) X(ce_head) X(kd_head) X(fakequant)
 
 #define LQ_OP_DECLARE(name) extern const lq_op lq_op_##name;
 LQ_OPS(LQ_OP_DECLARE)

@@ -50,9 +50,9 @@ typedef struct lq_lora_attr {
 } lq_lora_attr;
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
-/* The same with DoRA's magnitudes m (O), a parameter: row o of W + scale * B A is multiplied by m[o] /
- * norm[o], norm (O) being the lengths of these rows, which get no gradient. merged: W holds that
- * already. Both NULL: lora_linear. No dropout, no clipping. */
+/* The same with DoRA's magnitudes m (O), a parameter: row o of W + scale * B A is multiplied by
+ * m[o] / norm[o], norm (O) being the lengths of these rows, which get no gradient. merged: W holds
+ * that already. Both NULL: lora_linear. No dropout, no clipping. */
 lq_tensor *lq_dora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_tensor *m,
                           lq_tensor *norm, lq_lora_attr attr);

@@ -120,8 +120,8 @@ static void check_dora(lq_reader *r) {
         refuse(r, key_index("use_dora"), "not possible with a recipe: its phases hand over an "
                                          "adapter GGUF, which has no magnitudes");
     if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
-        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds the "
-                                         "adapter's products and knows no magnitudes");
+        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds "
+                                         "the adapter's products and knows no magnitudes");
 }
 
 static void check_init(lq_reader *r) {

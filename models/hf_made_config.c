@@ -1,6 +1,7 @@
 /* config.json of a model that came as a GGUF: its keys become numbers again by the table that they
  * are read with, and what no key says is the architecture's. What was made is then read as any
- * config.json is, and must mean the same hyper-parameters: what it cannot say is refused by name. */
+ * config.json is, and must mean the same hyper-parameters: what it cannot say is refused by
+ * name. */
 #include "hf_parts.h"
 
 #include "arch.h"

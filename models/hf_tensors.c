@@ -253,8 +253,8 @@ static lq_status check_types(const lq_safetensors *files, const char *config) {
     }
     lq_status status = lq_str_status(&list);
     if (status == LQ_OK && n)
-        status = lq_fail(LQ_EUNSUPPORTED, "%s: %d of the tensors beside it cannot be computed with, "
-                         "wanted F32, F16 or BF16 in up to 4 dimensions:%s%s", config, n,
+        status = lq_fail(LQ_EUNSUPPORTED, "%s: %d of the tensors beside it cannot be computed with,"
+                         " wanted F32, F16 or BF16 in up to 4 dimensions:%s%s", config, n,
                          lq_str_text(&list), n > MAX_LISTED ? "\n..." : "");
     lq_str_clear(&list);
     return status;

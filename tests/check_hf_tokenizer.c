@@ -257,8 +257,8 @@ static const bad_case bad_cases[] = {
      "model type 'Unigram' is not supported"},
     {"tokenizer.json", "{\"normalizer\": {\"type\": \"Lowercase\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "normalizer {\"type\":\"Lowercase\"} has no equivalent"},
-    {"tokenizer.json", "{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"New\"}]}, "
-     MODEL "}", LQ_EUNSUPPORTED, "decoder of type 'New' is not known"},
+    {"tokenizer.json", "{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": "
+     "\"New\"}]}, " MODEL "}", LQ_EUNSUPPORTED, "decoder of type 'New' is not known"},
     {"tokenizer.json", "{\"post_processor\": {\"type\": \"New\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "post_processor of type 'New' is not known"},
     {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"}, " MODEL "}",

@@ -136,7 +136,8 @@ START_TEST(trailing_ones_go) {
     lq_gguf *g = NULL;
     ck_ok(lq_gguf_writer_new(&w));
     ck_ok(lq_gguf_writer_set_string(w, "general.architecture", "llama"));
-    ck_ok(lq_gguf_writer_add(w, "blk.0.ffn_gate_inp_shexp.weight", lq_f32.ggml_id, 3, ne, x, sizeof x));
+    ck_ok(lq_gguf_writer_add(w, "blk.0.ffn_gate_inp_shexp.weight", lq_f32.ggml_id, 3, ne, x,
+                             sizeof x));
     ck_ok(lq_gguf_writer_write(w, path));
     ck_ok(lq_quantize_file(path, to, &r, false, &report));
     ck_ok(lq_gguf_open(&g, to));

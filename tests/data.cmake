@@ -49,7 +49,8 @@ target_link_libraries(fuzz_tokenizer PRIVATE lq_vocab_fixture)
 add_executable(render_templates conformance/render_templates.c)
 target_link_libraries(render_templates PRIVATE lq_data)
 
-# For conformance/check_tokenizer.py, check_hf_tokenizer.py and check_hf_write.py, which compare with llama.cpp and tokenizers.
+# For conformance/check_tokenizer.py, check_hf_tokenizer.py and check_hf_write.py, which compare with
+# llama.cpp and tokenizers.
 foreach(name loquat_tokens hf_vocab_gguf gguf_vocab_hf)
     add_executable(${name} conformance/${name}.c)
     target_link_libraries(${name} PRIVATE lq_data)

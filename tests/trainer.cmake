@@ -27,5 +27,6 @@ set_tests_properties(resume PROPERTIES TIMEOUT 600)
 # As an outsider uses an installation.
 add_executable(make_tiny make_tiny.c)
 target_link_libraries(make_tiny PRIVATE lq_tiny_model)
-add_test(NAME install COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/check_install.sh ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}
-    $<TARGET_FILE:make_tiny> "$<$<BOOL:${LOQUAT_SANITIZE}>:-fsanitize=address,undefined>")
+add_test(NAME install COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/check_install.sh
+    ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR} $<TARGET_FILE:make_tiny>
+    "$<$<BOOL:${LOQUAT_SANITIZE}>:-fsanitize=address,undefined>")

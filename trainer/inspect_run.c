@@ -1,5 +1,5 @@
-/* loquat_inspect and loquat_inspect_two: reports on files, on a run's directory through its run.json,
- * and on a PEFT adapter's. */
+/* loquat_inspect and loquat_inspect_two: reports on files, on a run's directory through its
+ * run.json, and on a PEFT adapter's. */
 #include "atomic_file.h"
 #include "hf.h"
 #include "inspect.h"

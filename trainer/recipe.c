@@ -150,8 +150,8 @@ static json_t *summary(const recipe *r) {
     if (recovered > 0 && recovered <= 1) /* above: it also learned more from the labels */
         lq_log(LQ_LOG_INFO, "%.0f %% of what quantization costs is won back", 100 * recovered);
     return json_pack("{s:o, s:o, s:o, s:o}", "floating_point", lq_json_number(floating),
-                     "quantized_at_once", lq_json_number(rounded), "trained_quantized", lq_json_number(trained),
-                     "recovered", lq_json_number(recovered));
+                     "quantized_at_once", lq_json_number(rounded), "trained_quantized",
+                     lq_json_number(trained), "recovered", lq_json_number(recovered));
 }
 
 static lq_status write_report(const recipe *r, char **out_text) {

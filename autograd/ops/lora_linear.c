@@ -34,8 +34,8 @@ static lq_status check_magnitude(const lq_node *node) {
     if (!m && !norm) return LQ_OK;
     if (!m || !norm || m->ndim != 1 || norm->ndim != 1 || m->dim[0] != w->dim[0] ||
         norm->dim[0] != w->dim[0])
-        return lq_fail(LQ_ESHAPE, "lora_linear '%s': wanted a magnitude and a norm for each of %lld "
-                       "rows", w->name ? w->name : "?", (long long)w->dim[0]);
+        return lq_fail(LQ_ESHAPE, "lora_linear '%s': wanted a magnitude and a norm for each of "
+                       "%lld rows", w->name ? w->name : "?", (long long)w->dim[0]);
     if (attr->dropout > 0 || attr->clipped)
         return lq_fail(LQ_EVALUE, "lora_linear '%s': magnitudes go neither with dropout nor with "
                        "clipping", w->name ? w->name : "?");
