@@ -16,8 +16,8 @@ static lq_model *open_model(const hf_change *change) {
     return m;
 }
 
-static lq_adapter *trained(const lq_model *m) {
-    const lq_adapter_options o = {.r = 2, .alpha = 4, .init = "default"};
+static lq_adapter *trained(const lq_model *m, const char *const *targets) {
+    const lq_adapter_options o = {.r = 2, .alpha = 4, .targets = targets, .init = "default"};
     lq_adapter *a = NULL;
     ck_ok(lq_adapter_new(&a, m, &o, false));
     for (int64_t i = 0; i < a->n_params; i++) a->param[i] = (float)((i * 11) % 31 - 15) / 16;
@@ -28,7 +28,7 @@ static lq_adapter *trained(const lq_model *m) {
 START_TEST(merged_round_trip) {
     static const hf_change changes[] = {{0}, {.class = "Qwen2ForCausalLM"}};
     lq_model *m = open_model(&changes[_i]), *merged = NULL;
-    lq_adapter *a = trained(m);
+    lq_adapter *a = trained(m, NULL);
     const lq_format *type = NULL;
     const char *dir = test_path("merged");
     ck_ok(lq_export_hf(a, dir, &type));
@@ -139,7 +139,7 @@ END_TEST
 START_TEST(refused) {
     lq_model *m = open_model(NULL);
     const lq_format *type;
-    lq_adapter *a = trained(m);
+    lq_adapter *a = trained(m, NULL);
     a->options.mode = LQ_QAT_SEPARATE;
     ck_fails(lq_export_hf(a, test_path("no"), &type), LQ_EUNSUPPORTED, "qat.mode separate");
     lq_adapter_free(a);
@@ -154,8 +154,9 @@ static lq_status write_merged(void *ctx) {
 
 START_TEST(failing_allocations) {
     omp_set_num_threads(1);   /* of tiny products threads would only wait for each other */
+    static const char *const one[] = {"k_proj", NULL};
     lq_model *m = open_model(NULL);
-    lq_adapter *a = trained(m);
+    lq_adapter *a = trained(m, one);
     test_alloc_failures(write_merged, a);
     lq_adapter_free(a);
     lq_model_close(m);
