@@ -122,7 +122,8 @@ bool lq_peft_is_fused(const char *path) {
            (ends_with(path, n, inner) && ends_with(path, n - (sizeof inner - 1), module));
 }
 
-/* Which parameter the wrapper of this path adapts; out->n 0: none that target_parameters names. */
+/* Which parameter the wrapper of this path adapts; out->path NULL: none that target_parameters
+ * names; out->n 0: one that the model does not have. */
 static lq_status find_parameter(fused *out, const lq_peft_reader *r, const char *path) {
     static const char *const parts[2][3] = {{".gate_up_proj", ".gate_proj", ".up_proj"},
                                             {".down_proj", ".down_proj", NULL}};
