@@ -21,10 +21,11 @@ import numpy as np
 import torch
 
 import llama_cpp
-from end_to_end import evaluate, judge, llama_perplexity, loras
+from end_to_end import evaluate, judge, loras, number_in_llama
 from expand import expand
 from families import FAMILIES
 from make_tiny_families import Case, finish, to_numpy, write_model
+from perplexity import ESTIMATE
 
 LOGITS, TOP, PERPLEXITY = 1e-4, 0.99, 1e-3
 POSITIONS, ALPHA, RANK = 160, 8.0, 4
@@ -115,7 +116,7 @@ def check_case(args, name, add_vocabulary):
 def check_perplexity(args, name, model):
     text = args.work / "text.txt"
     ours = evaluate(args.loquat, model, None, "--perplexity", text, "--ctx-size", "128")["perplexity"]
-    theirs = llama_perplexity(args.llama_bin, model, "Final estimate: PPL =", "-f", text)
+    theirs = number_in_llama(args.llama_bin, model, ESTIMATE, "-f", text)
     judge(f"{name} merged F16: perplexity {ours:.4f} against llama-perplexity, relative", abs(ours / theirs - 1),
           PERPLEXITY)
 
