@@ -149,9 +149,9 @@ step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LL
 step runtime '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' runtime
 step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
     'LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' tokens
-step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
+step hf_tokens 'has tokenizers && has transformers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
     [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
-    'tokenizers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
+    'tokenizers, transformers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
