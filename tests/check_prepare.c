@@ -4,8 +4,8 @@
 
 #include <stdio.h>
 
-#define CHATML "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
-#define FOREIGN "a chat template of its own (an instruction-tuned model?), but another is configured"
+#define CHATML "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+#define FOREIGN "a chat template of its own (an instruction-tuned model?), but another is"
 #define LEARNED "no chat template (a pretrained model?): it learns the configured one"
 #define NONE "no chat template (a pretrained model?): conversations need chat_template"
 
