@@ -67,11 +67,23 @@ static bool is_empty(const json_t *v) {
     return (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v));
 }
 
+static void print_warnings(lq_str *out, const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        lq_str_puts(out, "warning: ");
+        print_value(out, json_array_get(list, i));
+        lq_str_putc(out, '\n');
+    }
+}
+
 static void print_object(lq_str *out, const json_t *object, int indent) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
         if (strcmp(key, "tensors") == 0 || is_empty(v)) continue;
+        if (strcmp(key, "warnings") == 0) {
+            print_warnings(out, v);
+            continue;
+        }
         lq_str_printf(out, "%*s%s:", indent, "", key);
         if (json_is_object(v) && !(indent && is_flat(v))) {
             lq_str_putc(out, '\n');

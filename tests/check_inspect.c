@@ -254,6 +254,15 @@ START_TEST(people_get_lines) {
     ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n"
                                       "  by its tensors: llama, gemma, "), "%s", text);
     ck_assert_msg(test_contains(text, "\nlicence: not stated\n"), "%s", text);
+    ck_assert_msg(!test_contains(text, "warning"), "%s", text);
+    lq_free(text);
+    const char *renamed = test_path("qwen-mamba.gguf");   /* both are wrong, each has its line */
+    ck_ok(tiny_model_write(renamed, &(tiny_model){.arch = "mamba"}));
+    ck_ok(as_text(&text, renamed, false));
+    ck_assert_msg(test_contains(text, "\nkind: model\nwarning: the file says that its architecture "
+                                      "is mamba, but"), "%s", text);
+    ck_assert_msg(test_contains(text, "\nwarning: the file name 'qwen-mamba.gguf' says qwen"), "%s",
+                  text);
     lq_free(text);
     ck_fails(as_text(&text, "/no/such", false), LQ_EIO, "/no/such: No such file");
 }

@@ -202,8 +202,12 @@ def main():
         write_text(args.work / "text.txt")
         add_vocabulary = vocabulary_of(args.tiny)
         for name in args.cases or FAMILIES:
-            check_case(args, name, add_vocabulary)
-            check_variants(args, name)
+            try:
+                check_case(args, name, add_vocabulary)
+                check_variants(args, name)
+            except (SystemExit, subprocess.CalledProcessError, RuntimeError, ValueError) as error:
+                judge.failed += 1
+                print(f"FAIL {name}: {error}", flush=True)
     sys.exit(judge.failed > 0)
 
 
