@@ -182,7 +182,8 @@ def make_byte_level(folder, shared, family, source, arch):
     n_vocab = max(vocab.values()) + 1
     bos = token_text(added) if family in ("llama-bpe", "tekken", "deepseek-llm", "deepseek-coder") else None
     write(folder, "tokenizer.json", json_model(family, vocab, merges, added, family in ("llama-bpe", "tekken"), normalizer, bos))
-    write(folder, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": token_text(added),
+    write(folder, "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer" if arch.startswith("Phi3") else "PreTrainedTokenizerFast",
+                                            "eos_token": token_text(added),
                                             "clean_up_tokenization_spaces": False, **({"bos_token": bos} if bos else {})})
     write_config(folder, arch, n_vocab + 5)
 
@@ -308,7 +309,7 @@ NOT_TAKEN = {"gemma-json": "tokenizer.model", "tekken.json": "mistral-common"}
 # A difference counts as known only where the rest, without it, has the same ids on both sides.
 CAUSES = {
     "NFC": (("qwen2",), lambda text: unicodedata.normalize("NFC", text)),
-    "Unicode versions": (("",), without(lambda c: unicodedata.category(c) == "Cn" or c == "\u180e")),
+    "Unicode versions": (tuple(name for name, *_ in BYTE_LEVEL), without(lambda c: unicodedata.category(c) == "Cn" or c == "\u180e")),
     "bytes without a token": (("falcon",), without(lambda c: c < " " and c not in "\t\n\r")),
     "marks": (("gpt-4o", "tekken"), without(lambda c: unicodedata.category(c).startswith("M"))),
     "tokens that llama.cpp takes for endings": (("qwen2",), lambda text: text.replace("</s>", "")),
