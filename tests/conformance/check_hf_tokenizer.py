@@ -83,8 +83,8 @@ BYTE_LEVEL = [
     ("gpt-2", "gguf", "GPT2LMHeadModel"), ("mpt", "gguf", "MPTForCausalLM"), ("starcoder", "gguf", "GPTBigCodeForCausalLM"),
     ("refact", "gguf", "GPTRefactForCausalLM"), ("falcon", "gguf", "FalconForCausalLM"),
     ("deepseek-llm", "gguf", "LlamaForCausalLM"), ("deepseek-coder", "gguf", "LlamaForCausalLM"),
-    ("llama-bpe", "tiktoken", "LlamaForCausalLM"), ("dbrx", "tiktoken", "Phi3ForCausalLM"),
-    ("gpt-4o", "tiktoken", "Phi3ForCausalLM"), ("tekken", "tiktoken", "MistralForCausalLM"), ("qwen2", "qwen", "Qwen2ForCausalLM"),
+    ("llama-bpe", "tiktoken", "LlamaForCausalLM"), ("dbrx", "tiktoken", "LlamaForCausalLM"),
+    ("gpt-4o", "tiktoken", "LlamaForCausalLM"), ("tekken", "tiktoken", "MistralForCausalLM"), ("qwen2", "qwen", "Qwen2ForCausalLM"),
 ]
 LANGUAGES = ["Привет, как дела?", "今日はいい天気ですね。", "안녕하세요, 반갑습니다.", "مرحبا بالعالم", "שלום עולם", "नमस्ते दुनिया", "สวัสดีชาวโลก", "Γειά σου Κόσμε",
              "Xin chào thế giới", "Türkçe İıĞğ", "Łódź, Čeština, Ørsted", "ქართული ენა", "አማርኛ", "தமிழ் மொழி", "বাংলা ভাষা", "ភាសាខ្មែរ", "မြန်မာ",
@@ -182,8 +182,7 @@ def make_byte_level(folder, shared, family, source, arch):
     n_vocab = max(vocab.values()) + 1
     bos = token_text(added) if family in ("llama-bpe", "tekken", "deepseek-llm", "deepseek-coder") else None
     write(folder, "tokenizer.json", json_model(family, vocab, merges, added, family in ("llama-bpe", "tekken"), normalizer, bos))
-    write(folder, "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer" if arch.startswith("Phi3") else "PreTrainedTokenizerFast",
-                                            "eos_token": token_text(added),
+    write(folder, "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": token_text(added),
                                             "clean_up_tokenization_spaces": False, **({"bos_token": bos} if bos else {})})
     write_config(folder, arch, n_vocab + 5)
 
