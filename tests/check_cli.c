@@ -299,9 +299,6 @@ START_TEST(verbs) {
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "it fits"), "%s%s", r.out, r.err);
     r = fixture_loquat("plan %s --memory lots", f.config);
     ck_assert_msg(r.exit_status == 2 && test_contains(r.err, "found 'lots'"), "%s", r.err);
-    r = fixture_loquat("preprocess %s --chat-template llama3", f.config);
-    ck_assert_msg(r.exit_status == 0 && test_contains(r.err, "it learns the configured one"), "%s",
-                  r.err);
     r = fixture_loquat("preprocess %s --debug", f.config);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "[["), "%s%s", r.out, r.err);
     r = fixture_loquat("train %s --json", f.config);

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from perplexity import ESTIMATE, llama_perplexity
+
 # Not Q4_1 and Q5_1: their products take the sums of a block's activations in F16, which no rounding of the
 # activations themselves can express; there the two differ as much as with exact activations.
 TYPES = ["Q4_0", "Q5_0", "Q8_0", "Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL", "IQ4_XS",
@@ -46,23 +48,18 @@ def evaluate(loquat, model, text, *options):
     return json.loads(out.stdout)
 
 
-def llama_perplexity(llama, model, text, *options):
-    """Its log ends early at times: then once more."""
-    for _ in range(9):
-        out = run(llama / "llama-perplexity", "-m", model, "-f", text, *options)
-        if "Final estimate: PPL = " in out:
-            return float(out.split("Final estimate: PPL = ")[1].split()[0])
-    sys.exit(f"llama-perplexity gives no final estimate:\n{out}")
+def final_estimate(llama, model, text, *options):
+    return float(llama_perplexity(llama, ESTIMATE, "-m", model, "-f", text, *options).group(1))
 
 
 def check(loquat, llama, model, text, work, kind):
     file, logits = work / f"{kind}.gguf", work / f"{kind}.kld"
     run(llama / "llama-quantize", "--pure", "--token-embedding-type", "q8_0", "--output-tensor-type", "q8_0", model, file,
         kind)
-    llama_perplexity(llama, file, text, *SHORT, *EXACT, "--kl-divergence-base", logits)
+    final_estimate(llama, file, text, *SHORT, *EXACT, "--kl-divergence-base", logits)
     kl = {how: evaluate(loquat, file, text, *SHORT, "--activation-dtype", how, "--kl-divergence-base",
                         logits)["kl_divergence_median"] for how in ("off", "runtime")}
-    ppl = llama_perplexity(llama, file, text, *LONG, *EXACT)
+    ppl = final_estimate(llama, file, text, *LONG, *EXACT)
     ours = {how: evaluate(loquat, file, text, *LONG, "--activation-dtype", how)["perplexity"] for how in ("off", "runtime")}
     off = {how: 100 * (p / ppl - 1) for how, p in ours.items()}
     good = kl["runtime"] < kl["off"] / CLOSER and abs(off["runtime"]) < PERPLEXITY

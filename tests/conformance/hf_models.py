@@ -19,6 +19,8 @@ import safetensors.torch
 import torch
 import transformers as hf
 
+from converter import convert
+
 hf.utils.logging.disable_progress_bar()
 
 TOLERANCE = 1e-4
@@ -73,16 +75,6 @@ MODELS = {
     "qwen3moe": (hf.Qwen3MoeConfig, dict(head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
                                          norm_topk_prob=True), torch.float32, None),
 }
-
-
-# The converter knows tokenizers by the ids of one text; those made here are none that it knows.
-CONVERT = """import sys, runpy
-source = sys.argv.pop(1)
-sys.path[:0] = [source, source + "/gguf-py"]
-from conversion import base
-base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
-sys.argv[0] = source + "/convert_hf_to_gguf.py"
-runpy.run_path(sys.argv[0], run_name="__main__")"""
 
 
 def run(*args, **kw):
@@ -169,8 +161,9 @@ def check(name, args, work, tokenizer=None):
             if not off <= TOLERANCE:
                 bad.append(f"logits of the GGUF: off by {off:.2e}")
         if tokenizer:
-            run(sys.executable, "-c", CONVERT, args.llama_source, directory, "--outfile", work / "theirs.gguf", "--outtype",
-                kind.lower())
+            done = convert(args.llama_source, "qwen2", directory, "--outfile", work / "theirs.gguf", "--outtype", kind.lower())
+            if done.returncode:
+                sys.exit(f"convert_hf_to_gguf.py {name}\n{done.stdout}{done.stderr}")
             bad += [f"{kind}: {b}" for b in compare_files(work / "ours.gguf", work / "theirs.gguf", args.llama_source)]
     print(f"{name}: logits off by {worst:.1e} (largest {np.abs(want).max():.1f}){', files equal' if tokenizer and not bad else ''}")
     return [f"{name}: {b}" for b in bad]

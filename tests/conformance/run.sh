@@ -1,8 +1,9 @@
 #!/bin/sh
 # The whole conformance run: Loquat against live PyTorch, transformers, PEFT, gguf and llama.cpp. Opt-in and by hand; nothing
-# here is needed to build, test or use Loquat. What is missing is said and skipped, and the run is then not complete.
+# here is needed to build, test or use Loquat. A step that fails does not stop those after it; one that misses something is
+# said and skipped, and the run is then not complete. A table at the end has every step's time and result.
 #
-#   tests/conformance/run.sh BUILD_DIR
+#   tests/conformance/run.sh BUILD_DIR [STEP...]      all steps, or those named
 #
 # Environment (all optional):
 #   PYTHON              a Python with torch, transformers, peft, safetensors, gguf, xllamacpp, numpy (default: python3)
@@ -11,33 +12,55 @@
 #   LOQUAT_SHARED_DATA  the folder of real models and texts that other tests use too
 # Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 all that ran passed, but something was skipped.
 set -u
-[ $# -eq 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 build=$(cd "$1" && pwd) || exit 2
+shift
+wanted=" $* "
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 loquat=$build/loquat
 make_tiny=$build/tests/make_tiny
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed= skipped=
+trap 'exit 1' INT TERM
+worst=0
 
 for program in "$loquat" "$make_tiny"; do
     [ -x "$program" ] || { echo "run.sh: $program is missing; build it first" >&2; exit 2; }
 done
 
+for name in $wanted; do
+    grep -q "^step $name " "$0" || {
+        echo "run.sh: no step is called $name; there are: $(sed -n 's/^step \([^ ]*\) .*/\1/p' "$0" | tr "\n" " ")" >&2
+        exit 2
+    }
+done
+
 has() { "$python" -c "import $1" 2>/dev/null; }
+
+# note NAME SECONDS RESULT...: a line of the table.
+note() {
+    printf '%-18s %7s  ' "$1" "$2" >>"$work/table"
+    shift 2
+    echo "$*" >>"$work/table"
+}
 
 # step NAME 'CONDITION' WHAT_IS_MISSING COMMAND...
 step() {
-    name=$1 condition=$2 missing=$3
+    name=$1 condition=$2 missing=$3 began=$(date +%s)
     shift 3
+    [ "$wanted" = "  " ] || case $wanted in *" $name "*) ;; *) return ;; esac
     if ! eval "$condition"; then
         echo "== $name: skipped, $missing"
-        skipped="$skipped $name"
-        return
+        note "$name" - "skipped: $missing"
+        [ $worst -ne 0 ] || worst=77
+    elif echo "== $name" && ("$@"); then
+        note "$name" $(($(date +%s) - began)) ok
+    else
+        status=$?
+        note "$name" $(($(date +%s) - began)) "FAILED, exit status $status"
+        worst=1
     fi
-    echo "== $name"
-    "$@" || failed="$failed $name"
 }
 
 # The committed reference values are what their scripts make today.
@@ -84,7 +107,7 @@ hf_write() { "$python" "$here/check_hf_write.py" "$build" "$LOQUAT_SHARED_DATA";
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
 
 export_judged() {
-    "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN"
+    "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN" "$here/../../docs/guide.md"
 }
 
 quantized() {
@@ -110,12 +133,15 @@ same_pissa_values() {
     "$python" "$here/pissa_values.py" >"$work/pissa_values.h" && diff "$work/pissa_values.h" "$here/../reference/pissa_values.h"
 }
 
-# The committed models are what the script makes today, and larger ones run in llama.cpp.
+# The committed models are what the script makes today.
 same_families() {
     "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
     for file in "$work"/families/*.gguf; do
         case $file in *.ref.gguf) continue ;; esac # sums, which depend on the machine's arithmetic
         cmp "$file" "$here/../reference/${file##*/}" || return 1
+    done
+    for dir in "$work"/families/hf/*; do
+        diff -r -I transformers_version "$dir" "$here/../reference/hf/${dir##*/}" || return 1
     done
 }
 
@@ -134,9 +160,9 @@ step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LL
 step runtime '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' runtime
 step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
     'LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' tokens
-step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
+step hf_tokens 'has tokenizers && has transformers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
     [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
-    'tokenizers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
+    'tokenizers, transformers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
 step hf_write 'has transformers && has gguf && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ]' \
     'transformers, gguf or LOQUAT_SHARED_DATA is missing' hf_write
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
@@ -160,7 +186,7 @@ step divergence '[ -x "${LLAMA_BIN:-}/llama-perplexity" ] && [ -d "${LOQUAT_SHAR
     'LLAMA_BIN or LOQUAT_SHARED_DATA is missing' \
     "$python" "$here/check_divergence.py" "$loquat" "${LLAMA_BIN:-}" "${LOQUAT_SHARED_DATA:-}"
 
-[ -z "$skipped" ] || echo "skipped:$skipped"
-[ -z "$failed" ] || { echo "FAILED:$failed"; exit 1; }
-[ -z "$skipped" ] || exit 77
-echo "all conformance checks passed"
+echo
+printf '%-18s %7s  %s\n' step seconds result
+cat "$work/table"
+exit $worst
