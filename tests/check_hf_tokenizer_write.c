@@ -28,7 +28,7 @@ static void close_vocab(vocab *v) {
 static void reads_back(const vocab *v) {
     lq_tokenizer *got;
     ck_ok(lq_hf_tokenizer_write(v->t, v->g, fixture_dir));
-    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
+    ck_ok(fixture_open_dir(&got, fixture_dir));
     ck_assert_str_eq(lq_tokenizer_model(got), lq_tokenizer_model(v->t));
     ck_assert_int_eq(lq_tokenizer_n_vocab(got), lq_tokenizer_n_vocab(v->t));
     ck_assert_int_eq(lq_tokenizer_adds_bos(got), lq_tokenizer_adds_bos(v->t));
