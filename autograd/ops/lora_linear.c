@@ -201,11 +201,11 @@ static void backward(const lq_node *node, const lq_run *run) {
     lq_gemm(q, R, 0, attr->scale, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R,
             O);
     if (attr->merged) make_p(node, xa, made_p);
-    if (b->grad)
-        lq_gemm(lq_grad_f32(b), R, 1, 1, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O, R, N);
     if (a->grad)
         lq_gemm(lq_grad_f32(a), D, 1, 1, (lq_mat){q, R, true}, (lq_mat){xa, D, false}, R, D, N);
     backward_x(node, run, attr->merged ? dout : dy, q, dropped);
+    if (b->grad)
+        lq_gemm(lq_grad_f32(b), R, 1, 1, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O, R, N);
     lq_linear_bias_backward(node->in[BIAS], dout, N);
     if (attr->clipped)
         lq_clip_backward(&(lq_clip){x, node->out->grad, a, b, attr->clipped, attr->scale},
