@@ -52,7 +52,7 @@ static lq_status copy_layers(const int **out, const int *layers, int n) {
 
 /* The table's own spelling; NULL: unknown. Not given, or "true" as in PEFT: the default. */
 static const char *init_name(const char *name) {
-    static const char *const names[] = {"default", "gaussian", "loftq", "qera"};
+    static const char *const names[] = {"default", "gaussian", "pissa", "loftq", "qera"};
     if (!name || strcmp(name, "true") == 0) return names[0];
     for (int i = 0; i < LQ_ARRAY_LEN(names); i++)
         if (strcmp(name, names[i]) == 0) return names[i];
@@ -117,8 +117,11 @@ static lq_status check_init(const lq_adapter_options *o) {
     const char *name = init_name(o->init);
     if (!name)
         return lq_fail(LQ_ECONFIG,
-                       "init_lora_weights is '%s', wanted default, gaussian, loftq or qera",
+                       "init_lora_weights is '%s', wanted default, gaussian, pissa, loftq or qera",
                        o->init);
+    if (o->use_dora && strcmp(name, "pissa") == 0)
+        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible with use_dora: "
+                       "what it takes from W would have to be scaled with the rows");
     const bool qera = strcmp(name, "qera") == 0;
     if ((qera || strcmp(name, "loftq") == 0) && o->mode != LQ_QAT_SEPARATE)
         return lq_fail(LQ_ECONFIG, "init_lora_weights: %s corrects a quantized base: it needs "
@@ -141,6 +144,11 @@ static lq_status check_options(const lq_adapter_options *o) {
     return check_init(o);
 }
 
+/* Does the initialisation move a part of W into the adapter? */
+static bool takes_part(const lq_adapter_options *o) {
+    return o->init && strcmp(o->init, "pissa") == 0 && !o->full && !o->scales;
+}
+
 /* ---- items and span -------------------------------------------------------------------------- */
 
 lq_status lq_adapter_alloc(lq_adapter **out, const lq_model *m) {
@@ -160,6 +168,20 @@ static lq_status check_pattern(const char *option, const char *name, double valu
                    whole ? "whole number" : "number");
 }
 
+static lq_status check_target(const lq_adapter_options *o, const lq_weight *w, double rank,
+                              double alpha) {
+    LQ_TRY(check_pattern("lora_rank_pattern", w->name, rank, true));
+    LQ_TRY(check_pattern("lora_alpha_pattern", w->name, alpha, false));
+    if (o->use_dora && (lq_weight_is_experts(w) || lq_weight_is_router(w)))
+        return lq_fail(LQ_EUNSUPPORTED, "use_dora is not possible on %s: experts and their routers "
+                       "take plain LoRA only", w->name);
+    if (takes_part(o) && (lq_weight_is_experts(w) || lq_weight_is_router(w)))
+        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible on %s: experts "
+                       "and their routers take plain LoRA only; take them out of "
+                       "lora_target_modules", w->name);
+    return LQ_OK;
+}
+
 static lq_status add_lora_items(lq_adapter *a) {
     const lq_adapter_options *o = &a->options;
     const lq_model *m = a->model;
@@ -175,12 +197,7 @@ static lq_status add_lora_items(lq_adapter *a) {
                                        o->n_alpha_pattern, o->alpha));
     for (int i = 0; i < m->n_weights; i++) {
         if (!chosen[i]) continue;
-        LQ_GOTO(status, check_pattern("lora_rank_pattern", m->weight[i].name, rank[i], true));
-        LQ_GOTO(status, check_pattern("lora_alpha_pattern", m->weight[i].name, alpha[i], false));
-        if (o->use_dora && lq_weight_is_experts(&m->weight[i]))
-            LQ_GOTO(status, lq_fail(LQ_EUNSUPPORTED,
-                                    "use_dora is not possible on the experts of %s",
-                                    m->weight[i].name));
+        LQ_GOTO(status, check_target(o, &m->weight[i], rank[i], alpha[i]));
         const double scale = alpha[i] / (o->use_rslora ? sqrt(rank[i]) : rank[i]);
         a->item[a->n_items++] = (lq_adapted){
             .weight = i, .rank = (int)rank[i], .scale = (float)scale, .dora = o->use_dora};
@@ -242,6 +259,8 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
     a->param = lq_alloc_array(a->n_params, sizeof *a->param);
     if (!a->param) return LQ_EMEM;
     a->n_norms = n_magnitudes;
+    if (takes_part(&a->options)) a->taken = lq_alloc_array(a->n_params, sizeof *a->taken);
+    if (takes_part(&a->options) && !a->taken) return LQ_EMEM;
     if (n_magnitudes) a->norm = lq_alloc_array(n_magnitudes, sizeof *a->norm);
     if (n_magnitudes && !a->norm) return LQ_EMEM;
     for (int i = 0; i < a->n_items; i++) {
@@ -261,6 +280,10 @@ lq_status lq_adapter_lay_out(lq_adapter *a) {
         patch->dropout = a->options.dropout;
         patch->a = a->param + item->a;
         patch->b = a->param + item->b;
+        if (a->taken) {
+            patch->a0 = a->taken + item->a;
+            patch->b0 = a->taken + item->b;
+        }
         if (!item->dora) continue;
         patch->m = a->param + item->m;
         patch->norm = a->norm + (item->m - first_m);
@@ -281,10 +304,12 @@ lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_o
     else LQ_GOTO(status, add_lora_items(a));
     LQ_GOTO(status, lq_adapter_lay_out(a));
     if (!plan_only) lq_adapter_initialise(a);
+    if (!plan_only && a->taken) LQ_GOTO(status, lq_adapter_start_as_weight(a));
     if (!plan_only) LQ_GOTO(status, lq_adapter_start_magnitudes(a));
     LQ_GOTO(status, lq_adapter_pack(a, plan_only));
-    lq_log(LQ_LOG_INFO, "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)",
-           a->n_items, (long long)a->n_params,
+    lq_log(plan_only ? LQ_LOG_DEBUG : LQ_LOG_INFO,
+           "adapter: %d weights, %lld parameters trained (%.2f %% of the model's)", a->n_items,
+           (long long)a->n_params,
            100.0 * (double)a->n_params / (double)lq_model_n_params(m));
     *out = a;
     a = NULL;
@@ -303,6 +328,7 @@ void lq_adapter_free(lq_adapter *a) {
     lq_free(a->patch);
     lq_free(a->param);
     lq_free(a->grad);
+    lq_free(a->taken);
     lq_free(a->packed);
     lq_free(a->norm);
     lq_free(a->clipped);

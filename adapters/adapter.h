@@ -3,7 +3,8 @@
  *
  * merged:   W_hat = Q(W + s B A), rebuilt once per step, kept packed; the exporter writes it.
  * separate: W_hat = Q(W), quantized once.
- * plain:    no QAT, W as it is. */
+ * plain:    no QAT, W as it is.
+ * An initialisation that takes s B0 A0 from W: all three with W - s B0 A0 for W. */
 #ifndef LOQUAT_ADAPTER_H
 #define LOQUAT_ADAPTER_H
 
@@ -23,8 +24,8 @@ typedef struct lq_adapter_options {
     float dropout;
     bool use_rslora;                     /* scale alpha / sqrt(r) */
     bool use_dora;                       /* magnitudes too, as PEFT's: see magnitude.h */
-    const char *init;                    /* "default" (A Kaiming-uniform, B 0), "gaussian"; "loftq",
-                                            "qera": see init_error.c */
+    const char *init;                    /* "default" (A Kaiming-uniform, B 0), "gaussian"; "pissa",
+                                            "loftq", "qera": see init_svd.c */
     /* NULL-terminated lists of module names (q_proj, attn_q), suffix paths or globs; targets
      * NULL or {"all-linear"}: every linear of the blocks. A name that matches nothing is an
      * error. */
@@ -56,6 +57,7 @@ typedef struct lq_adapter {
     int64_t n_params;
     float *param;                        /* flat span (n_params): all A, all B, all m */
     float *grad;                         /* the same span; NULL until lq_adapter_train */
+    float *taken;                        /* the same span: A0, B0; NULL: nothing taken from W */
     lq_patch *patch;                     /* model->n_weights: what lq_model_build takes */
     void *packed;                        /* effective weights, owned; patches point into it */
     size_t packed_bytes;
@@ -72,6 +74,9 @@ typedef struct lq_adapter {
 lq_status lq_adapter_new(lq_adapter **out, const lq_model *m, const lq_adapter_options *options,
                          bool plan_only);
 void lq_adapter_free(lq_adapter *a);
+/* Where something was taken from W: this instead (n_params), as a checkpoint kept it. Another
+ * machine's decomposition may differ in its last bits, and then the quantized base would, too. */
+lq_status lq_adapter_take(lq_adapter *a, const float *taken);
 /* Allocates gradients and hangs them into the patches. */
 lq_status lq_adapter_train(lq_adapter *a);
 /* Copies A and B from a saved adapter (GGUF, PEFT) into the span; targets, ranks and shapes must

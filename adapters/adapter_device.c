@@ -72,6 +72,9 @@ static lq_status move(lq_adapter *a) {
 
 lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev) {
     if (dev->id == LQ_CPU) return LQ_OK;
+    if (a->taken)
+        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible on device '%s'; "
+                       "use device: cpu", dev->row->name);
     a->device = lq_alloc(sizeof *a->device);
     if (!a->device) return LQ_EMEM;
     a->device->dev = dev;

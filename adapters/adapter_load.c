@@ -161,6 +161,9 @@ lq_status lq_adapter_init_from(lq_adapter *a, const char *path) {
     if (a->options.full || a->options.scales)
         return lq_fail(LQ_ECONFIG, "lora_model_dir: %s can only start a run with `adapter: lora`",
                        path);
+    if (a->taken)
+        return lq_fail(LQ_ECONFIG, "lora_model_dir: %s cannot start a run with init_lora_weights: "
+                       "pissa, which is a start of its own", path);
     LQ_TRY(lq_lora_open(&lora, a->model, path));
     lq_status status = check_same(a, &lora);
     if (status == LQ_OK) status = fill_from(a, &lora);

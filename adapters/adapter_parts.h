@@ -35,8 +35,13 @@ lq_status lq_adapter_make_merge(lq_merge **out, const lq_adapter *a, lq_dev *dev
 lq_dev *lq_adapter_dev(const lq_adapter *a);
 lq_merge *lq_adapter_merge(const lq_adapter *a);   /* what a rebuild runs; NULL: nothing */
 void lq_adapter_leave(lq_adapter *a);              /* gives the device's memory back */
-/* loftq and qera: A and B start as the correction of the quantization's error. */
-lq_status lq_adapter_correct(lq_adapter *a, const lq_planned *plan);
+/* ---- init_svd.c: parts of a singular value decomposition as A and B ---- */
+/* pissa: of W, which it is taken from; before the first packing. */
+lq_status lq_adapter_start_as_weight(lq_adapter *a);
+/* loftq and qera: of the error that quantization made. */
+lq_status lq_adapter_start_as_error(lq_adapter *a, const lq_planned *plan);
+/* An adapter that took part of W as one beside all of W, of twice the rank; see difference.c. */
+lq_status lq_adapter_difference(lq_adapter **out, const lq_adapter *a);
 /* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */
 lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
                             const lq_planned *planned, void *out);

@@ -24,7 +24,7 @@ typedef struct tensors {
 
 /* Vectors and routers keep what the matrices' type cannot hold: a GGUF has them in F32. */
 static bool is_small(const lq_weight *w) {
-    return w->rows == 1 || w->role == LQ_ROLE_ROUTER || w->role == LQ_ROLE_SHARED_ROUTER;
+    return w->rows == 1 || lq_weight_is_router(w);
 }
 
 static const lq_format *matrix_type(const lq_adapter *a) {

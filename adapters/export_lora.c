@@ -103,10 +103,9 @@ static lq_status check(const lq_adapter *a, const lq_format *type) {
     return LQ_OK;
 }
 
-lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format *type,
-                         const lq_lineage *lineage) {
+static lq_status export_lora(const lq_adapter *a, const char *path, const lq_format *type,
+                             const lq_lineage *lineage) {
     lq_export e;
-    LQ_TRY(check(a, type));
     char *memory = lq_alloc(lq_format_bytes(type, a->n_params));
     if (!memory) return LQ_EMEM;
     lq_status status = lq_export_open(&e, NULL);
@@ -115,5 +114,18 @@ lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format 
     if (status == LQ_OK) status = lq_export_write(&e, path);
     lq_export_close(&e);
     lq_free(memory);
+    return status;
+}
+
+/* Beside a base of its own (separate) an adapter is written as it is. */
+lq_status lq_export_lora(const lq_adapter *a, const char *path, const lq_format *type,
+                         const lq_lineage *lineage) {
+    lq_adapter *difference;
+    LQ_TRY(check(a, type));
+    if (!a->taken || a->options.mode == LQ_QAT_SEPARATE)
+        return export_lora(a, path, type, lineage);
+    LQ_TRY(lq_adapter_difference(&difference, a));
+    const lq_status status = export_lora(difference, path, type, lineage);
+    lq_adapter_free(difference);
     return status;
 }

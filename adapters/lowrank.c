@@ -1,15 +1,16 @@
-/* See lowrank.h. With a random Omega (cols,k): Q spans e Omega, sharpened by two power iterations,
- * each time made orthonormal; then e ~ Q (Q^T e), and the small Q^T e (k,cols) is decomposed. */
+/* See lowrank.h. With a random Omega (cols,k): Q spans e Omega, sharpened by power iterations, each
+ * time made orthonormal; then e ~ Q (Q^T e), and the small Q^T e (k,cols) is decomposed. With k the
+ * smaller side of e, Q spans all of e and nothing is lost. */
 #include "lowrank.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "random.h"
 
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
 
-enum { OVERSAMPLING = 8, POWER_ITERATIONS = 2 };
+enum { OVERSAMPLING = 8, EXACT_BELOW = 4 /* times k */ };
 
 static lq_status lapack_status(lapack_int info, const char *what) {
     if (info == 0) return LQ_OK;
@@ -55,13 +56,13 @@ static void sketch_close(sketch *t) {
 }
 
 static lq_status find_range(sketch *t, const float *e, int64_t rows, int64_t cols, int64_t k,
-                            uint64_t key) {
+                            int iterations, uint64_t key) {
     const lq_mat em = {e, cols, false}, et = {e, cols, true};
     for (int64_t i = 0; i < cols * k; i++) t->p[i] = lq_random_normal(key, (uint64_t)i);
     for (int i = 0;; i++) {
         lq_gemm(t->q, k, 0, 1, em, (lq_mat){t->p, k, false}, rows, k, cols);
         LQ_TRY(orthonormalize(t->q, rows, k));
-        if (i == POWER_ITERATIONS) return LQ_OK;
+        if (i == iterations) return LQ_OK;
         lq_gemm(t->p, k, 0, 1, et, (lq_mat){t->q, k, false}, cols, k, rows);
         LQ_TRY(orthonormalize(t->p, cols, k));
     }
@@ -89,12 +90,13 @@ static void write_factors(float *u, float *v, const sketch *t, int64_t rows, int
 }
 
 lq_status lq_lowrank(float *u, float *v, const float *e, int64_t rows, int64_t cols, int rank,
-                     uint64_t key) {
-    const int64_t k = lq_min64((int64_t)rank + OVERSAMPLING, lq_min64(rows, cols));
+                     int iterations, uint64_t key) {
+    const int64_t smaller = lq_min64(rows, cols), sketched = (int64_t)rank + OVERSAMPLING;
+    const int64_t k = smaller <= EXACT_BELOW * sketched ? smaller : sketched;
     sketch t;
     lq_status status = LQ_OK;
     LQ_GOTO(status, sketch_open(&t, rows, cols, k));
-    LQ_GOTO(status, find_range(&t, e, rows, cols, k, key));
+    LQ_GOTO(status, find_range(&t, e, rows, cols, k, iterations, key));
     LQ_GOTO(status, decompose(&t, e, rows, cols, k));
     write_factors(u, v, &t, rows, cols, rank, k);
 done:

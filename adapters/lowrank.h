@@ -7,8 +7,9 @@
 
 /* e (rows,cols) ~ u v: u (rows,rank), v (rank,cols), each with half of the singular values (their
  * square roots), the largest first. e is not kept. rank may exceed the matrix's: what is beyond is
- * zero. The same key gives the same bits. */
+ * zero. Power iterations sharpen it where singular values fall slowly: 2 do for what is nearly of
+ * low rank. Small matrices are decomposed exactly. The same key gives the same bits. */
 lq_status lq_lowrank(float *u, float *v, const float *e, int64_t rows, int64_t cols, int rank,
-                     uint64_t key);
+                     int iterations, uint64_t key);
 
 #endif

@@ -2,7 +2,7 @@
  * merge.h. */
 #include "merge.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "merge_parts.h"
 #include "reround.h"
 #include "saturation.h"
@@ -183,16 +183,22 @@ static void quantize_watched(const lq_merge *merge, const lq_merge_job *job, int
     lq_watch_after(&scratch, job->out_fmt, out, tile, count, sums);
 }
 
+/* Rows [row, row + n) plus scale * b a. */
+static void add_product(const lq_merge_job *job, int64_t row, int64_t n, float *tile, float scale,
+                        const float *a, const float *b) {
+    const int64_t mat = row / lq_merge_mat_rows(job);
+    if (!a || !job->rank) return;
+    lq_gemm_serial(tile, job->cols, 1, scale, (lq_mat){b + row * job->rank, job->rank, false},
+                   (lq_mat){a + mat * job->rank * job->cols, job->cols, false}, n, job->cols,
+                   job->rank);
+}
+
 /* Rows [row, row + n) of the job's result, in F32. False: a value that no file should hold. */
 static bool effective_rows(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
     const int64_t at = row * job->cols, count = n * job->cols;
     job->fmt->dequant((const char *)job->data + lq_format_bytes(job->fmt, at), tile, count);
-    if (job->rank > 0) {
-        const int64_t mat = row / lq_merge_mat_rows(job);
-        const lq_mat a = {job->a + mat * job->rank * job->cols, job->cols, false};
-        const lq_mat b = {job->b + row * job->rank, job->rank, false};
-        lq_gemm_serial(tile, job->cols, 1, job->scale, b, a, n, job->cols, job->rank);
-    }
+    add_product(job, row, n, tile, -job->scale, job->a0, job->b0);
+    add_product(job, row, n, tile, job->scale, job->a, job->b);
     if (job->m || job->norm) scale_rows(job, row, n, tile);
     return lq_max_abs(tile, count) <= lq_format_max(job->out_fmt);
 }

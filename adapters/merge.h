@@ -1,6 +1,6 @@
-/* W + s B A in any format, with DoRA's magnitudes m / ||row|| times that, row tile by row tile and in
- * parallel: the one place where effective weights are computed, for the forward pass and for files
- * alike. */
+/* W + s B A (- s B0 A0) in any format, with DoRA's magnitudes m / ||row|| times that, row tile by
+ * row tile and in parallel: the one place where effective weights are computed, for the forward
+ * pass and for files alike. */
 #ifndef LOQUAT_MERGE_H
 #define LOQUAT_MERGE_H
 
@@ -14,9 +14,10 @@ typedef struct lq_merge_job {
     const void *data;        /* W (rows, cols) */
     int64_t rows, cols;
     int64_t n_mats;          /* matrices stacked along the rows, each with its own A and B */
-    int rank;                /* 0: out is Q(W) */
+    int rank;
     float scale;
-    const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank) */
+    const float *a, *b;      /* A (n_mats * rank, cols), B (rows, rank); NULL: none */
+    const float *a0, *b0;    /* the same of what is subtracted; NULL: nothing */
     const float *m;          /* (rows): what the rows are scaled to the length of; NULL: nothing */
     float *norm;             /* (rows): receives their lengths before; NULL: not asked */
     const lq_format *out_fmt;

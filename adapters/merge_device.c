@@ -101,9 +101,9 @@ static void effective_rows(const lq_merge *merge, int i, int64_t row, int64_t n)
     const lq_tile_guard guard = {lq_format_max(job->out_fmt), i, d->bad}, none = {0};
     e->sum(d->dev, d->tile, job->fmt,
            (const char *)d->source[i].data + lq_format_bytes(job->fmt, at), job->scale,
-           job->rank ? job->b + row * job->rank : NULL,
-           job->rank ? job->a + mat * job->rank * job->cols : NULL, n, job->cols, job->rank,
-           scaled ? none : guard);
+           job->a ? job->b + row * job->rank : NULL,
+           job->a ? job->a + mat * job->rank * job->cols : NULL, n, job->cols,
+           job->a ? job->rank : 0, scaled ? none : guard);
     if (scaled)
         e->scale_rows(d->dev, d->tile, job->m ? job->m + row : NULL,
                       job->norm ? job->norm + row : NULL, n, job->cols, guard);

@@ -5,6 +5,8 @@
 #include "saturation.h"
 #include "type_plan.h"
 
+#include <string.h>
+
 lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
                             const lq_planned *planned, void *out) {
     const lq_weight *w = &a->model->weight[i];
@@ -12,7 +14,8 @@ lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
     lq_merge_job job = {
         .name = w->name, .fmt = w->fmt, .data = w->data, .rows = w->rows, .cols = w->cols,
         .n_mats = w->n_mats,
-        .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b, .m = patch->m,
+        .rank = patch->rank, .scale = patch->scale, .a = patch->a, .b = patch->b,
+        .a0 = patch->a0, .b0 = patch->b0, .m = patch->m,
         .out_fmt = fmt, .out = out,
         .importance = planned->importance,
     };
@@ -30,7 +33,7 @@ static lq_status set_formats(lq_adapter *a, const lq_planned *plan) {
         lq_patch *patch = &a->patch[i];
         patch->merged = merged && patch->rank > 0;
         patch->fmt = plan[i].fmt;
-        if (patch->merged && !patch->fmt) patch->fmt = w->fmt;
+        if ((patch->merged || patch->a0) && !patch->fmt) patch->fmt = w->fmt;
         if (patch->fmt && !patch->fmt->quant)
             return lq_fail(LQ_EUNSUPPORTED, "%s: %s cannot be written, only read", w->name,
                            patch->fmt->label);
@@ -112,8 +115,8 @@ static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planne
         const lq_patch *p = &patch[i];
         if (!is_job(a, i, merged)) continue;
         lq_merge_job job = lq_adapter_job(a, i, p->fmt, &plan[i], (void *)p->data);
-        if (!merged) job.rank = 0;
-        job.a = p->a, job.b = p->b, job.m = p->m;
+        if (merged) job.a = p->a, job.b = p->b, job.m = p->m;
+        else job.a = NULL;
         job.norm = (float *)p->norm;
         job.clipped = (uint32_t *)p->clipped;
         lq_merge_add(*out, job);
@@ -140,6 +143,16 @@ static lq_status quantize_frozen(const lq_adapter *a, const lq_planned *plan) {
     return status;
 }
 
+lq_status lq_adapter_take(lq_adapter *a, const float *taken) {
+    lq_planned *plan;
+    memcpy(a->taken, taken, (size_t)a->n_params * sizeof *a->taken);
+    if (a->options.mode != LQ_QAT_SEPARATE) return LQ_OK;
+    LQ_TRY(lq_type_plan_model(&plan, a->options.types, a->model));
+    const lq_status status = quantize_frozen(a, plan);
+    lq_free(plan);
+    return status;
+}
+
 static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     const bool merged = a->options.mode == LQ_QAT_MERGED;
     LQ_TRY(set_formats(a, plan));
@@ -151,7 +164,7 @@ static lq_status pack(lq_adapter *a, const lq_planned *plan, bool plan_only) {
     a->watched = lq_alloc_array(a->model->n_weights, sizeof *a->watched);
     if (!a->watched) return LQ_EMEM;
     LQ_TRY(quantize_frozen(a, plan));
-    LQ_TRY(lq_adapter_correct(a, plan));
+    LQ_TRY(lq_adapter_start_as_error(a, plan));
     if (merged) LQ_TRY(make_merge(&a->merge, a, plan, true, lq_dev_cpu(), a->patch));
     return lq_adapter_rebuild(a);
 }

@@ -15,7 +15,6 @@ static const struct { const char *key, *fine, *why; } refused[] = {
     {"bias", "none", "trained biases cannot be read"},
     {"lora_bias", NULL, "biases in the adapter cannot be read"},
     {"use_qalora", NULL, "QALoRA cannot be read"},
-    {"target_parameters", NULL, "adapters on parameters (experts) cannot be read; merge them with PEFT first"},
     {"trainable_token_indices", NULL, "trained tokens cannot be read"},
     {"alora_invocation_tokens", NULL, "activated LoRA cannot be read"},
     {"layer_replication", NULL, "replicated layers cannot be read"},
@@ -59,6 +58,21 @@ static void list_refused(lq_str *errors, const json_t *root) {
                           "convert it to a plain one with PEFT first", init);
 }
 
+/* A module's weight is as good as the module; other parameters than experts' have no place here. */
+static void list_parameters(lq_str *errors, const json_t *root) {
+    const json_t *entry;
+    size_t i;
+    json_array_foreach(json_object_get(root, "target_parameters"), i, entry) {
+        const char *name = json_string_value(entry), *dot = name ? strrchr(name, '.') : NULL;
+        const char *leaf = dot ? dot + 1 : name;
+        if (leaf && (strcmp(leaf, "gate_up_proj") == 0 || strcmp(leaf, "down_proj") == 0 ||
+                     strcmp(leaf, "weight") == 0))
+            continue;
+        lq_str_printf(errors, "\ntarget_parameters %s: only the weights of modules and experts' "
+                      "gate_up_proj and down_proj can be read", name ? name : "(no text)");
+    }
+}
+
 static lq_status read_pattern(lq_pattern **out, int *n, const json_t *root, const char *key) {
     const char *name;
     json_t *value, *object = json_object_get(root, key);
@@ -79,6 +93,7 @@ static lq_status interpret(lq_peft_config *c) {
     if (!json_is_string(type))
         return lq_fail(LQ_EFORMAT, "peft_type is %s, must be a text", lq_json_type_name(type));
     list_refused(&errors, c->root);
+    list_parameters(&errors, c->root);
     lq_status status = lq_str_status(&errors);
     if (status == LQ_OK && errors.n)
         status = lq_fail(LQ_EUNSUPPORTED, "not an adapter that can be read:%s",

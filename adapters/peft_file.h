@@ -8,8 +8,8 @@
 
 /* Is it a directory with an adapter_config.json? */
 bool lq_peft_is_dir(const char *path);
-/* LQ_EUNSUPPORTED names what is no plain LoRA or DoRA. Modules that the model does not have keep their
- * names: lq_lora_open lists them with all the other mistakes. */
+/* LQ_EUNSUPPORTED names what is no plain LoRA or DoRA. Modules that the model does not have keep
+ * their names: lq_lora_open lists them with all the other mistakes. */
 lq_status lq_peft_open(lq_gguf **out, const lq_model *m, const char *dir);
 
 #endif

@@ -3,9 +3,8 @@
 
 #include "atomic_file.h"
 #include "hf.h"
-#include "peft_config.h"
-#include "safetensors.h"
-#include "str.h"
+#include "hf_experts.h"
+#include "peft_parts.h"
 #include "targets.h"
 
 #include <math.h>
@@ -13,29 +12,12 @@
 
 static const char weights_stem[] = "adapter_model", prefix[] = "base_model.model.";
 
-typedef struct peft {
-    lq_safetensors *file;
-    lq_gguf_tensor *tensor;    /* with owned names */
-    void **copy;               /* per tensor; NULL: the file's own bytes */
-    int64_t n;
-} peft;
-
-/* Everything that one adapter's tensors depend on. */
-typedef struct reader {
-    const lq_model *m;
-    const lq_peft_config *config;
-    double *rank, *alpha;      /* per weight, as the config has them */
-    peft *out;
-    int64_t n_b, n_m;          /* tensors so far */
-    lq_str errors;
-} reader;
-
 bool lq_peft_is_dir(const char *path) {
     return lq_file_exists_in(path, "adapter_config.json");
 }
 
 static void release(void *owner) {
-    peft *p = owner;
+    lq_peft_tensors *p = owner;
     for (int64_t i = 0; i < p->n; i++) {
         lq_free(p->tensor[i].name);
         lq_free(p->copy[i]);
@@ -48,14 +30,14 @@ static void release(void *owner) {
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* The parts of an adapter, and how PEFT and GGUF (of magnitudes only we) spell them. */
-typedef enum part { A, B, M } part;
+/* How PEFT spells the parts of an adapter, and GGUF (of magnitudes only we). */
 static const char *const gguf_suffix[] = {
-    [A] = ".lora_a", [B] = ".lora_b", [M] = ".lora_magnitude"};
-static const struct { const char *suffix; part part; } spellings[] = {
-    {".lora_A.weight", A}, {".lora_B.weight", B}, {".lora_magnitude_vector", M},
-    {".lora_A.default.weight", A}, {".lora_B.default.weight", B},
-    {".lora_magnitude_vector.default.weight", M},
+    [LQ_PEFT_A] = ".lora_a", [LQ_PEFT_B] = ".lora_b", [LQ_PEFT_M] = ".lora_magnitude"};
+static const struct { const char *suffix; lq_peft_part part; } spellings[] = {
+    {".lora_A.weight", LQ_PEFT_A}, {".lora_B.weight", LQ_PEFT_B},
+    {".lora_magnitude_vector", LQ_PEFT_M},
+    {".lora_A.default.weight", LQ_PEFT_A}, {".lora_B.default.weight", LQ_PEFT_B},
+    {".lora_magnitude_vector.default.weight", LQ_PEFT_M},
 };
 
 static bool cut_end(const char *name, size_t *n, const char *end) {
@@ -65,8 +47,8 @@ static bool cut_end(const char *name, size_t *n, const char *end) {
     return true;
 }
 
-/* The model's weight with this path; modules of a larger model are also known without its part. */
-static int find_module(const lq_model *m, const char *path, size_t n) {
+/* Modules of a larger model are also known without its part. */
+int lq_peft_find_module(const lq_model *m, const char *path, size_t n) {
     static const struct { const char *found, *meant; } parts[] = {
         {"", ""}, {"model.language_model.", "model."}, {"language_model.model.", "model."},
         {"language_model.", ""}};
@@ -84,20 +66,55 @@ static int find_module(const lq_model *m, const char *path, size_t n) {
     return -1;
 }
 
-/* ---- one tensor ------------------------------------------------------------------------------ */
-
-/* What B is to be multiplied by: the reader of adapter GGUFs scales by alpha / rank. */
-static double factor_of(const reader *r, int weight, int64_t rank) {
-    const double alpha = r->alpha[weight];
-    const double scale = r->config->use_rslora ? alpha / sqrt((double)rank) : alpha / (double)rank;
-    return scale / (r->config->alpha / (double)rank);
+/* By PEFT's rule: the whole path, or what follows one of its dots. */
+bool lq_peft_is_parameter(const lq_peft_config *c, const char *path) {
+    const json_t *entry;
+    size_t i;
+    json_array_foreach(json_object_get(c->root, "target_parameters"), i, entry) {
+        const char *name = json_string_value(entry);
+        size_t n = strlen(path);
+        if (cut_end(path, &n, name) && (n == 0 || path[n - 1] == '.')) return true;
+    }
+    return false;
 }
 
-/* B or m as F32 in GGUF's order of rows, B scaled. */
-static lq_status copy_rows(const reader *r, int weight, const lq_st_tensor *in, int64_t i) {
+/* ---- one tensor ------------------------------------------------------------------------------ */
+
+lq_status lq_peft_scale(double *rank, double *scale, const lq_peft_reader *r, const char *path) {
+    const lq_peft_config *c = r->config;
+    double alpha;
+    LQ_TRY(lq_targets_value(rank, path, c->rank, c->n_rank, (double)c->r));
+    LQ_TRY(lq_targets_value(&alpha, path, c->alphas, c->n_alphas, c->alpha));
+    if (!(*rank >= 1 && *rank <= 1 << 20 && *rank == floor(*rank)))
+        return lq_fail(LQ_EFORMAT, "adapter_config.json gives %s rank %g, must be a whole number "
+                       "from 1 on", path, *rank);
+    *scale = c->use_rslora ? alpha / sqrt(*rank) : alpha / *rank;
+    return LQ_OK;
+}
+
+float lq_peft_factor(const lq_peft_reader *r, double scale, int64_t rank) {
+    return (float)(scale / (r->config->alpha / (double)rank));
+}
+
+lq_status lq_peft_add(int64_t *index, lq_peft_reader *r, const char *weight, lq_peft_part part) {
+    lq_peft_tensors *p = r->out;
+    LQ_TRY(lq_reserve((void **)&p->tensor, &p->cap, p->n + 1, sizeof *p->tensor));
+    LQ_TRY(lq_reserve((void **)&p->copy, &p->cap_copies, p->n + 1, sizeof *p->copy));
+    char *name = lq_sprintf("%s%s", weight, gguf_suffix[part]);
+    if (!name) return LQ_EMEM;
+    r->n_b += part == LQ_PEFT_B;
+    r->n_m += part == LQ_PEFT_M;
+    *index = p->n++;
+    p->tensor[*index] = (lq_gguf_tensor){.name = name};
+    p->copy[*index] = NULL;
+    return LQ_OK;
+}
+
+/* B or m as F32 in GGUF's order of rows, times `factor`. */
+static lq_status copy_rows(const lq_peft_reader *r, int weight, const lq_st_tensor *in, int64_t i,
+                           float factor) {
     const int64_t rows = in->dim[0], rank = in->ndim == 2 ? in->dim[1] : 1;
     const lq_hf_layout layout = lq_hf_layout_of(r->m, &r->m->weight[weight]);
-    const float factor = in->ndim == 2 ? (float)factor_of(r, weight, rank) : 1;
     float *all = lq_alloc_array(rows * rank, sizeof *all);
     float *out = lq_alloc_array(rows * rank, sizeof *out);
     lq_status status = all && out ? LQ_OK : LQ_EMEM;
@@ -119,45 +136,74 @@ static lq_status copy_rows(const reader *r, int weight, const lq_st_tensor *in, 
 }
 
 /* The rank that the config gives a module must be the tensor's. */
-static void check_rank(reader *r, int weight, const lq_st_tensor *in, part which) {
-    const int64_t rank = in->dim[which == B ? 1 : 0];
-    if (which == M || (in->ndim == 2 && (double)rank == r->rank[weight])) return;
+static void check_rank(lq_peft_reader *r, const lq_st_tensor *in, lq_peft_part part, double rank) {
+    const int64_t found = in->dim[part == LQ_PEFT_B ? 1 : 0];
+    if (part == LQ_PEFT_M || (in->ndim == 2 && (double)found == rank)) return;
     char shape[96];
     lq_str_printf(&r->errors, "\n%s is %s, adapter_config.json gives it rank %g", in->name,
-                  lq_st_shape(shape, in), r->rank[weight]);
+                  lq_st_shape(shape, in), rank);
 }
 
-static lq_status add_part(reader *r, const lq_st_tensor *in, const char *path, size_t n_path,
-                          part which) {
-    const char *const suffix = gguf_suffix[which];
-    peft *p = r->out;
-    const int weight = find_module(r->m, path, n_path);
-    lq_gguf_tensor *t = &p->tensor[p->n];
-    *t = (lq_gguf_tensor){.ggml_type = in->fmt->ggml_id, .ndim = in->ndim, .ne = {1, 1, 1, 1},
-                          .bytes = in->bytes, .data = in->data};
-    t->name = weight < 0 ? lq_sprintf("%.*s%s", (int)n_path, path, suffix)
-                         : lq_sprintf("%s%s", r->m->weight[weight].name, suffix);
-    if (!t->name) return LQ_EMEM;
-    const int64_t i = p->n++;
+/* Patterns see a weight that is adapted as a parameter under the parameter's name. */
+static lq_status scale_of_module(double *rank, double *scale, const lq_peft_reader *r,
+                                 const char *path) {
+    char *parameter = lq_sprintf("%s.weight", path);
+    if (!parameter) return LQ_EMEM;
+    const bool is_parameter = lq_peft_is_parameter(r->config, parameter);
+    const lq_status status = lq_peft_scale(rank, scale, r, is_parameter ? parameter : path);
+    lq_free(parameter);
+    return status;
+}
+
+/* weight: -1 leaves the tensor its own path, which lq_lora_open will list. */
+static lq_status add_part(lq_peft_reader *r, const lq_st_tensor *in, const char *path, int weight,
+                          lq_peft_part part) {
+    double rank, scale;
+    int64_t i;
+    LQ_TRY(lq_peft_add(&i, r, weight < 0 ? path : r->m->weight[weight].name, part));
+    lq_gguf_tensor *t = &r->out->tensor[i];
+    *t = (lq_gguf_tensor){.name = t->name, .ggml_type = in->fmt->ggml_id, .ndim = in->ndim,
+                          .ne = {1, 1, 1, 1}, .bytes = in->bytes, .data = in->data};
     for (int d = 0; d < in->ndim && d < 4; d++) t->ne[d] = in->dim[in->ndim - 1 - d];
-    if (weight < 0) return LQ_OK;   /* listed by lq_lora_open */
-    check_rank(r, weight, in, which);
-    r->n_b += which == B;
-    r->n_m += which == M;
-    const bool fits = in->ndim == (which == M ? 1 : 2) && in->dim[0] == r->m->weight[weight].rows;
-    return which != A && fits ? copy_rows(r, weight, in, i) : LQ_OK;
+    if (weight < 0) return LQ_OK;
+    LQ_TRY(scale_of_module(&rank, &scale, r, path));
+    check_rank(r, in, part, rank);
+    const bool vector = part == LQ_PEFT_M;
+    const bool fits = in->ndim == (vector ? 1 : 2) && in->dim[0] == r->m->weight[weight].rows;
+    const float factor = vector || !fits ? 1 : lq_peft_factor(r, scale, in->dim[1]);
+    return part != LQ_PEFT_A && fits ? copy_rows(r, weight, in, i, factor) : LQ_OK;
 }
 
-static lq_status add_tensor(reader *r, const lq_st_tensor *in) {
+/* path: the module's, as PEFT names it. */
+static lq_status add_module(lq_peft_reader *r, const lq_st_tensor *in, const char *path,
+                            lq_peft_part part) {
+    char *common, *dotted = lq_sprintf("%s.", path);
+    int64_t expert;
+    lq_status status = dotted ? lq_hf_expert_name(&common, &expert, dotted) : LQ_EMEM;
+    lq_free(dotted);
+    LQ_TRY(status);
+    const int weight = lq_peft_find_module(r->m, common, strlen(common) - 1);
+    lq_free(common);
+    if (lq_peft_is_fused(path)) return lq_peft_add_fused(r, in, path, part);
+    if (weight >= 0 && expert >= 0) return lq_peft_add_expert(r, in, path, weight, expert, part);
+    return add_part(r, in, path, weight, part);
+}
+
+static lq_status add_tensor(lq_peft_reader *r, const lq_st_tensor *in) {
     const char *path = in->name;
     if (strncmp(path, prefix, sizeof prefix - 1) == 0) path += sizeof prefix - 1;
     for (int i = 0; i < LQ_ARRAY_LEN(spellings); i++) {
         size_t n = strlen(path);
         if (!cut_end(path, &n, spellings[i].suffix)) continue;
-        if (spellings[i].part == M && !r->config->use_dora) break;
-        if (in->fmt) return add_part(r, in, path, n, spellings[i].part);
-        lq_str_printf(&r->errors, "\n%s is %s, wanted F32, F16 or BF16", in->name, in->dtype);
-        return LQ_OK;
+        if (spellings[i].part == LQ_PEFT_M && !r->config->use_dora) break;
+        if (!in->fmt) {
+            lq_str_printf(&r->errors, "\n%s is %s, wanted F32, F16 or BF16", in->name, in->dtype);
+            return LQ_OK;
+        }
+        char *module = lq_sprintf("%.*s", (int)n, path);
+        const lq_status status = module ? add_module(r, in, module, spellings[i].part) : LQ_EMEM;
+        lq_free(module);
+        return status;
     }
     lq_str_printf(&r->errors, "\n%s: wanted only ...lora_A.weight and ...lora_B.weight", in->name);
     return LQ_OK;
@@ -165,31 +211,10 @@ static lq_status add_tensor(reader *r, const lq_st_tensor *in) {
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-/* Ranks and alphas of every weight by the config's patterns. */
-static lq_status read_patterns(reader *r) {
-    const lq_peft_config *c = r->config;
-    bool *all = lq_alloc_array(r->m->n_weights, sizeof *all);
-    r->rank = lq_alloc_array(r->m->n_weights, sizeof *r->rank);
-    r->alpha = lq_alloc_array(r->m->n_weights, sizeof *r->alpha);
-    lq_status status = all && r->rank && r->alpha ? LQ_OK : LQ_EMEM;
-    for (int i = 0; status == LQ_OK && i < r->m->n_weights; i++)
-        all[i] = lq_weight_is_linear(&r->m->weight[i]);
-    if (status == LQ_OK)
-        status = lq_targets_pattern(r->rank, r->m, all, NULL, c->rank, c->n_rank, (double)c->r);
-    if (status == LQ_OK)
-        status = lq_targets_pattern(r->alpha, r->m, all, NULL, c->alphas, c->n_alphas, c->alpha);
-    lq_free(all);
-    return status;
-}
-
-static lq_status read_tensors(reader *r) {
-    peft *p = r->out;
-    const int64_t n = lq_safetensors_n(p->file);
-    p->tensor = lq_alloc_array(n, sizeof *p->tensor);
-    p->copy = lq_alloc_array(n, sizeof *p->copy);
-    if (!p->tensor || !p->copy) return LQ_EMEM;
-    LQ_TRY(read_patterns(r));
-    for (int64_t i = 0; i < n; i++) LQ_TRY(add_tensor(r, lq_safetensors_at(p->file, i)));
+static lq_status read_tensors(lq_peft_reader *r) {
+    const lq_safetensors *file = r->out->file;
+    for (int64_t i = 0; i < lq_safetensors_n(file); i++)
+        LQ_TRY(add_tensor(r, lq_safetensors_at(file, i)));
     if (r->config->use_dora && r->n_m != r->n_b)
         lq_str_printf(&r->errors, "\nuse_dora: %lld tensors ...lora_magnitude_vector for %lld "
                       "...lora_B.weight", (long long)r->n_m, (long long)r->n_b);
@@ -210,7 +235,8 @@ static lq_status write_keys(lq_gguf_writer *w, const lq_model *m, const lq_peft_
     return lq_gguf_writer_set_f32(w, "adapter.lora.alpha", (float)c->alpha);
 }
 
-static lq_status assemble(lq_gguf **out, const lq_gguf_writer *w, peft *p, const char *dir) {
+static lq_status assemble(lq_gguf **out, const lq_gguf_writer *w, lq_peft_tensors *p,
+                          const char *dir) {
     lq_bytes region;
     region.p = lq_safetensors_file(p->file, 0, &region.n);
     const lq_gguf_assembly a = {.path = dir, .keys = w, .tensor = p->tensor, .n_tensors = p->n,
@@ -223,8 +249,8 @@ lq_status lq_peft_open(lq_gguf **out, const lq_model *m, const char *dir) {
     lq_peft_config config = {.root = NULL};
     lq_gguf_writer *w = NULL;
     lq_status status = LQ_OK;
-    peft *p = lq_alloc(sizeof *p);
-    reader r = {.m = m, .config = &config, .out = p, .errors = LQ_STR_INIT};
+    lq_peft_tensors *p = lq_alloc(sizeof *p);
+    lq_peft_reader r = {.m = m, .config = &config, .out = p, .errors = LQ_STR_INIT};
     LQ_GOTO(status, p ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_peft_config_read(&config, dir));
     LQ_GOTO(status, lq_safetensors_open_dir(&p->file, dir, weights_stem));
@@ -237,8 +263,6 @@ lq_status lq_peft_open(lq_gguf **out, const lq_model *m, const char *dir) {
 done:
     if (p) release(p);
     lq_gguf_writer_free(w);
-    lq_free(r.rank);
-    lq_free(r.alpha);
     lq_str_clear(&r.errors);
     lq_peft_config_clear(&config);
     return status;

@@ -2,12 +2,12 @@
  * effective weights are quantized too, slab by slab. */
 #include "quantize_file.h"
 
+#include "atomic_file.h"
 #include "imatrix_keys.h"
 #include "merge.h"
 #include "type_plan.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
 enum { QUANTIZATION_VERSION = 2, SLAB_BYTES = 1 << 24 };
 
@@ -65,6 +65,13 @@ static lq_status check_source(const lq_gguf_tensor *t, bool requantize) {
                    t->name, label);
 }
 
+/* ggml has no trailing dimensions of one. */
+static int written_dims(const lq_gguf_tensor *t) {
+    int n = t->ndim;
+    while (n > 1 && t->ne[n - 1] == 1) n--;
+    return n;
+}
+
 /* Announces the tensors, in order. */
 static lq_status declare(quantizer *q, const int64_t *order, bool requantize,
                          lq_quantize_report *report) {
@@ -79,8 +86,8 @@ static lq_status declare(quantizer *q, const int64_t *order, bool requantize,
             q->slab_bytes = lq_format_bytes(fmt, t->ne[0]);
         report->bytes_in += t->bytes;
         report->bytes_out += bytes;
-        LQ_TRY(lq_gguf_writer_add(q->writer, t->name, fmt ? fmt->ggml_id : t->ggml_type, t->ndim,
-                                  t->ne, NULL, bytes));
+        LQ_TRY(lq_gguf_writer_add(q->writer, t->name, fmt ? fmt->ggml_id : t->ggml_type,
+                                  written_dims(t), t->ne, NULL, bytes));
     }
     return LQ_OK;
 }
@@ -153,21 +160,14 @@ static lq_status check_whole(const lq_gguf *g) {
                    "parts first", lq_gguf_path(g), (long long)lq_gguf_n_tensors(g), n);
 }
 
-static lq_status check_paths(const char *in, const char *out) {
-    struct stat from, to;
-    if (stat(in, &from) == 0 && stat(out, &to) == 0 && from.st_dev == to.st_dev &&
-        from.st_ino == to.st_ino)
-        return lq_fail(LQ_EVALUE, "%s: is the file that is being quantized", out);
-    return LQ_OK;
-}
-
 lq_status lq_quantize_file(const char *in, const char *out, const lq_mix_request *request,
                            bool requantize, lq_quantize_report *report) {
     lq_gguf *g = NULL;
     lq_planned *plan = NULL;
     lq_status status = LQ_OK;
     *report = (lq_quantize_report){0, 0};
-    LQ_GOTO(status, check_paths(in, out));
+    if (lq_is_same_file(in, out))
+        return lq_fail(LQ_EVALUE, "%s: is the file that is being quantized", out);
     LQ_GOTO(status, lq_gguf_open(&g, in));
     LQ_GOTO(status, check_whole(g));
     LQ_GOTO(status, lq_type_plan_file(&plan, request, g));

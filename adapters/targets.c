@@ -117,9 +117,9 @@ static lq_status report(lq_str *errors) {
     return status;
 }
 
-/* all-linear leaves experts out: an adapter on every one of them has to be asked for. */
+/* all-linear leaves experts and their routers out: adapters on them have to be asked for. */
 static bool is_plain_linear(const lq_weight *w) {
-    return lq_weight_is_linear(w) && !lq_weight_is_experts(w);
+    return lq_weight_is_linear(w) && !lq_weight_is_experts(w) && !lq_weight_is_router(w);
 }
 
 lq_status lq_targets_choose(bool *chosen, const lq_model *m, const lq_adapter_options *o) {
@@ -167,7 +167,7 @@ static lq_status compile(regex_t *regex, const char *option, const char *key) {
     if (error == REG_ESPACE) status = lq_fail(LQ_EMEM, "%s: out of memory", key);
     else if (error)
         status = lq_fail(LQ_ECONFIG, "%s: '%s' is neither a name nor a valid regular expression",
-                         option ? option : "a pattern", key);
+                         option, key);
     lq_str_clear(&text);
     return status;
 }
@@ -197,7 +197,21 @@ lq_status lq_targets_pattern(double *value, const lq_model *m, const bool *chose
             found = true;
         }
         regfree(&regex);
-        if (!found && option) explain(&errors, m, option, pattern[p].key);
+        if (!found) explain(&errors, m, option, pattern[p].key);
     }
     return report(&errors);
+}
+
+lq_status lq_targets_value(double *value, const char *path, const lq_pattern *pattern, int n,
+                           double fallback) {
+    bool found = false;
+    *value = fallback;
+    for (int p = 0; p < n && !found; p++) {
+        regex_t regex;
+        LQ_TRY(compile(&regex, "a pattern", pattern[p].key));
+        found = regexec(&regex, path, 0, NULL, 0) == 0;
+        if (found) *value = pattern[p].value;
+        regfree(&regex);
+    }
+    return LQ_OK;
 }

@@ -14,8 +14,8 @@ static bool is_embedding(const char *name) { return strstr(name, "token_embd.wei
 static lq_status cannot_write(const char *tensor, int type, const lq_mix_request *request) {
     const lq_mix *mix;
     LQ_TRY(lq_mix_find(&mix, tensor, lq_ggml_type_name(type))); /* names the nearest */
-    return lq_fail(LQ_EUNSUPPORTED, "%s: becomes %s in a %s file, which Loquat cannot write", tensor,
-                   lq_ggml_type_name(type), lq_mix_label(request));
+    return lq_fail(LQ_EUNSUPPORTED, "%s: becomes %s in a %s file, which Loquat cannot write",
+                   tensor, lq_ggml_type_name(type), lq_mix_label(request));
 }
 
 static lq_status plan_tensor(lq_planned *p, lq_mix_type got, const lq_mix_request *request,

@@ -25,7 +25,9 @@ static lq_status cpu_memory(lq_dev *dev, size_t *free_bytes, size_t *total_bytes
 static lq_status cpu_alloc(lq_dev *dev, void **out, size_t bytes) {
     (void)dev;
     *out = lq_alloc(bytes);
-    return *out ? LQ_OK : LQ_EMEM;
+    if (!*out) return LQ_EMEM;
+    lq_advise_huge_pages(*out, bytes);
+    return LQ_OK;
 }
 
 static void cpu_free(lq_dev *dev, void *p) {

@@ -53,7 +53,8 @@ struct lq_op {
     int n_in;            /* including optional ones */
     size_t attr_bytes;
     unsigned nograd;     /* LQ_IN(i) bits of inputs that never get a gradient (ids, labels) */
-    unsigned products;   /* LQ_IN(i) bits of weights that kernels read through wtile alone */
+    /* LQ_IN(i) bits of weights that kernels read through wtile alone, given this node. NULL: none. */
+    unsigned (*products)(const lq_node *node);
     bool out_f32;        /* out stays F32 whatever the device keeps activations in (a loss) */
     /* LQ_IN(i) | LQ_OUT bits whose *data* backward reads, given this node (it may depend on which
      * inputs have gradients: a linear reads X only if W is trained). From this the planner learns
@@ -70,11 +71,15 @@ static inline unsigned lq_bwd_reads(const lq_node *node) {
     return node->op->bwd_reads ? node->op->bwd_reads(node) : 0;
 }
 
+static inline unsigned lq_products(const lq_node *node) {
+    return node->op->products ? node->op->products(node) : 0;
+}
+
 /* The one list. Declares lq_op_<name>; tests and the op table loop over it. */
 #define LQ_OPS(X) \
-    X(embed) X(rmsnorm) X(layernorm) X(linear) X(lora_linear) X(scaled_linear) X(rope) X(attention) X(glu) \
-    X(add) X(scale) X(clamp) X(columns) X(softcap) X(row_gate) X(route) X(experts) X(ce_head) X(kd_head) \
-    X(fakequant)
+    X(embed) X(rmsnorm) X(layernorm) X(linear) X(lora_linear) X(scaled_linear) X(rope) \
+    X(attention) X(glu) X(add) X(scale) X(clamp) X(columns) X(softcap) X(row_gate) X(route) \
+    X(experts) X(ce_head) X(kd_head) X(fakequant)
 
 #define LQ_OP_DECLARE(name) extern const lq_op lq_op_##name;
 LQ_OPS(LQ_OP_DECLARE)

@@ -50,9 +50,9 @@ typedef struct lq_lora_attr {
 } lq_lora_attr;
 lq_tensor *lq_lora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_lora_attr attr);
-/* The same with DoRA's magnitudes m (O), a parameter: row o of W + scale * B A is multiplied by m[o] /
- * norm[o], norm (O) being the lengths of these rows, which get no gradient. merged: W holds that
- * already. Both NULL: lora_linear. No dropout, no clipping. */
+/* The same with DoRA's magnitudes m (O), a parameter: row o of W + scale * B A is multiplied by
+ * m[o] / norm[o], norm (O) being the lengths of these rows, which get no gradient. merged: W holds
+ * that already. Both NULL: lora_linear. No dropout, no clipping. */
 lq_tensor *lq_dora_linear(lq_tape *tape, lq_tensor *x, lq_tensor *rounded, lq_tensor *w,
                           lq_tensor *bias, lq_tensor *a, lq_tensor *b, lq_tensor *m,
                           lq_tensor *norm, lq_lora_attr attr);
@@ -131,8 +131,16 @@ lq_tensor *lq_route(lq_tape *tape, lq_tensor *scores, lq_route_attr attr);
  * gate and up (E*F,D), down (E*D,F), in any format. An adapter of a part has A (E*R, cols) and B
  * (E*rows, R), or is NULL; `lora` is as in lora_linear, without dropout. */
 enum { LQ_EXPERT_GATE, LQ_EXPERT_UP, LQ_EXPERT_DOWN, LQ_EXPERT_PARTS };
-typedef struct lq_expert_part { lq_tensor *w, *a, *b; lq_lora_attr lora; } lq_expert_part;
-typedef struct lq_experts_attr { lq_act act; lq_lora_attr lora[LQ_EXPERT_PARTS]; } lq_experts_attr;
+typedef struct lq_expert_part {
+    lq_tensor *w, *a, *b;
+    lq_lora_attr lora;
+    const lq_rounding *how;   /* rounds what is multiplied with w, as fakequant; NULL: nothing */
+} lq_expert_part;
+typedef struct lq_experts_attr {
+    lq_act act;
+    lq_lora_attr lora[LQ_EXPERT_PARTS];
+    const lq_rounding *how[LQ_EXPERT_PARTS];
+} lq_experts_attr;
 lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
                       const lq_expert_part parts[LQ_EXPERT_PARTS], lq_act act);
 /* Of a node of lq_experts whose kernel just ran (lq_tape_observe): for each expert that has tokens,

@@ -72,9 +72,6 @@ lq_status lq_tape_backward(lq_tape *tape);
 typedef void (*lq_observer_fn)(void *ctx, const lq_node *node);
 void lq_tape_observe(lq_tape *tape, lq_observer_fn fn, void *ctx);
 
-/* One line per schedule entry with shapes, lifetimes and bytes, for debugging and tests. */
-lq_status lq_tape_print(const lq_tape *tape, char **out_text);
-
 #ifdef __cplusplus
 }
 #endif

@@ -14,7 +14,7 @@ static void find_uses(const lq_tape *tape, const lq_tensor *t, bool *plain, bool
     for (int64_t i = 0; i < tape->n_nodes; i++)
         for (int k = 0; k < tape->node[i]->op->n_in; k++) {
             if (tape->node[i]->in[k] != t) continue;
-            if (tape->node[i]->op->products & LQ_IN(k)) *product = true;
+            if (lq_products(tape->node[i]) & LQ_IN(k)) *product = true;
             else *plain = true;
         }
 }

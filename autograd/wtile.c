@@ -3,7 +3,7 @@
  * depend on which thread did what, and an F32 weight is just the case of one tile. */
 #include "wtile.h"
 
-#include "blas.h"
+#include "gemm.h"
 
 #include <assert.h>
 
@@ -39,21 +39,36 @@ static int64_t tile_rows(const lq_tensor *w) {
     return is_plain(w) ? lq_rows(w) : lq_wtile_height(w);
 }
 
-void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, void *scratch) {
+void lq_wtile_forward_sum(const lq_tensor *w, const lq_gemm_term *side, const float *x, float *y,
+                          int64_t n, void *scratch) {
     const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w);
-    const lq_mat xm = {x, D, false};
     for (int64_t o = 0; o < O; o += height) {
         const int64_t rows = lq_min64(height, O - o);
         const lq_mat tile = {lq_wtile_rows(w, o, rows, scratch), D, true};
-        lq_gemm(y + o, O, 0, 1, xm, tile, n, rows, D);
+        lq_gemm_term term[2] = {{{x, D, false}, tile, D}};
+        if (side) term[1] = *side;
+        if (side) term[1].b.data += o * (side->b.transposed ? side->b.ld : 1);
+        lq_gemm_sum(y + o, O, 0, term, side ? 2 : 1, n, rows);
     }
 }
 
-void lq_wtile_backward(const lq_tensor *w, const float *dy, float *dx, int64_t n, void *scratch) {
+void lq_wtile_backward_sum(const lq_tensor *w, const lq_gemm_term *side, const float *dy,
+                           float *dx, int64_t n, void *scratch) {
     const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w);
     for (int64_t o = 0; o < O; o += height) {
         const int64_t rows = lq_min64(height, O - o);
         const lq_mat tile = {lq_wtile_rows(w, o, rows, scratch), D, false};
-        lq_gemm(dx, D, 1, 1, (lq_mat){dy + o, O, false}, tile, n, D, rows);
+        lq_gemm_term term[2] = {{{dy + o, O, false}, tile, rows}};
+        const bool last = side && o + rows == O;
+        if (last) term[1] = *side;
+        lq_gemm_sum(dx, D, 1, term, last ? 2 : 1, n, D);
     }
+}
+
+void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, void *scratch) {
+    lq_wtile_forward_sum(w, NULL, x, y, n, scratch);
+}
+
+void lq_wtile_backward(const lq_tensor *w, const float *dy, float *dx, int64_t n, void *scratch) {
+    lq_wtile_backward_sum(w, NULL, dy, dx, n, scratch);
 }

@@ -3,6 +3,7 @@
 #ifndef LOQUAT_WTILE_H
 #define LOQUAT_WTILE_H
 
+#include "gemm.h"
 #include "tensor.h"
 
 #ifdef __cplusplus
@@ -22,6 +23,13 @@ void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, v
 /* dx (N,D) += dy (N,O) W. */
 void lq_wtile_backward(const lq_tensor *w, const float *dy, float *dx, int64_t n, void *scratch);
 size_t lq_wtile_scratch(const lq_tensor *w);
+
+/* The same and besides a product beside it, as gemm.h says, or NULL:
+ * y = x W^T + side (N,O); dx += dy W + side (N,D). */
+void lq_wtile_forward_sum(const lq_tensor *w, const lq_gemm_term *side, const float *x, float *y,
+                          int64_t n, void *scratch);
+void lq_wtile_backward_sum(const lq_tensor *w, const lq_gemm_term *side, const float *dy,
+                           float *dx, int64_t n, void *scratch);
 
 #ifdef __cplusplus
 }

@@ -129,8 +129,27 @@ static void check_dora(lq_reader *r) {
         refuse(r, key_index("use_dora"), "not possible with a recipe: its phases hand over an "
                                          "adapter GGUF, which has no magnitudes");
     if (c->has_qat && strcmp(c->qat.mode, "separate") == 0)
-        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds the "
-                                         "adapter's products and knows no magnitudes");
+        refuse(r, key_index("use_dora"), "not possible with qat.mode separate: the runtime adds "
+                                         "the adapter's products and knows no magnitudes");
+}
+
+static void check_init(lq_reader *r) {
+    const lq_config *c = r->config;
+    const int init = key_index("init_lora_weights");
+    const bool pissa = strcmp(c->init_lora_weights, "pissa") == 0;
+    const bool qera = strcmp(c->init_lora_weights, "qera") == 0;
+    const bool corrects = qera || strcmp(c->init_lora_weights, "loftq") == 0;
+    const bool separate = c->has_qat && strcmp(c->qat.mode, "separate") == 0;
+    if (corrects && !separate)
+        refuse(r, init, "corrects a quantized base: it needs qat.mode separate");
+    else if (qera && !(c->qat.imatrix && *c->qat.imatrix))
+        refuse(r, init, "qera weighs columns by their activations: it needs qat.imatrix");
+    if (pissa && c->use_dora)
+        refuse(r, init, "pissa is not possible with use_dora: what it takes from W would have to "
+                        "be scaled with the rows");
+    if (pissa && separate)
+        refuse_if_set(r, "export.peft", "not possible with init_lora_weights: pissa and qat.mode "
+                                        "separate: the adapter fits only the exported base");
 }
 
 static void check_recipe(lq_reader *r) {
@@ -145,7 +164,8 @@ static void check_recipe(lq_reader *r) {
         refuse(r, key_index("recipe"), "wanted [lora, qad]");
     if (!c->has_qat)
         refuse(r, key_index("recipe"), "its second phase quantizes: a qat section is wanted");
-    if (strcmp(c->init_lora_weights, "loftq") == 0 || strcmp(c->init_lora_weights, "qera") == 0)
+    if (strcmp(c->init_lora_weights, "default") != 0 &&
+        strcmp(c->init_lora_weights, "gaussian") != 0)
         refuse(r, key_index("init_lora_weights"),
                "not possible with a recipe: its second phase starts from the first one's adapter");
     if (strcmp(c->adapter, "lora") != 0)
@@ -185,6 +205,9 @@ static void check_template(lq_reader *r) {
 
 static void check_validation(lq_reader *r) {
     const lq_config *c = r->config;
+    if (strcmp(c->metric_for_best_model, "eval_kl") == 0 && !c->has_kd && !c->recipe.n)
+        refuse(r, key_index("metric_for_best_model"),
+               "eval_kl is the divergence from a teacher: a kd section is wanted");
     if (c->test_datasets.n && c->val_set_size > 0)
         refuse_if_set(r, "val_set_size", "cannot be given together with test_datasets");
 }
@@ -198,6 +221,7 @@ void lq_config_check(lq_reader *r) {
     check_qat(r);
     check_dora(r);
     check_recipe(r);
+    check_init(r);
     check_start(r);
     check_optimizer(r);
     check_template(r);

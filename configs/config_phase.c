@@ -42,6 +42,8 @@ lq_status lq_config_phase(lq_config **out, const lq_config *c, const char *phase
     if (!quantizes) {
         put(&l, "qat", "off");
         put(&l, "kd", "off");
+        if (strcmp(c->metric_for_best_model, "eval_kl") == 0)
+            put(&l, "metric_for_best_model", "auto");
         put(&l, "export.outtype", "f32");
     } else {
         put(&l, "lora_model_dir", paths->adapter);

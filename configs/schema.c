@@ -84,9 +84,10 @@ const lq_key lq_keys[] = {
      "also train the lengths of the rows of W + sBA (DoRA); merged or for PEFT only"},
     {"adapter", "init_lora_weights", "peft_init_lora_weights", TEXT, AT(init_lora_weights),
      "default", ANY, "default=true gaussian loftq qera false pissa olora eva corda orthogonal",
-     "default gaussian loftq qera", 0,
-     "how the adapter starts: adding nothing, or (qat.mode separate) as the correction of the "
-     "quantization, weighted by qat.imatrix with qera"},
+     "default gaussian pissa loftq qera", 0,
+     "how the adapter starts: adding nothing; as the largest part of W, taken from the base "
+     "(pissa); or (qat.mode separate) as the correction of the quantization, weighted by "
+     "qat.imatrix with qera"},
     {"adapter", "loraplus_lr_ratio", "", REAL, AT(loraplus_lr_ratio), "1", 0, 1000, NULL, NULL,
      ABOVE, "learning rate of B relative to A (LoRA+)"},
 
@@ -178,8 +179,9 @@ const lq_key lq_keys[] = {
      "checkpoints kept, the best and the newest always among them; 0: all"},
     {"run", "load_best_model_at_end", "", BOOL, AT(load_best_model_at_end), "true", ANY, NULL, NULL,
      0, "export the best validated state, not the last"},
-    {"run", "metric_for_best_model", "", TEXT, AT(metric_for_best_model), "eval_loss", ANY,
-     "eval_loss=loss", NULL, 0, "what the best state is best in"},
+    {"run", "metric_for_best_model", "", TEXT, AT(metric_for_best_model), "auto", ANY,
+     "auto eval_loss=loss eval_kl=kl", NULL, 0,
+     "what the best state is best in; auto: eval_kl with kd.alpha 1, else eval_loss"},
     {"run", "early_stopping_patience", "", INT, AT(early_stopping_patience), "3", 0, 1e6, NULL,
      NULL, 0, "stop after so many validations without a gain; 0: never"},
     {"run", "resume_from_checkpoint", "", TEXT, AT(resume_from_checkpoint), NULL, ANY, NULL, NULL,

@@ -19,12 +19,13 @@ lq_status lq_atomic_tmp_name(char **tmp, const char *path) {
     return *tmp ? LQ_OK : LQ_EMEM;
 }
 
-/* Opens and locks tmp; *out is -1 when another writer published it in between. */
-static lq_status open_locked(int *out, const char *tmp) {
+/* Opens and locks tmp; *out is -1 when another writer published it in between. A directory that is
+ * not there, or not writable, is the user's to know by the name that he gave. */
+static lq_status open_locked(int *out, const char *tmp, const char *path) {
     struct stat mine, named;
     *out = -1;
     const int fd = open(tmp, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (fd < 0) return io_error(tmp);
+    if (fd < 0) return io_error(path);
     lq_status status = LQ_OK;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0)
         status = errno == EWOULDBLOCK ? lq_fail(LQ_EBUSY, "%s: another process is writing it", tmp)
@@ -35,10 +36,10 @@ static lq_status open_locked(int *out, const char *tmp) {
     return status;
 }
 
-static lq_status open_tmp(FILE **out, const char *tmp) {
+static lq_status open_tmp(FILE **out, const char *tmp, const char *path) {
     int fd;
     do {
-        LQ_TRY(open_locked(&fd, tmp));
+        LQ_TRY(open_locked(&fd, tmp, path));
     } while (fd < 0);
     *out = ftruncate(fd, 0) == 0 ? fdopen(fd, "wb") : NULL;
     if (*out) return LQ_OK;
@@ -54,7 +55,7 @@ lq_status lq_atomic_open(lq_atomic_file *a, const char *path) {
         return lq_fail(LQ_EIO, "%s: exists and is not a file", path);
     a->path = lq_strdup(path);
     lq_status status = a->path ? lq_atomic_tmp_name(&a->tmp, path) : LQ_EMEM;
-    if (status == LQ_OK) status = open_tmp(&a->f, a->tmp);
+    if (status == LQ_OK) status = open_tmp(&a->f, a->tmp, path);
     if (status != LQ_OK) lq_atomic_abort(a);
     return status;
 }
@@ -179,6 +180,11 @@ bool lq_file_exists(const char *path) { return access(path, F_OK) == 0; }
 bool lq_is_directory(const char *path) {
     struct stat found;
     return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
+}
+
+bool lq_is_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 bool lq_file_exists_in(const char *dir, const char *name) {

@@ -4,6 +4,8 @@
  * NFC is left out, as llama.cpp leaves it out. */
 #include "hf_vocab.h"
 
+#include "pretokenizer.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,11 +165,27 @@ static bool matches(const char *pattern, const char *s) {
     return false;
 }
 
+/* What Loquat wrote itself (hf_write_tokenizer.c): the regexes of pretokenizer.c, one per line. */
+static bool is_own(const lq_pre *pre, const char *signature, bool ignores_merges) {
+    if (ignores_merges != ((pre->flags & LQ_PRE_IGNORE_MERGES) != 0)) return false;
+    for (const char *const *regex = pre->regex; *regex; regex++) {
+        const size_t n = strlen(*regex);
+        if (strncmp(signature, *regex, n) != 0 || signature[n] != '\n') return false;
+        signature += n + 1;
+    }
+    return !*signature;
+}
+
 static lq_status look_up(const char **pre, const char *signature, bool ignores_merges) {
     for (int i = 0; i < LQ_ARRAY_LEN(rows); i++) {
         if (rows[i].ignores_merges >= 0 && rows[i].ignores_merges != ignores_merges) continue;
         if (!matches(rows[i].signature, signature)) continue;
         *pre = rows[i].pre;
+        return LQ_OK;
+    }
+    for (int i = 0; lq_pre_at(i); i++) {
+        if (!is_own(lq_pre_at(i), signature, ignores_merges)) continue;
+        *pre = lq_pre_at(i)->name;
         return LQ_OK;
     }
     return lq_fail(LQ_EUNSUPPORTED, "pre_tokenizer is not known; its steps are:\n%.2000s",

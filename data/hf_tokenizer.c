@@ -145,21 +145,3 @@ done:
     json_decref(f.tokenizer);
     return status;
 }
-
-lq_status lq_tokenizer_from_hf(lq_tokenizer **out, const char *dir) {
-    lq_gguf_writer *w = NULL;
-    lq_gguf *g = NULL;
-    lq_str file = LQ_STR_INIT;
-    lq_status status;
-    *out = NULL;
-    LQ_GOTO(status, lq_gguf_writer_new(&w));
-    LQ_GOTO(status, lq_hf_tokenizer_metadata(w, dir));
-    LQ_GOTO(status, lq_gguf_writer_memory(w, &file));
-    LQ_GOTO(status, lq_gguf_open_memory(&g, file.s, file.n, dir));
-    status = lq_tokenizer_from_gguf(out, g);
-done:
-    lq_gguf_close(g);
-    lq_gguf_writer_free(w);
-    lq_str_clear(&file);
-    return status;
-}

@@ -6,13 +6,9 @@
 #define LOQUAT_HF_TOKENIZER_H
 
 #include "gguf.h"
-#include "tokenizer.h"
 
 /* Sets the tokenizer.* keys of w. Messages start with the file that they are about. A component of
  * tokenizer.json that llama.cpp has no equivalent for is named and refused. */
 lq_status lq_hf_tokenizer_metadata(lq_gguf_writer *w, const char *dir);
-
-/* The same, as a tokenizer. */
-lq_status lq_tokenizer_from_hf(lq_tokenizer **out, const char *dir);
 
 #endif

@@ -82,13 +82,14 @@ lq_status lq_imatrix_finish(lq_imatrix *im) {
     return LQ_OK;
 }
 
-const lq_imatrix_entry *lq_imatrix_find(const lq_imatrix *im, const char *name) {
+/* NULL: none. */
+static const lq_imatrix_entry *find(const lq_imatrix *im, const char *name) {
     const lq_imatrix_entry key = {.name = (char *)name};
     return im->n ? bsearch(&key, im->entry, (size_t)im->n, sizeof *im->entry, by_name) : NULL;
 }
 
 lq_status lq_imatrix_weights(const float **out, const lq_imatrix *im, const char *name, int64_t n) {
-    const lq_imatrix_entry *e = im ? lq_imatrix_find(im, name) : NULL;
+    const lq_imatrix_entry *e = im ? find(im, name) : NULL;
     *out = NULL;
     if (!e) return LQ_OK;
     if (e->n != n)

@@ -32,7 +32,6 @@ lq_status lq_imatrix_add(lq_imatrix_entry **out, lq_imatrix *im, const char *nam
 lq_status lq_imatrix_finish(lq_imatrix *im);   /* sorts, checks, means */
 lq_status lq_imatrix_write(const lq_imatrix *im, const char *path);
 
-const lq_imatrix_entry *lq_imatrix_find(const lq_imatrix *im, const char *name);  /* NULL: none */
 /* *out: the n weights of a tensor, NULL when it has none. LQ_ESHAPE: made for another model. */
 lq_status lq_imatrix_weights(const float **out, const lq_imatrix *im, const char *name, int64_t n);
 

@@ -99,9 +99,9 @@ enum {
 
 static const lq_pre table[] = {
     {"default", fallback, 0},
+    {"llama-bpe", llama3, MERGES | BOS},
     {"llama3", llama3, MERGES | BOS},
     {"llama-v3", llama3, MERGES | BOS},
-    {"llama-bpe", llama3, MERGES | BOS},
     {"falcon3", llama3, MERGES | BOS},
     {"falcon-h1", llama3, MERGES | BOS},
     {"pixtral", llama3, MERGES | BOS},

@@ -74,6 +74,17 @@ static lq_tensor *entering(const builder *b, lq_tensor *x, const lq_tensor *w) {
     return b->last->y;
 }
 
+/* y without what an initialisation took from W, where W's data still has it. */
+static lq_tensor *without_taken(const builder *b, lq_tensor *y, lq_tensor *x, const lq_patch *p) {
+    if (!p->a0 || p->fmt) return y;
+    const int64_t a_dim[2] = {p->rank, lq_cols(x)}, b_dim[2] = {lq_cols(y), p->rank};
+    lq_tensor *down = lq_tape_weight(b->tape, "taken_a", &lq_f32, 2, a_dim, p->a0);
+    lq_tensor *up = lq_tape_weight(b->tape, "taken_b", &lq_f32, 2, b_dim, p->b0);
+    lq_tensor *low = lq_linear(b->tape, x, down, NULL);
+    low = lq_scale_rows(b->tape, low, (lq_scale_attr){-p->scale});
+    return lq_add(b->tape, y, lq_linear(b->tape, low, up, NULL));
+}
+
 /* x W^T + bias with W the tensor of weight i, plus its adapter. */
 static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
     const lq_weight *weight = &b->m->weight[i];
@@ -94,8 +105,9 @@ static lq_tensor *project(const builder *b, lq_tensor *x, int i, lq_tensor *w) {
         m = lq_tape_param(b->tape, "lora_magnitude", 1, &weight->rows, p->m, p->dm);
         norm = lq_tape_weight(b->tape, "norm", &lq_f32, 1, &weight->rows, p->norm);
     }
-    return lq_dora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up, m, norm,
-                          (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
+    lq_tensor *y = lq_dora_linear(b->tape, for_w ? x : in, for_w, w, bias, down, up, m, norm,
+                                  (lq_lora_attr){p->scale, p->dropout, p->merged, p->clipped});
+    return without_taken(b, y, x, p);
 }
 
 /* NULL if there is no such weight. */
@@ -161,10 +173,7 @@ static lq_expert_part expert_part(const builder *b, lq_role role, int layer) {
     const lq_weight *w = &b->m->weight[i];
     const lq_patch *p = patch_of(b, i);
     lq_expert_part part = {.w = weight_tensor(b, i)};
-    if (runtime_of(b)->activations && lq_activation_rounding(part.w->fmt))
-        lq_tape_fail(b->tape, LQ_EUNSUPPORTED,
-                     "rounding activations as the runtime does is not supported on experts (%s); "
-                     "leave it off", w->name);
+    if (runtime_of(b)->activations) part.how = lq_activation_rounding(part.w->fmt);
     if (!p || !p->rank) return part;
     if (p->dropout > 0)
         lq_tape_fail(b->tape, LQ_EUNSUPPORTED,

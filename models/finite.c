@@ -39,7 +39,7 @@ static lq_status check_weight(const lq_weight *w) {
     return LQ_OK;
 }
 
-lq_status lq_weights_check_finite(const lq_model *m) {
+lq_status lq_model_check_finite(const lq_model *m) {
     for (int i = 0; i < m->n_weights; i++) LQ_TRY(check_weight(&m->weight[i]));
     return LQ_OK;
 }

@@ -41,12 +41,45 @@ static lq_status open_weights(lq_hf_tensors *t, const char *dir) {
     return lq_fail(LQ_EIO, "%s: has no model.safetensors and no model.safetensors.index.json", dir);
 }
 
-/* tie_word_embeddings says whether there is a head; the file must agree. */
-static lq_status check_tying(const lq_hf_config *c, const lq_hf_tensors *t) {
-    const json_t *tied = lq_hf_config_get(c, "tie_word_embeddings");
-    if (!json_is_false(tied)) return LQ_OK;
+static const lq_gguf_tensor *find_tensor(const lq_hf_tensors *t, const char *name) {
     for (int64_t i = 0; i < t->n; i++)
-        if (strcmp(t->tensor[i].name, "output.weight") == 0) return LQ_OK;
+        if (strcmp(t->tensor[i].name, name) == 0) return &t->tensor[i];
+    return NULL;
+}
+
+/* The head as it is stored; NULL: it is not. */
+static const lq_st_tensor *find_head(const lq_safetensors *files) {
+    static const char *const names[] = {"lm_head.weight", "language_model.lm_head.weight"};
+    const lq_st_tensor *found = NULL;
+    for (int i = 0; !found && i < LQ_ARRAY_LEN(names); i++)
+        found = lq_safetensors_find(files, names[i]);
+    return found;
+}
+
+/* A head that is the embedding may be stored all the same. Where it is another matrix, transformers
+ * takes it for what it is. */
+static void report_tied_head(const lq_hf_config *c, const lq_hf_family *f, const lq_hf_tensors *t) {
+    const lq_gguf_tensor *embedding = find_tensor(t, "token_embd.weight");
+    const lq_st_tensor *head = find_head(t->files);
+    if (!head || !embedding) return;
+    if (head->fmt->ggml_id == embedding->ggml_type && head->bytes == embedding->bytes &&
+        memcmp(head->data, embedding->data, head->bytes) == 0)
+        lq_log(LQ_LOG_INFO, "%s: embedding and head are tied, and %s is stored too: it is the same",
+               c->path, head->name);
+    else if (f->no_head)
+        lq_log(LQ_LOG_WARN, "%s: %s is another matrix than the embedding, and is not used: %s has "
+               "no head of its own in llama.cpp", c->path, head->name, f->arch);
+    else
+        lq_log(LQ_LOG_WARN, "%s: tie_word_embeddings is true, but %s is another matrix than the "
+               "embedding: the stored head is used, as in transformers", c->path, head->name);
+}
+
+/* tie_word_embeddings says whether there is a head; the file must agree. */
+static lq_status check_tying(const lq_hf_config *c, const lq_hf_family *f,
+                             const lq_hf_tensors *t) {
+    const json_t *tied = lq_hf_config_get(c, "tie_word_embeddings");
+    if (json_is_true(tied) || (!tied && f->no_head)) report_tied_head(c, f, t);
+    if (!json_is_false(tied) || find_tensor(t, "output.weight")) return LQ_OK;
     return lq_fail(LQ_ESHAPE, "%s: tie_word_embeddings is false, but lm_head.weight is missing",
                    c->path);
 }
@@ -96,7 +129,7 @@ lq_status lq_hf_open(lq_gguf **out, const char *dir) {
     LQ_GOTO(status, lq_arch_find(&arch, f->arch));
     LQ_GOTO(status, open_weights(t, dir));
     LQ_GOTO(status, lq_hf_tensors_make(t, &c, f, arch));
-    LQ_GOTO(status, check_tying(&c, t));
+    LQ_GOTO(status, check_tying(&c, f, t));
     LQ_GOTO(status, lq_gguf_writer_new(&w));
     LQ_GOTO(status, write_keys(w, &c, f, t, dir));
     LQ_GOTO(status, assemble(out, w, t, dir));

@@ -26,12 +26,12 @@ lq_hf_layout lq_hf_layout_of(const lq_model *m, const lq_weight *w);
 /* Hugging Face's row that is row r of `rows` in GGUF. */
 int64_t lq_hf_row(const lq_hf_layout *layout, int64_t rows, int64_t r);
 
-/* The name of a weight in a checkpoint; expert: of its part, where the weight is a stack of experts,
- * else -1. The caller's; NULL: out of memory. */
+/* The name of a weight in a checkpoint; expert: of its part, where the weight is a stack of
+ * experts, else -1. The caller's; NULL: out of memory. */
 char *lq_hf_tensor_name(const lq_model *m, const lq_weight *w, int64_t expert);
 
-/* Writes config.json into dir and, where m comes from a directory, copies what belongs to its
- * tokenizer. type: of the weights that will lie beside them. */
+/* Writes config.json and what belongs to the tokenizer into dir: copies, where m comes from a
+ * directory. type: of the weights that will lie beside them. */
 lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char *dir);
 
 /* The value of `architectures` in config.json for an architecture; NULL: none is known. */

@@ -59,5 +59,7 @@ char *lq_hf_tensor_name(const lq_model *m, const lq_weight *w, int64_t expert) {
                      ? lq_sprintf("%s%s", w->module, end)
                      : lq_sprintf("%.*s.%lld%s%s", (int)(last - w->module), w->module,
                                   (long long)expert, last, end);
+    if (f && f->grouped && lq_model_find(m, LQ_ROLE_ATTN_NORM_2, w->layer, false) >= 0)
+        name = replace(name, shared_norm, own_norm);
     return f && f->mixture && strstr(w->module, ".mlp.") ? mixtral_name(name) : name;
 }

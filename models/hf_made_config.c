@@ -1,6 +1,7 @@
 /* config.json of a model that came as a GGUF: its keys become numbers again by the table that they
  * are read with, and what no key says is the architecture's. What was made is then read as any
- * config.json is, and must mean the same hyper-parameters: what it cannot say is refused by name. */
+ * config.json is, and must mean the same hyper-parameters: what it cannot say is refused by
+ * name. */
 #include "hf_parts.h"
 
 #include "arch.h"
@@ -203,10 +204,22 @@ static void say_experts(json_t *root, const lq_model *m) {
                             json_integer(m->hp.n_ff_shared));
 }
 
-static const struct { const char *arch; void (*say)(json_t *root, const lq_model *m); } more[] = {
-    {"gemma", say_gemma}, {"gemma2", say_layers}, {"gemma3", say_gemma3}, {"phi3", say_phi3},
-    {"smollm3", say_smollm3}, {"stablelm", say_stablelm}, {"gpt2", say_gpt2},
-    {"qwen2moe", say_experts}, {"qwen3moe", say_experts},
+static const struct {
+    const char *arch;
+    void (*say)(json_t *root, const lq_model *m);
+    lq_status (*check)(const lq_model *m);   /* may be NULL */
+} more[] = {
+    {"gemma", say_gemma, NULL},
+    {"gemma2", say_layers, NULL},
+    {"gemma3", say_gemma3, NULL},
+    {"phi3", say_phi3, NULL},
+    {"smollm3", say_smollm3, NULL},
+    {"stablelm", say_stablelm, NULL},
+    {"gpt2", say_gpt2, NULL},
+    {"qwen2moe", say_experts, NULL},
+    {"qwen3moe", say_experts, NULL},
+    {"falcon", lq_hf_say_falcon, NULL},
+    {"mpt", lq_hf_say_mpt, lq_hf_check_mpt},
 };
 
 /* ---- is it the same model? ------------------------------------------------------------------- */
@@ -296,9 +309,13 @@ static lq_status fill(json_t *root, const lq_hf_family *f, const lq_model *m) {
     set_sizes(root, m, f);
     set_rope(root, m);
     set_tokens(root, m->file);
-    for (int i = 0; i < LQ_ARRAY_LEN(more); i++)
-        if (strcmp(more[i].arch, f->arch) == 0) more[i].say(root, m);
-    const lq_status status = check(root, f, m);
+    lq_status status = LQ_OK;
+    for (int i = 0; i < LQ_ARRAY_LEN(more); i++) {
+        if (strcmp(more[i].arch, f->arch) != 0) continue;
+        more[i].say(root, m);
+        if (more[i].check) status = more[i].check(m);
+    }
+    if (status == LQ_OK) status = check(root, f, m);
     return status == LQ_OK ? LQ_OK
                            : lq_fail_context(status, "%s: no config.json can be made of it; start "
                                              "from the Hugging Face directory: ",
@@ -307,9 +324,6 @@ static lq_status fill(json_t *root, const lq_hf_family *f, const lq_model *m) {
 
 lq_status lq_hf_config_make(json_t **out, const lq_model *m) {
     const lq_hf_family *f = lq_hf_family_for(m);
-    if (!f->model_type)
-        return lq_fail(LQ_EUNSUPPORTED, "a config.json of architecture %s cannot be made from a GGUF",
-                       f->arch);
     json_t *root = json_pack("{s:[s], s:s, s:b, s:I, s:b, s:b}", "architectures", f->class,
                              "model_type", f->model_type, "tie_word_embeddings", (int)m->tied,
                              "vocab_size", (json_int_t)m->hp.n_vocab, "attention_bias",

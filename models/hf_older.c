@@ -2,7 +2,11 @@
  * GGUF architectures do; what these would compute differently is refused by name. */
 #include "hf_parts.h"
 
+#include "arch.h"
+
 #include <string.h>
+
+enum { ALIBI_MAX = 8 };   /* transformers' MPT has no other */
 
 static json_t *member(const json_t *object, const char *key) {
     json_t *value = json_object_get(object, key);
@@ -49,6 +53,22 @@ lq_status lq_hf_falcon_keys(const lq_hf_config *c, const lq_hf_family *f, lq_ggu
     return lq_hf_rope_write(c, f, w);
 }
 
+/* The new decoder is where keys are grouped, or attention has a norm of its own. */
+void lq_hf_say_falcon(json_t *root, const lq_model *m) {
+    const int64_t heads = m->hp.n_head, groups = m->hp.n_head_kv;
+    const bool two_norms = lq_model_find(m, LQ_ROLE_ATTN_NORM_2, 0, false) >= 0;
+    const bool grouped = two_norms || (groups > 1 && groups < heads);
+    json_object_set(root, "activation", json_object_get(root, "hidden_act"));
+    json_object_set_new(root, "new_decoder_architecture", json_boolean(grouped));
+    json_object_set_new(root, "multi_query", json_boolean(groups == 1));
+    json_object_set_new(root, "num_kv_heads", json_integer(groups));
+    json_object_set_new(root, "num_ln_in_parallel_attn", json_integer(two_norms ? 2 : 1));
+    json_object_set_new(root, "parallel_attn", json_true());
+    json_object_set_new(root, "alibi", json_false());
+    json_object_set_new(root, "bias",
+                        json_boolean(lq_model_find(m, LQ_ROLE_ATTN_QKV, 0, true) >= 0));
+}
+
 /* ---- MPT ------------------------------------------------------------------------------------- */
 
 static lq_status refuse_mpt(const lq_hf_config *c, const lq_hf_family *f, const json_t *attention) {
@@ -79,4 +99,29 @@ lq_status lq_hf_mpt_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_w
     if (clip) LQ_TRY(lq_hf_set_f32(w, f, "attention.clamp_kqv", json_number_value(clip)));
     const double bias = json_is_false(alibi) ? 0 : most ? json_number_value(most) : 8;
     return lq_hf_set_f32(w, f, "attention.max_alibi_bias", bias);
+}
+
+void lq_hf_say_mpt(json_t *root, const lq_model *m) {
+    json_t *attention = json_pack("{s:s, s:b, s:i}", "attn_type", "multihead_attention", "alibi", 1,
+                                  "alibi_bias_max", ALIBI_MAX);
+    if (m->hp.clamp_qkv > 0)
+        json_object_set_new(attention, "clip_qkv", json_real((double)m->hp.clamp_qkv));
+    json_object_set_new(root, "attn_config", attention);
+    json_object_set_new(root, "expansion_ratio", json_integer(4));
+    json_object_set_new(root, "no_bias", json_true());
+}
+
+lq_status lq_hf_check_mpt(const lq_model *m) {
+    static const lq_role unknown[] = {LQ_ROLE_POSITION_EMBD, LQ_ROLE_ATTN_Q_NORM,
+                                      LQ_ROLE_ATTN_K_NORM};
+    const char *found = NULL;
+    for (int i = 0; i < m->n_weights; i++) {
+        if (m->weight[i].is_bias) found = "biases";
+        for (int k = 0; k < LQ_ARRAY_LEN(unknown); k++)
+            if (m->weight[i].role == unknown[k]) found = m->weight[i].name;
+    }
+    if (m->hp.n_head_kv != m->hp.n_head) found = "grouped keys";
+    if (m->hp.alibi != ALIBI_MAX) found = "another ALiBi bias than 8";
+    if (!found) return LQ_OK;
+    return lq_fail(LQ_EUNSUPPORTED, "the model has %s, transformers' MPT has not", found);
 }

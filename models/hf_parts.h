@@ -26,7 +26,7 @@ typedef struct lq_hf_family lq_hf_family;
 struct lq_hf_family {
     const char *class;       /* `architectures` in config.json */
     const char *arch;        /* general.architecture */
-    const char *model_type;  /* in a config.json made from a GGUF; NULL: none can be made */
+    const char *model_type;  /* in a config.json made from a GGUF; of the rows that are written */
     bool mixture;            /* the class of `arch` with experts, where there is another without */
     const lq_hf_key *key;
     int n_keys;
@@ -62,10 +62,13 @@ lq_status lq_hf_set_f32(lq_gguf_writer *w, const lq_hf_family *f, const char *na
 /* A config.json for a model that came as a GGUF (hf_made_config.c). */
 lq_status lq_hf_config_make(json_t **out, const lq_model *m);
 
-/* ---- Falcon and MPT (hf_older.c) ---- */
+/* ---- Falcon and MPT (hf_older.c). Keys of config.json, then the way back ---- */
 int64_t lq_hf_falcon_groups(const lq_hf_config *c);   /* of queries that share a key */
 lq_status lq_hf_falcon_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
 lq_status lq_hf_mpt_keys(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);
+void lq_hf_say_falcon(json_t *root, const lq_model *m);
+void lq_hf_say_mpt(json_t *root, const lq_model *m);
+lq_status lq_hf_check_mpt(const lq_model *m);   /* what GGUF's has and transformers' has not */
 
 /* ---- rotary positions (hf_rope.c) ---- */
 lq_status lq_hf_rope_write(const lq_hf_config *c, const lq_hf_family *f, lq_gguf_writer *w);

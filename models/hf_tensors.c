@@ -164,7 +164,7 @@ done:
     return status;
 }
 
-/* Routers are F32, whatever the rest is; one row is a vector. */
+/* Routers are F32, whatever the rest is. */
 static lq_status copy_router(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_tensor *in) {
     const int64_t n = in->dim[0] * in->dim[1];
     float *x = lq_alloc_array(n, sizeof *x);
@@ -173,7 +173,6 @@ static lq_status copy_router(lq_hf_tensors *t, lq_gguf_tensor *out, const lq_st_
     out->data = x;
     out->ggml_type = lq_f32.ggml_id;
     out->bytes = (uint64_t)n * sizeof *x;
-    if (in->dim[0] == 1) out->ndim = 1;
     return LQ_OK;
 }
 
@@ -254,8 +253,8 @@ static lq_status check_types(const lq_safetensors *files, const char *config) {
     }
     lq_status status = lq_str_status(&list);
     if (status == LQ_OK && n)
-        status = lq_fail(LQ_EUNSUPPORTED, "%s: %d of the tensors beside it cannot be computed with, "
-                         "wanted F32, F16 or BF16 in up to 4 dimensions:%s%s", config, n,
+        status = lq_fail(LQ_EUNSUPPORTED, "%s: %d of the tensors beside it cannot be computed with,"
+                         " wanted F32, F16 or BF16 in up to 4 dimensions:%s%s", config, n,
                          lq_str_text(&list), n > MAX_LISTED ? "\n..." : "");
     lq_str_clear(&list);
     return status;

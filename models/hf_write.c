@@ -1,9 +1,10 @@
 /* What lies beside the weights of a Hugging Face directory, written anew: config.json and the
- * tokenizer's files are the base directory's; from a GGUF, config.json is made of its keys. */
+ * tokenizer's files are the base directory's; from a GGUF, they are made of its keys. */
 #include "hf_parts.h"
 
 #include "arch.h"
 #include "atomic_file.h"
+#include "hf_tokenizer_write.h"
 #include "json_file.h"
 
 /* ---- from a directory ------------------------------------------------------------------------ */
@@ -43,6 +44,21 @@ static lq_status config_of_dir(json_t **out, const lq_hf_family *f, const char *
     return *out ? LQ_OK : lq_fail(LQ_EMEM, "%s/config.json: out of memory", dir);
 }
 
+/* ---- from a GGUF ----------------------------------------------------------------------------- */
+
+/* A tokenizer that transformers has no way to say is left out: the weights are still of use. */
+static lq_status write_tokenizer(const lq_model *m, const char *dir) {
+    if (!m->tokenizer) {
+        lq_log(LQ_LOG_WARN, "%s: no tokenizer files, the base has no tokenizer", dir);
+        return LQ_OK;
+    }
+    const lq_status status = lq_hf_tokenizer_write(m->tokenizer, m->file, dir);
+    if (status != LQ_EUNSUPPORTED) return status;
+    lq_log(LQ_LOG_WARN, "%s: no tokenizer files, transformers cannot have this tokenizer: %s", dir,
+           lq_error());
+    return LQ_OK;
+}
+
 /* ---- either ---------------------------------------------------------------------------------- */
 
 static lq_status write_config(json_t *root, const lq_format *type, const char *dir) {
@@ -67,15 +83,12 @@ lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char
     if (!f)
         return lq_fail(LQ_EUNSUPPORTED, "Hugging Face's names of architecture %s are not known",
                        m->arch->name);
-    if (f->grouped && lq_model_find(m, LQ_ROLE_ATTN_NORM_2, 0, false) >= 0)
-        return lq_fail(LQ_EUNSUPPORTED, "%s: a Falcon with two norms in a block cannot be written "
-                       "as a Hugging Face directory yet; write a GGUF", base);
     if (lq_hf_is_dir(base)) {
         LQ_TRY(config_of_dir(&root, f, base));
         LQ_TRY(write_config(root, type, dir));
         return copy_files(base, dir);
     }
     LQ_TRY(lq_hf_config_make(&root, m));
-    lq_log(LQ_LOG_WARN, "%s: tokenizer files are not written, the base is a GGUF", dir);
-    return write_config(root, type, dir);
+    LQ_TRY(write_config(root, type, dir));
+    return write_tokenizer(m, dir);
 }

@@ -111,11 +111,12 @@ static void report_tokenizer(lq_report *r, json_t *out) {
     const lq_tokenizer *t = r->tokenizer;
     const char *family = lq_vocabulary_family(t);
     lq_report_text(r, tok, "model", lq_tokenizer_model(t));
-    lq_report_text(r, tok, "pre", lq_tokenizer_pre(t));
+    if (*lq_tokenizer_pre(t)) lq_report_text(r, tok, "pre", lq_tokenizer_pre(t));
     lq_report_int(r, tok, "tokens", lq_tokenizer_n_vocab(t));
     lq_report_text(r, tok, "vocabulary of", family ? family : "no family that is known here");
     lq_report_text(r, tok, "fingerprint", lq_tokenizer_fingerprint(t));
     lq_report_put(r, tok, "adds bos", json_boolean(lq_tokenizer_adds_bos(t)));
+    lq_report_put(r, tok, "adds eos", json_boolean(lq_tokenizer_adds_eos(t)));
     put_token(r, tok, "bos", lq_tokenizer_bos(t));
     put_token(r, tok, "eos", lq_tokenizer_eos(t));
     put_token(r, tok, "eot", lq_tokenizer_eot(t));
@@ -130,6 +131,13 @@ static void check_template(lq_report *r) {
     lq_template_free(parsed);
     if (status == LQ_EMEM) r->failed = true;
     else if (status != LQ_OK) lq_report_warn(r, "the template cannot be used: %s", lq_error());
+}
+
+static void report_vocabulary(lq_report *r, json_t *out) {
+    lq_report_architecture(r, out);
+    report_raw_sizes(r, out);
+    report_tokenizer(r, out);
+    check_template(r);
 }
 
 static void report_model(lq_report *r, json_t *out) {
@@ -163,19 +171,30 @@ static void report_adapter(lq_report *r, json_t *out) {
 
 /* ---- the whole ---- */
 
-static void report_all(lq_report *r, json_t *out) {
+typedef struct kind {
+    const char *name;
+    void (*report)(lq_report *r, json_t *out);
+} kind;
+
+static const kind model = {"model", report_model}, adapter = {"adapter", report_adapter},
+                  vocabulary = {"vocabulary", report_vocabulary};
+
+static const kind *kind_of(lq_report *r) {
     char *type = NULL;
     if (lq_gguf_get_string(r->file, "general.type", false, &type) == LQ_EMEM) r->failed = true;
-    const bool adapter = type && strcmp(type, "adapter") == 0;
+    const bool says_adapter = type && strcmp(type, adapter.name) == 0;
     lq_free(type);
+    return says_adapter ? &adapter : lq_gguf_n_tensors(r->file) ? &model : &vocabulary;
+}
+
+static void report_all(lq_report *r, json_t *out) {
+    const kind *k = kind_of(r);
     r->warnings = json_array();
     lq_report_text(r, out, "file", r->path);
     lq_report_int(r, out, "bytes", (int64_t)lq_gguf_bytes(r->file));
-    lq_report_text(r, out, "kind", adapter ? "adapter" : "model");
+    lq_report_text(r, out, "kind", k->name);
     lq_report_put(r, out, "warnings", r->warnings);
-    if (adapter) report_adapter(r, out);
-    else
-        report_model(r, out);
+    k->report(r, out);
     report_licence(r, out);
     report_keys(r, out, "lineage", "general.");
     report_keys(r, out, "written by loquat", "loquat.");

@@ -145,7 +145,8 @@ static const promise *broken_promise(const char *name, const char *arch) {
     return broken;
 }
 
-static void check_name(lq_report *r, const char *where, const char *name, const char *arch) {
+/* True if there was something to say. */
+static bool check_name(lq_report *r, const char *where, const char *name, const char *arch) {
     char low[256];
     size_t n = 0;
     for (; name[n] && n + 1 < sizeof low; n++) low[n] = (char)tolower((unsigned char)name[n]);
@@ -154,17 +155,19 @@ static void check_name(lq_report *r, const char *where, const char *name, const 
     if (p)
         lq_report_warn(r, "the %s '%s' says %s, but the architecture is %s: renamed, mislabelled "
                        "or distilled", where, name, p->word, arch);
+    return p != NULL;
 }
 
+/* Once: a directory is named after its model, too. */
 static void report_names(lq_report *r, const char *arch) {
     static const char *const keys[] = {"general.name", "general.basename"};
     if (!*arch) return;
     const char *slash = strrchr(r->path, '/');
-    check_name(r, "file name", slash ? slash + 1 : r->path, arch);
-    for (int i = 0; i < LQ_ARRAY_LEN(keys); i++) {
+    bool warned = check_name(r, "file name", slash ? slash + 1 : r->path, arch);
+    for (int i = 0; !warned && i < LQ_ARRAY_LEN(keys); i++) {
         char *name = NULL;
         if (lq_gguf_get_string(r->file, keys[i], false, &name) == LQ_EMEM) r->failed = true;
-        if (name) check_name(r, keys[i], name, arch);
+        if (name) warned = check_name(r, keys[i], name, arch);
         lq_free(name);
     }
 }

@@ -46,16 +46,12 @@ static void print_list(lq_str *out, const json_t *list) {
     }
 }
 
-/* Numbers by name, as of the types of a role: on one line. */
-static bool print_counts(lq_str *out, const json_t *object) {
-    const char *key, *comma = " ";
+/* No lists or objects in it: it goes on one line, as the types of a role do. */
+static bool is_flat(const json_t *object) {
+    const char *key;
     json_t *v;
-    json_object_foreach((json_t *)object, key, v) if (!json_is_integer(v)) return false;
-    json_object_foreach((json_t *)object, key, v) {
-        lq_str_printf(out, "%s%s %lld", comma, key, (long long)json_integer_value(v));
-        comma = ", ";
-    }
-    lq_str_putc(out, '\n');
+    json_object_foreach((json_t *)object, key, v)
+        if (json_is_object(v) || json_is_array(v)) return false;
     return true;
 }
 
@@ -71,14 +67,25 @@ static bool is_empty(const json_t *v) {
     return (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v));
 }
 
+static void print_warnings(lq_str *out, const json_t *list) {
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        lq_str_puts(out, "warning: ");
+        print_value(out, json_array_get(list, i));
+        lq_str_putc(out, '\n');
+    }
+}
+
 static void print_object(lq_str *out, const json_t *object, int indent) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)object, key, v) {
         if (strcmp(key, "tensors") == 0 || is_empty(v)) continue;
+        if (strcmp(key, "warnings") == 0) {
+            print_warnings(out, v);
+            continue;
+        }
         lq_str_printf(out, "%*s%s:", indent, "", key);
-        if (json_is_object(v) && indent && print_counts(out, v)) continue;
-        if (json_is_object(v)) {
+        if (json_is_object(v) && !(indent && is_flat(v))) {
             lq_str_putc(out, '\n');
             print_object(out, v, indent + 2);
             continue;

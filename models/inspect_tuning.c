@@ -135,11 +135,22 @@ static const lq_format *report_lattices(lq_report *r, json_t *out) {
 
 /* ---- the reading ---- */
 
+/* A token ends turns: also where it ends texts, too, unless it was made for these. */
+static bool ends_turns(const lq_tokenizer *t) {
+    static const char *const of_texts[] = {"<|endoftext|>", "<|end_of_text|>",
+                                           "<｜end▁of▁sentence｜>"};
+    const int32_t id = lq_tokenizer_eot(t);
+    if (id < 0) return false;
+    for (int i = 0; i < LQ_ARRAY_LEN(of_texts); i++)
+        if (strcmp(lq_token_text(t, id), of_texts[i]) == 0) return id != lq_tokenizer_eos(t);
+    return true;
+}
+
 void lq_report_tuning(lq_report *r, json_t *out) {
     const lq_tokenizer *t = r->tokenizer;
     json_t *object = lq_report_object(r, out, "tuning");
     const bool template = lq_gguf_find(r->file, "tokenizer.chat_template") != NULL;
-    const bool turns = t && lq_tokenizer_eot(t) >= 0 && lq_tokenizer_eot(t) != lq_tokenizer_eos(t);
+    const bool turns = t && ends_turns(t);
     traces found = {0};
     lq_report_put(r, object, "chat template", json_boolean(template));
     lq_report_put(r, object, "end-of-turn token", json_boolean(turns));

@@ -1,6 +1,7 @@
 /* Opening a base model, and questions about its weights. See model.h. */
 #include "model.h"
 
+#include "atomic_file.h"
 #include "gguf_requantize.h"
 #include "hf.h"
 #include "model_parts.h"
@@ -51,14 +52,19 @@ static lq_status load(lq_model *m, bool check_finite) {
     LQ_TRY(open_tokenizer(m));
     LQ_TRY(lq_weights_bind(m));
     m->tied = lq_model_find(m, LQ_ROLE_OUTPUT, -1, false) < 0;
-    return check_finite ? lq_weights_check_finite(m) : LQ_OK;
+    return check_finite ? lq_model_check_finite(m) : LQ_OK;
 }
 
 lq_status lq_model_open(lq_model **out, const char *path, bool check_finite) {
     lq_model *m = lq_alloc(sizeof *m);
     if (!m) return LQ_EMEM;
-    lq_status status =
-        lq_hf_is_dir(path) ? lq_hf_open(&m->file, path) : lq_gguf_open(&m->file, path);
+    lq_status status = LQ_OK;
+    if (lq_hf_is_dir(path)) status = lq_hf_open(&m->file, path);
+    else if (lq_is_directory(path))
+        status = lq_fail(LQ_EIO, "%s: a directory without config.json; wanted a GGUF file or a "
+                         "Hugging Face model", path);
+    else
+        status = lq_gguf_open(&m->file, path);
     if (status == LQ_OK) {
         status = load(m, check_finite);
         if (status != LQ_OK) lq_fail_context(status, "%s: ", path);
@@ -135,12 +141,16 @@ bool lq_weight_is_linear(const lq_weight *w) {
         [LQ_ROLE_FFN_UP] = true, [LQ_ROLE_FFN_DOWN] = true,   [LQ_ROLE_SHARED_GATE] = true,
         [LQ_ROLE_SHARED_UP] = true, [LQ_ROLE_SHARED_DOWN] = true,
     };
-    return (linear[w->role] || lq_weight_is_experts(w)) && !w->is_bias;
+    return (linear[w->role] || lq_weight_is_experts(w) || lq_weight_is_router(w)) && !w->is_bias;
 }
 
 bool lq_weight_is_experts(const lq_weight *w) {
     return w->role == LQ_ROLE_EXPERTS_GATE || w->role == LQ_ROLE_EXPERTS_UP ||
            w->role == LQ_ROLE_EXPERTS_DOWN;
+}
+
+bool lq_weight_is_router(const lq_weight *w) {
+    return w->role == LQ_ROLE_ROUTER || w->role == LQ_ROLE_SHARED_ROUTER;
 }
 
 bool lq_weight_is_constant(const lq_weight *w) {

@@ -79,6 +79,8 @@ lq_status lq_model_open(lq_model **out, const char *path, bool check_finite);
 /* The same with its matrices re-quantized in memory (gguf_requantize.h); type: the name of a GGUF
  * type that can be written; NULL or "": as they are. */
 lq_status lq_model_open_as(lq_model **out, const char *path, bool check_finite, const char *type);
+/* The scan alone; LQ_ENONFINITE names the first weight with a NaN or an infinity, and where. */
+lq_status lq_model_check_finite(const lq_model *m);
 void lq_model_close(lq_model *m);
 /* Index of a weight, or -1. */
 int lq_model_find(const lq_model *m, lq_role role, int layer, bool is_bias);
@@ -86,8 +88,10 @@ int lq_model_find_name(const lq_model *m, const char *gguf_name);
 int lq_model_head(const lq_model *m);    /* index of the weight that makes the logits */
 /* True for the matrices that a LoRA may sit on (linears of the blocks; also the head if untied). */
 bool lq_weight_is_linear(const lq_weight *w);
-/* True for those of them that are stacks of experts' matrices: targets only by name. */
+/* True for those of them that are stacks of experts' matrices, or choose the experts: targets only
+ * by name. */
 bool lq_weight_is_experts(const lq_weight *w);
+bool lq_weight_is_router(const lq_weight *w);
 /* True for tables of constants (RoPE factors), which are no parameters. */
 bool lq_weight_is_constant(const lq_weight *w);
 int64_t lq_model_n_params(const lq_model *m);
@@ -98,6 +102,8 @@ typedef struct lq_patch {
     const void *data;        /* NULL with fmt set: planning only */
     int rank;                /* > 0: an adapter A (n_mats * rank, cols), B (rows, rank) */
     float *a, *da, *b, *db;  /* da, db NULL: not trained here */
+    const float *a0, *b0;    /* as a and b: scale * b0 a0 is what an initialisation took from W into
+                                them, and data with fmt has no more; NULL: nothing */
     float *m, *dm;           /* (rows) DoRA's magnitudes; NULL: none */
     const float *norm;       /* (rows) with m: lengths of the rows of W + scale * B A */
     float scale, dropout;

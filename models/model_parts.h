@@ -20,9 +20,6 @@ lq_status lq_arch_explain(lq_status status, const lq_gguf *file);
  * wrong-shaped or of an unreadable type is listed in one message. */
 lq_status lq_weights_bind(lq_model *m);
 
-/* LQ_ENONFINITE names the first weight with a NaN or an infinity, and where. */
-lq_status lq_weights_check_finite(const lq_model *m);
-
 enum { LQ_TYPE_LABEL = 24 };
 /* "Q4_0": a tensor type as files and tools spell it. Returns text. */
 const char *lq_type_label(char text[LQ_TYPE_LABEL], int ggml_type);

@@ -1,13 +1,14 @@
 #!/bin/sh
-# Installs what the tests need, builds twice (plain with warnings as errors, then with ASan and UBSan) and runs
-# all tests in both.
+# Installs what the tests need, builds twice (plain with warnings as errors, then with ASan and
+# UBSan) and runs all tests in both.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 # shellcheck disable=SC2086
 install_packages $build_packages check
 
-# Two threads whatever the machine, and no threads spinning against each other while tests run side by side.
+# Two threads whatever the machine, and no threads spinning against each other while tests run side
+# by side.
 export OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive
 
 cmake -S . -B build/check -G Ninja -DLOQUAT_WERROR=ON >/dev/null

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Sets Loquat up on Debian 12 and runs its main job: fine-tunes the small base model that ships with the project
-# on a car's voice commands, with the Q4_0 quantizer in the forward pass, and shows what that gained.
+# Sets Loquat up on Debian 12 and runs its main job: fine-tunes the small base model that ships with
+# the project on a car's voice commands, with the Q4_0 quantizer in the forward pass, and shows what
+# that gained.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
@@ -29,8 +30,8 @@ row() {
     # shellcheck disable=SC2046
     set -- $("$loquat" evaluate "$@" --data "$test_data" --exact-match --max-new-tokens 48 --quiet |
              awk '$1 == "loss" { l = $2 } $1 == "exact_match" { e = $2 } END { print l, e }')
-    printf '%-40s %8.4f %9.1f %% %9.2f MB\n' "$label" "$1" "$(echo "$2" | awk '{ print 100 * $1 }')" \
-        "$(echo "$bytes" | awk '{ print $1 / 1e6 }')"
+    printf '%-40s %8.4f %9.1f %% %9.2f MB\n' "$label" "$1" \
+        "$(echo "$2" | awk '{ print 100 * $1 }')" "$(echo "$bytes" | awk '{ print $1 / 1e6 }')"
 }
 size() { cat "$@" | wc -c; }
 

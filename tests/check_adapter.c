@@ -274,7 +274,7 @@ static const struct { lq_adapter_options o; lq_status status; const char *messag
     {{.scales = true}, LQ_EUNSUPPORTED, "adapter: scales: blk.0.attn_q.weight is F32, wanted Q4_0"},
     {{.scales = true, .mode = LQ_QAT_MERGED, .types = &q4_0_types}, LQ_EUNSUPPORTED,
      "adapter: scales cannot be combined with qat"},
-    {{.r = 4, .alpha = 8, .init = "pissa"}, LQ_ECONFIG, "init_lora_weights is 'pissa'"},
+    {{.r = 4, .alpha = 8, .init = "olora"}, LQ_ECONFIG, "init_lora_weights is 'olora'"},
     {{.r = 4, .alpha = 8, .init = "loftq"}, LQ_ECONFIG,
      "init_lora_weights: loftq corrects a quantized base"},
     {{.r = 4, .alpha = 8, .init = "qera", .mode = LQ_QAT_MERGED, .types = &q4_0_types}, LQ_ECONFIG,

@@ -87,7 +87,7 @@ START_TEST(bad_paths_are_named) {
     char *text = NULL;
     size_t n;
     ck_fails(lq_atomic_open(&a, "/no/such/dir/file"), LQ_EIO,
-             "/no/such/dir/file.tmp: No such file");
+             "/no/such/dir/file: No such file");
     ck_fails(lq_atomic_open(&a, "/dev/full"), LQ_EIO, "/dev/full: exists and is not a file");
     ck_fails(lq_atomic_open(&a, "/tmp"), LQ_EIO, "/tmp: exists and is not a file");
     ck_fails(lq_read_file(&text, &n, "/no/such"), LQ_EIO, "/no/such: No such file");

@@ -118,7 +118,7 @@ static void patch_lora(reference *r) {
     ck_ok(lq_gguf_get_f32(r->ref, "lora_scale", true, &scale));
     for (int i = 0; i < r->m->n_weights; i++) {
         const lq_weight *w = &r->m->weight[i];
-        if (w->layer < 0 || !lq_weight_is_linear(w)) continue;
+        if (w->layer < 0 || !lq_weight_is_linear(w) || lq_weight_is_router(w)) continue;
         const lq_gguf_tensor *a = ref_tensor(r, "%s.a", w->name),
                              *b = ref_tensor(r, "%s.b", w->name);
         const int64_t na = n_numbers(a), nb = n_numbers(b);

@@ -39,17 +39,6 @@ START_TEST(positions_end_with_the_context) {
 }
 END_TEST
 
-START_TEST(experts_take_no_rounded_activations) {
-    lq_model *m = open_tiny(&(tiny_model){.fmt = &lq_q8_0, .n_expert = 3});
-    ck_ok(plan(m, (lq_build_options){0}));
-    m->runtime.activations = true;
-    ck_fails(plan(m, (lq_build_options){0}), LQ_EUNSUPPORTED,
-             "not supported on experts (blk.0.ffn_gate_exps.weight)");
-    ck_ok(plan(m, (lq_build_options){.exact = true}));
-    lq_model_close(m);
-}
-END_TEST
-
 START_TEST(experts_take_no_dropout) {
     lq_model *m = open_tiny(&(tiny_model){.n_expert = 3});
     lq_patch *patch = lq_alloc_array(m->n_weights, sizeof *patch);
@@ -68,7 +57,6 @@ int main(void) {
     Suite *suite = suite_create("build_limits");
     TCase *tc = tcase_create("build_limits");
     tcase_add_test(tc, positions_end_with_the_context);
-    tcase_add_test(tc, experts_take_no_rounded_activations);
     tcase_add_test(tc, experts_take_no_dropout);
     suite_add_tcase(suite, tc);
     return test_run(suite);

@@ -1,7 +1,10 @@
 /* compare as users run it: seeds become one row, rounding afterwards adds rows, the numbers are
  * those of evaluate, and the four ways to print say the same. */
+#include "compare.h"
+#include "hf_fixture.h"
 #include "run_fixture.h"
 
+#include <glob.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -92,6 +95,30 @@ START_TEST(named_rows_take_any_model) {
 }
 END_TEST
 
+/* What a directory deploys is its weights, not the tokenizer beside them. */
+START_TEST(directories_count_their_weights) {
+    const hf_change shards = {.shard_bytes = 300};
+    const char *path = hf_fixture("shards", &shards);
+    char *pattern = lq_sprintf("%s/*.safetensors", path);
+    char *argument = lq_sprintf("name=%s", path);
+    int64_t sum = 0, bytes;
+    lq_compare_run run;
+    glob_t files;
+    ck_assert_int_eq(glob(pattern, 0, NULL, &files), 0);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        ck_ok(lq_file_bytes(&bytes, files.gl_pathv[i]));
+        sum += bytes;
+    }
+    ck_assert_uint_gt(files.gl_pathc, 1);
+    ck_ok(lq_compare_run_read(&run, argument));
+    ck_assert_int_eq(run.bytes, sum);
+    lq_compare_run_clear(&run);
+    globfree(&files);
+    lq_free(pattern);
+    lq_free(argument);
+}
+END_TEST
+
 static const struct { const char *flag, *has; } printed[] = {
     {"", "scored tokens"},
     {"--csv", "run,seeds,difference,difference_low,difference_high,loss,loss_sd,"},
@@ -132,6 +159,7 @@ int main(void) {
     tcase_add_unchecked_fixture(tc, setup, NULL); /* once: the tests only read */
     tcase_add_test(tc, rows_seeds_and_numbers);
     tcase_add_test(tc, named_rows_take_any_model);
+    tcase_add_test(tc, directories_count_their_weights);
     tcase_add_loop_test(tc, printed_tables, 0, LQ_ARRAY_LEN(printed));
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     suite_add_tcase(suite, tc);

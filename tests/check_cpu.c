@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST = 200, GUARD = 24 };
+enum { MOST = 200, GUARD = 24, KEYS = 3 };
 
 static const int64_t lengths[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65,
                                   100, 128, 131};
@@ -31,17 +31,50 @@ static void exp_sum(const lq_cpu *k, float *y, args x) {
     const float sum = (float)k->exp_sum(y, x.a, 9, x.n);
     y[x.n] = sum;
 }
-/* s is read and p written in place; dp comes from b, and ds goes there. */
-static void score_p(const lq_cpu *k, float *y, args x) {
-    float dp[MOST + GUARD];
-    memcpy(dp, x.b, (size_t)x.n * sizeof *dp);
-    k->score_bwd(y, dp, 9, 0.3f, 0.7f, 0.1f, x.n);
+/* Scores of lengths[] queries and 3 keys, some of them not visible. */
+static void fill_scores(lq_scores *s, float *at, const float *from, int64_t n) {
+    *s = (lq_scores){.s = at, .m = KEYS, .n = n < LQ_SCORE_QUERIES ? n : LQ_SCORE_QUERIES};
+    for (int64_t i = 0; i < s->n; i++) {
+        s->begin[i] = (int32_t)(i % 5 == 4);
+        s->end[i] = (int32_t)(i % 4);
+        for (int64_t k = 0; k < KEYS; k++) at[k * LQ_SCORE_QUERIES + i] = from[i] * (float)(k + 1);
+    }
 }
-static void score_ds(const lq_cpu *k, float *y, args x) {
-    float s[MOST + GUARD];
-    memcpy(s, x.b, (size_t)x.n * sizeof *s);
-    k->score_bwd(s, y, 9, 0.3f, 0.7f, 0.1f, x.n);
+
+/* Row k of the scores, into y. */
+static void softmax_row(const lq_cpu *k, float *y, args x, int64_t row) {
+    float s[KEYS * LQ_SCORE_QUERIES], max[LQ_SCORE_QUERIES], sum[LQ_SCORE_QUERIES],
+        shrink[LQ_SCORE_QUERIES];
+    lq_scores scores;
+    fill_scores(&scores, s, x.a, x.n);
+    for (int64_t i = 0; i < scores.n; i++) {
+        max[i] = i % 3 ? -INFINITY : x.b[i];
+        sum[i] = i % 3 ? 0 : 1.5f;
+    }
+    k->softmax(&scores, max, sum, shrink);
+    const float *const rows[] = {s, s + LQ_SCORE_QUERIES, s + 2 * LQ_SCORE_QUERIES, sum, shrink};
+    memcpy(y, rows[row], (size_t)scores.n * sizeof *y);
 }
+static void softmax_0(const lq_cpu *k, float *y, args x) { softmax_row(k, y, x, 0); }
+static void softmax_1(const lq_cpu *k, float *y, args x) { softmax_row(k, y, x, 1); }
+static void softmax_2(const lq_cpu *k, float *y, args x) { softmax_row(k, y, x, 2); }
+static void softmax_sum(const lq_cpu *k, float *y, args x) { softmax_row(k, y, x, 3); }
+static void softmax_shrink(const lq_cpu *k, float *y, args x) { softmax_row(k, y, x, 4); }
+
+static void softmax_bwd_row(const lq_cpu *k, float *y, args x, bool p, int64_t row) {
+    float s[KEYS * LQ_SCORE_QUERIES], dp[KEYS * LQ_SCORE_QUERIES], lse[LQ_SCORE_QUERIES];
+    lq_scores scores;
+    fill_scores(&scores, s, x.a, x.n);
+    for (int64_t i = 0; i < scores.n; i++) {
+        lse[i] = 9;
+        for (int64_t j = 0; j < KEYS; j++) dp[j * LQ_SCORE_QUERIES + i] = x.b[i] + (float)j;
+    }
+    k->softmax_bwd(&scores, dp, lse, x.c, 0.7f, 0.1f);
+    memcpy(y, (p ? s : dp) + row * LQ_SCORE_QUERIES, (size_t)scores.n * sizeof *y);
+}
+static void softmax_p(const lq_cpu *k, float *y, args x) { softmax_bwd_row(k, y, x, true, 1); }
+static void softmax_ds_0(const lq_cpu *k, float *y, args x) { softmax_bwd_row(k, y, x, false, 0); }
+static void softmax_ds_2(const lq_cpu *k, float *y, args x) { softmax_bwd_row(k, y, x, false, 2); }
 static void exp_in_place(const lq_cpu *k, float *y, args x) { k->exp_sum(y, y, 9, x.n); }
 static void rmsnorm(const lq_cpu *k, float *y, args x) { k->rmsnorm(y, x.a, x.b, 0.8f, x.n); }
 static void rmsnorm_bwd(const lq_cpu *k, float *y, args x) {
@@ -85,7 +118,9 @@ static const struct {
 } kernels[] = {
     {"dot", dot}, {"axpy", axpy}, {"scale", scale}, {"add", add}, {"max", max},
     {"sum_squares", sum_squares}, {"dot3", dot3}, {"exp_sum", exp_sum},
-    {"score_p", score_p}, {"score_ds", score_ds},
+    {"softmax_0", softmax_0}, {"softmax_1", softmax_1}, {"softmax_2", softmax_2},
+    {"softmax_sum", softmax_sum}, {"softmax_shrink", softmax_shrink}, {"softmax_p", softmax_p},
+    {"softmax_ds_0", softmax_ds_0}, {"softmax_ds_2", softmax_ds_2},
     {"exp_sum in place", exp_in_place},
     {"rmsnorm", rmsnorm}, {"rmsnorm_bwd", rmsnorm_bwd}, {"silu_mul", silu}, {"gelu_mul", gelu},
     {"silu_mul_bwd gate", silu_dgate}, {"silu_mul_bwd up", silu_dup},

@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- one layer, as PEFT computes it ----------------------------------------------------------- */
+/* ---- one layer, as PEFT computes it ---------------------------------------------------------- */
 
 enum { N = 3, D = 8, O = 5, R = 2 };
 static const float scale = 1.5f;
@@ -93,7 +93,7 @@ START_TEST(bad_layers) {
 }
 END_TEST
 
-/* ---- whole adapters --------------------------------------------------------------------------- */
+/* ---- whole adapters -------------------------------------------------------------------------- */
 
 static lq_adapter_options options(lq_qat_mode mode) {
     lq_adapter_options o = fixture_options(mode, &lq_q4_0);

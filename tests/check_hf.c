@@ -8,6 +8,7 @@
 #include "test_util.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -89,6 +90,43 @@ START_TEST(tied_and_spelled_otherwise) {
         ck_assert_int_eq(m->tied, i == 0);
         lq_model_close(m);
     }
+}
+END_TEST
+
+static char tied_log[512];
+
+static void keep_log(void *ctx, lq_log_level level, const char *line) {
+    (void)ctx;
+    snprintf(tied_log, sizeof tied_log, "%d: %s", (int)level, line);
+}
+
+/* A head that need not be there: said, and used where it is another matrix. */
+static const struct {
+    hf_change change;
+    bool tied;
+    lq_log_level level;
+    const char *says;
+} heads[] = {
+    {{.replace = "false", .with = "true", .same_head = true}, false, LQ_LOG_INFO,
+     "config.json: embedding and head are tied, and lm_head.weight is stored too: it is the same"},
+    {{.replace = "false", .with = "true"}, false, LQ_LOG_WARN, "the stored head is used"},
+    {{.class = "GemmaForCausalLM", .replace = "\"silu\", \"tie_word_embeddings\": false",
+      .with = "\"gelu_pytorch_tanh\", \"head_dim\": 4"}, true, LQ_LOG_WARN,
+     "lm_head.weight is another matrix than the embedding, and is not used: gemma has no head"},
+};
+
+START_TEST(stored_heads) {
+    lq_model *m = NULL;
+    lq_set_log(keep_log, NULL);
+    ck_ok(lq_model_open(&m, hf_fixture("head", &heads[_i].change), true));
+    lq_set_log(NULL, NULL);
+    ck_assert_int_eq(m->tied, heads[_i].tied);
+    ck_assert_int_eq(tied_log[0] - '0', heads[_i].level);
+    ck_assert_msg(test_contains(tied_log, heads[_i].says), "%s", tied_log);
+    if (!heads[_i].tied)
+        expect_rows(m, "output.weight", heads[_i].change.same_head ? "model.embed_tokens.weight"
+                                                                   : "lm_head.weight", 0);
+    lq_model_close(m);
 }
 END_TEST
 
@@ -243,6 +281,7 @@ int main(void) {
     tcase_add_loop_test(t, opens, 0, LQ_ARRAY_LEN(formats));
     tcase_add_test(t, unpermuted_family);
     tcase_add_test(t, tied_and_spelled_otherwise);
+    tcase_add_loop_test(t, stored_heads, 0, LQ_ARRAY_LEN(heads));
     tcase_add_test(t, rope_scaling);
     tcase_add_loop_test(t, mistakes, 0, LQ_ARRAY_LEN(bad));
     tcase_add_test(t, no_weights);

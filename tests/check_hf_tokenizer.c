@@ -70,7 +70,7 @@ START_TEST(byte_level_is_read) {
     fixture_start();
     fixture_put_json("tokenizer.json",
                      byte_level_json(g, "{\"type\": \"NFC\"}", pre_cases[_i].steps));
-    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
+    ck_ok(fixture_open_dir(&got, fixture_dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
     ck_assert_str_eq(lq_tokenizer_pre(got), pre_cases[_i].pre);
     fixture_same_ids(got, want);
@@ -100,11 +100,11 @@ START_TEST(vocab_json_and_merges_are_read) {
     fixture_put_text("merges.txt", lq_str_text(&lines));
     json_decref(all);
     lq_str_clear(&lines);
-    ck_fails(lq_tokenizer_from_hf(&got, fixture_dir), LQ_EUNSUPPORTED, "tokenizer_class '(none)'");
+    ck_fails(fixture_open_dir(&got, fixture_dir), LQ_EUNSUPPORTED, "tokenizer_class '(none)'");
     fixture_put_json("tokenizer_config.json",
              json_pack("{s:s, s:o}", "tokenizer_class", "GPT2TokenizerFast",
                        "added_tokens_decoder", decoder));
-    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
+    ck_ok(fixture_open_dir(&got, fixture_dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
     fixture_same_ids(got, want);
     lq_tokenizer_close(got);
@@ -124,7 +124,7 @@ START_TEST(merges_become_scores) {
              "true, \"unk_token\": \"<unk>\", \"vocab\": {\"<unk>\": 0, \"<s>\": 1, \"</s>\": 2,"
              " \"a\": 3, \"b\": 4, \"c\": 5, \"bc\": 6, \"ab\": 7, \"abc\": 8, \"<0x41>\": 9,"
              " \"\\u2581\": 10}, \"merges\": [[\"a\", \"b\"], \"ab c\"]}}");
-    ck_ok(lq_tokenizer_from_hf(&t, fixture_dir));
+    ck_ok(fixture_open_dir(&t, fixture_dir));
     ck_ok(lq_tokenize(t, "abcbcab", 7, 0, &ids));
     ck_assert_int_eq(ids.n, 3);
     ck_assert_int_eq(ids.id[0], 8);
@@ -257,8 +257,8 @@ static const bad_case bad_cases[] = {
      "model type 'Unigram' is not supported"},
     {"tokenizer.json", "{\"normalizer\": {\"type\": \"Lowercase\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "normalizer {\"type\":\"Lowercase\"} has no equivalent"},
-    {"tokenizer.json", "{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"New\"}]}, "
-     MODEL "}", LQ_EUNSUPPORTED, "decoder of type 'New' is not known"},
+    {"tokenizer.json", "{\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": "
+     "\"New\"}]}, " MODEL "}", LQ_EUNSUPPORTED, "decoder of type 'New' is not known"},
     {"tokenizer.json", "{\"post_processor\": {\"type\": \"New\"}, " MODEL "}", LQ_EUNSUPPORTED,
      "post_processor of type 'New' is not known"},
     {"tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"}, " MODEL "}",
@@ -282,7 +282,7 @@ START_TEST(broken_directories_are_refused) {
     lq_tokenizer *t;
     fixture_start();
     fixture_put_text(bad_cases[_i].file, bad_cases[_i].text);
-    ck_fails(lq_tokenizer_from_hf(&t, fixture_dir), bad_cases[_i].status, bad_cases[_i].message);
+    ck_fails(fixture_open_dir(&t, fixture_dir), bad_cases[_i].status, bad_cases[_i].message);
 }
 END_TEST
 
@@ -291,7 +291,7 @@ START_TEST(tokens_outside_the_model_are_refused) {
     fixture_start();
     fixture_put_text("tokenizer.json", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\"}, " MODEL "}");
     fixture_put_text("config.json", "{\"vocab_size\": 1}");
-    ck_fails(lq_tokenizer_from_hf(&t, fixture_dir), LQ_EFORMAT,
+    ck_fails(fixture_open_dir(&t, fixture_dir), LQ_EFORMAT,
              "token 1 is outside vocab_size, which is 1");
 }
 END_TEST
@@ -301,7 +301,7 @@ END_TEST
 /* Jansson's failures are not ours to inject here; what it gives is parsed again every time. */
 static lq_status convert_once(void *ctx) {
     lq_tokenizer *t = NULL;
-    const lq_status status = lq_tokenizer_from_hf(&t, ctx);
+    const lq_status status = fixture_open_dir(&t, ctx);
     lq_tokenizer_close(t);
     return status;
 }

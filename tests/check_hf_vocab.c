@@ -80,19 +80,19 @@ START_TEST(sentencepiece_is_read) {
     make_model(&model, g, 2, true);
     fixture_put("tokenizer.model", model.s, model.n);
     put_added(g);
-    ck_ok(lq_tokenizer_from_hf(&got, fixture_dir));
+    ck_ok(fixture_open_dir(&got, fixture_dir));
     ck_ok(lq_tokenizer_from_gguf(&want, g));
     fixture_same_ids(got, want);
     lq_tokenizer_close(got);
     lq_tokenizer_close(want);
     fixture_put("tokenizer.model", model.s, model.n - 3);
-    ck_fails(lq_tokenizer_from_hf(&got, fixture_dir), LQ_EFORMAT, "a broken field");
+    ck_fails(fixture_open_dir(&got, fixture_dir), LQ_EFORMAT, "a broken field");
     fixture_put("tokenizer.model", "x", 1);
-    ck_fails(lq_tokenizer_from_hf(&got, fixture_dir), LQ_EFORMAT, "not a SentencePiece model");
+    ck_fails(fixture_open_dir(&got, fixture_dir), LQ_EFORMAT, "not a SentencePiece model");
     lq_str_reset(&model);
     make_model(&model, g, 1, true);
     fixture_put("tokenizer.model", model.s, model.n);
-    ck_fails(lq_tokenizer_from_hf(&got, fixture_dir), LQ_EUNSUPPORTED, "of type 1 (1 is Unigram)");
+    ck_fails(fixture_open_dir(&got, fixture_dir), LQ_EUNSUPPORTED, "of type 1 (1 is Unigram)");
     lq_str_clear(&model);
     lq_gguf_close(g);
 }
@@ -138,7 +138,7 @@ START_TEST(tekken_is_read) {
     fixture_start();
     fixture_put_json("tekken.json", json_pack("{s:o, s:{s:i, s:i}}", "vocab", vocab, "config",
                                       "default_vocab_size", 278, "default_num_special_tokens", 20));
-    ck_ok(lq_tokenizer_from_hf(&t, fixture_dir));
+    ck_ok(fixture_open_dir(&t, fixture_dir));
     ck_assert_str_eq(lq_tokenizer_pre(t), "tekken");
     ck_assert_int_eq(lq_token_find(t, "[INST]"), 3);
     ck_ok(lq_tokenize(t, "hey he[INST]", 12, LQ_TOK_BOS | LQ_TOK_SPECIAL, &ids));
@@ -148,7 +148,7 @@ START_TEST(tekken_is_read) {
     lq_tokens_clear(&ids);
     lq_tokenizer_close(t);
     fixture_put_text("tekken.json", "{\"vocab\": [], \"config\": {}}");
-    ck_fails(lq_tokenizer_from_hf(&t, fixture_dir), LQ_EFORMAT, "does not fit a vocab of 0");
+    ck_fails(fixture_open_dir(&t, fixture_dir), LQ_EFORMAT, "does not fit a vocab of 0");
 }
 END_TEST
 

@@ -91,6 +91,27 @@ START_TEST(unusable_models_are_described) {
 }
 END_TEST
 
+/* llama.cpp's vocabularies are such files: there is nothing to read a tuning from. */
+START_TEST(vocabularies_are_described) {
+    const char *path = test_path("vocabulary.gguf");
+    lq_gguf *g;
+    lq_gguf_writer *w = NULL;
+    ck_ok(lq_gguf_open(&g, test_tiny_model()));
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_copy_kv(w, g));
+    ck_ok(lq_gguf_writer_write(w, path));
+    json_t *r = inspect(path);
+    ck_assert_str_eq(json_string_value(json_object_get(r, "kind")), "vocabulary");
+    ck_assert_int_eq(json_integer_value(at(r, "tokenizer", "tokens")), 320);
+    ck_assert_str_eq(json_string_value(at(r, "architecture", "name")), "llama");
+    ck_assert(json_object_get(json_object_get(r, "architecture"), "problem") == NULL);
+    ck_assert(json_object_get(r, "tuning") == NULL);
+    json_decref(r);
+    lq_gguf_writer_free(w);
+    lq_gguf_close(g);
+}
+END_TEST
+
 START_TEST(adapters_are_described) {
     const char *path = test_path("adapter.gguf");
     const float zeros[128] = {0};
@@ -154,10 +175,17 @@ END_TEST
 
 /* Random weights: the end-of-turn token's row is as never trained as the others are trained. */
 START_TEST(tuning_is_read_from_norms_and_lattices) {
-    static const struct { const lq_format *fmt; float turn; const char *reading; } cases[] = {
-        {&lq_f32, 1, "pt (pretrained)"},
-        {&lq_f32, 2, "it (instruction-tuned)"},
-        {&lq_q4_0, 2, "it-qat (weights on the lattice of Q4_0)"},
+    static const struct {
+        const lq_format *fmt;
+        float turn;
+        const char *reading;
+        bool ends_text;      /* one token ends turns and texts, as in Llama 3 and Qwen */
+    } cases[] = {
+        {&lq_f32, 1, "pt (pretrained)", false},
+        {&lq_f32, 2, "it (instruction-tuned)", false},
+        {&lq_q4_0, 2, "it-qat (weights on the lattice of Q4_0)", false},
+        {&lq_f32, 1, "pt (pretrained)", true},
+        {&lq_f32, 2, "it (instruction-tuned)", true},
     };
     enum { EMBD = 64 };
     const char *path = test_path("tuned.gguf");
@@ -169,6 +197,9 @@ START_TEST(tuning_is_read_from_norms_and_lattices) {
     ck_ok(lq_tokenizer_from_gguf(&t, g));
     ck_ok(lq_gguf_writer_new(&w));
     ck_ok(lq_gguf_writer_copy_kv(w, g));
+    if (cases[_i].ends_text)
+        ck_ok(lq_gguf_writer_set_u32(w, "tokenizer.ggml.eos_token_id",
+                                     (uint32_t)lq_tokenizer_eot(t)));
     float *kept[64] = {NULL};
     for (int64_t i = 0; i < lq_gguf_n_tensors(g); i++) {
         const lq_gguf_tensor *x = lq_gguf_tensor_at(g, i);
@@ -183,6 +214,7 @@ START_TEST(tuning_is_read_from_norms_and_lattices) {
     ck_ok(lq_gguf_writer_write(w, path));
     json_t *r = inspect(path);
     ck_assert_str_eq(json_string_value(at(r, "tuning", "reading")), cases[_i].reading);
+    ck_assert(json_is_true(at(r, "tuning", "end-of-turn token")));
     ck_assert_str_eq(test_contains(warning(r), "looks never trained") ? "warned" : "not",
                      cases[_i].turn > 1 ? "not" : "warned");
     json_decref(r);
@@ -222,8 +254,35 @@ START_TEST(people_get_lines) {
     ck_assert_msg(test_contains(text, "\narchitecture:\n  name: llama\n"
                                       "  by its tensors: llama, gemma, "), "%s", text);
     ck_assert_msg(test_contains(text, "\nlicence: not stated\n"), "%s", text);
+    ck_assert_msg(!test_contains(text, "warning"), "%s", text);
+    lq_free(text);
+    const char *renamed = test_path("qwen-mamba.gguf");   /* both are wrong, each has its line */
+    ck_ok(tiny_model_write(renamed, &(tiny_model){.arch = "mamba"}));
+    ck_ok(as_text(&text, renamed, false));
+    ck_assert_msg(test_contains(text, "\nkind: model\nwarning: the file says that its architecture "
+                                      "is mamba, but"), "%s", text);
+    ck_assert_msg(test_contains(text, "\nwarning: the file name 'qwen-mamba.gguf' says qwen"), "%s",
+                  text);
     lq_free(text);
     ck_fails(as_text(&text, "/no/such", false), LQ_EIO, "/no/such: No such file");
+}
+END_TEST
+
+/* A line for each tensor. */
+START_TEST(people_get_a_table_of_differences) {
+    const char *other = test_path("other.gguf");
+    char *text = NULL;
+    json_t *r;
+    ck_ok(tiny_model_write(other, &(tiny_model){.fmt = &lq_q8_0, .n_layer = 3}));
+    ck_ok(lq_inspect_compare(&r, write_model(&(tiny_model){0}), other));
+    ck_ok(lq_inspect_text(&text, r, false));
+    ck_assert_msg(test_contains(text, "\ndifferences:\n"
+                                      "  output.weight: type in a F32, type in b Q8_0, "
+                                      "relative difference 0.00"), "%s", text);
+    ck_assert_msg(test_contains(text, "\ndifferent keys:\n  llama.block_count: a 2, b 3\n"),
+                  "%s", text);
+    lq_free(text);
+    json_decref(r);
 }
 END_TEST
 
@@ -246,11 +305,13 @@ int main(void) {
     tcase_add_test(tc, models_are_described);
     tcase_add_loop_test(tc, lattices_are_recognised, 0, 3);
     tcase_add_test(tc, unusable_models_are_described);
+    tcase_add_test(tc, vocabularies_are_described);
     tcase_add_test(tc, adapters_are_described);
     tcase_add_loop_test(tc, renamed_models_are_noticed, 0, 7);
-    tcase_add_loop_test(tc, tuning_is_read_from_norms_and_lattices, 0, 3);
+    tcase_add_loop_test(tc, tuning_is_read_from_norms_and_lattices, 0, 5);
     tcase_add_test(tc, two_files_are_compared);
     tcase_add_test(tc, people_get_lines);
+    tcase_add_test(tc, people_get_a_table_of_differences);
     tcase_add_test(tc, failed_allocations_are_clean);
     suite_add_tcase(suite, tc);
     return test_run(suite);

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Installs the build into a temporary prefix and uses it as an outsider would: the header alone in C and C++, a
-# program against each library through pkg-config, the names that the shared library gives away.
+# Installs the build into a temporary prefix and uses it as an outsider would: the header alone in C
+# and C++, a program against each library through pkg-config, the names that the shared library
+# gives away.
 #   check_install.sh BUILD_DIR SOURCE_DIR MAKE_MODEL [CFLAGS]
-# MAKE_MODEL OUT.gguf writes a small model. CFLAGS: what the build itself was compiled with, e.g. sanitizers.
+# MAKE_MODEL OUT.gguf writes a small model. CFLAGS: what the build itself was compiled with, e.g.
+# sanitizers.
 set -eu
 build=$1 source=$2 make_model=$3 cflags=${4:-}
 work=$(mktemp -d)
@@ -14,7 +16,8 @@ strict="-Wall -Wextra -pedantic -Werror"
 
 fail() { echo "check_install: $*" >&2; exit 1; }
 
-cmake --install "$build" --prefix "$prefix" >"$work/install.log" || fail "$(cat "$work/install.log")"
+cmake --install "$build" --prefix "$prefix" >"$work/install.log" ||
+    fail "$(cat "$work/install.log")"
 PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name loquat.pc)")
 LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH")
 export PKG_CONFIG_PATH LD_LIBRARY_PATH
@@ -40,16 +43,18 @@ while [ $i -lt 40 ]; do
     i=$((i + 1))
 done >"$work/data.jsonl"
 
+client=$source/tests/install_client.c
 # shellcheck disable=SC2046,SC2086
-$cc -std=c11 $strict $cflags "$source/tests/install_client.c" $(pc --cflags --libs) -lm -o "$work/shared"
+$cc -std=c11 $strict $cflags "$client" $(pc --cflags --libs) -lm -o "$work/shared"
 # shellcheck disable=SC2046,SC2086
-$cc -std=c11 $strict $cflags "$source/tests/install_client.c" $(pc --cflags) "$LD_LIBRARY_PATH/libloquat.a" \
+$cc -std=c11 $strict $cflags "$client" $(pc --cflags) "$LD_LIBRARY_PATH/libloquat.a" \
     $(pc --static --libs | sed 's/-lloquat//') -o "$work/static"
 ldd "$work/shared" | grep -q libloquat || fail "the client was not linked with the shared library"
 ldd "$work/static" | grep -q libloquat && fail "the static client needs the shared library"
 
 for kind in shared static; do
-    loss=$("$work/$kind" "$work/model.gguf" "$work/data.jsonl" "$work/run-$kind") || fail "the $kind client failed ($loss)"
+    loss=$("$work/$kind" "$work/model.gguf" "$work/data.jsonl" "$work/run-$kind") ||
+        fail "the $kind client failed ($loss)"
     echo "$kind client: evaluation loss $loss"
     echo "$loss" >"$work/$kind.loss"
 done

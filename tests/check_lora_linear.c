@@ -171,8 +171,8 @@ static void check_adapter_gradients(const values *v, const test_node *t, const s
     test_close("db", lq_grad_f32(t->node.in[B]), db, O * R, 1e-4, 1e-5);
 }
 
-/* What the dropout mask is can be read off P when A has a single 1: here from a node with x = 1, R
- * = D. */
+/* What the dropout mask is can be read off P / s when A has a single 1: here from a node with x =
+ * 1, R = D. */
 static void read_mask(values *v, const setting *s, const lq_run *run) {
     test_node t = {.n_tensors = 0};
     test_node_input(&t, X, LQ_ACTIVATION, N, D, false);
@@ -184,6 +184,8 @@ static void read_mask(values *v, const setting *s, const lq_run *run) {
     test_node_ready(&t, &lq_op_lora_linear, &s->lora);
     test_node_forward(&t, run);
     widen(&v->drop[0][0], lq_data_f32(t.node.saved), N * D);
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < D; j++) v->drop[i][j] /= (double)s->lora.scale;
     test_node_clear(&t);
 }
 

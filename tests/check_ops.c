@@ -193,7 +193,13 @@ static void check_cpu(const op_case *c, int64_t rows, const expected *want) {
 static void check_gpu(const op_case *c, int64_t rows, const expected *want, bool bf16) {
     lq_dev *dev = NULL;
     if (lq_dev_open(&dev, "cuda", bf16) != LQ_OK) return; /* a build or a machine without one */
-    check_device(dev, c, rows, want, bf16 ? "cuda bf16" : "cuda");
+    if (c->cpu_only) {
+        op_bench b;
+        ck_fails(bench_open(&b, dev, c, rows, train), LQ_EUNSUPPORTED, "device cuda");
+        bench_close(&b);
+    } else {
+        check_device(dev, c, rows, want, bf16 ? "cuda bf16" : "cuda");
+    }
     lq_dev_close(dev);
 }
 

@@ -125,6 +125,28 @@ START_TEST(metadata_is_kept) {
 }
 END_TEST
 
+/* A matrix of one row, as a shared expert's router is, becomes a vector. */
+START_TEST(trailing_ones_go) {
+    static const float x[32] = {1};
+    const int64_t ne[] = {32, 1, 1};
+    const char *path = test_path("ones.gguf"), *to = test_path("q.gguf");
+    const lq_mix_request r = request("Q8_0");
+    lq_quantize_report report;
+    lq_gguf_writer *w = NULL;
+    lq_gguf *g = NULL;
+    ck_ok(lq_gguf_writer_new(&w));
+    ck_ok(lq_gguf_writer_set_string(w, "general.architecture", "llama"));
+    ck_ok(lq_gguf_writer_add(w, "blk.0.ffn_gate_inp_shexp.weight", lq_f32.ggml_id, 3, ne, x,
+                             sizeof x));
+    ck_ok(lq_gguf_writer_write(w, path));
+    ck_ok(lq_quantize_file(path, to, &r, false, &report));
+    ck_ok(lq_gguf_open(&g, to));
+    ck_assert_int_eq(lq_gguf_tensor_at(g, 0)->ndim, 1);
+    lq_gguf_close(g);
+    lq_gguf_writer_free(w);
+}
+END_TEST
+
 START_TEST(refusals) {
     char path[256], nan_path[256];
     strcpy(path, test_path("no.gguf"));
@@ -225,6 +247,7 @@ int main(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, bytes_are_llama_quantizes, 0, LQ_ARRAY_LEN(quantize_hashes));
     tcase_add_test(tc, metadata_is_kept);
+    tcase_add_test(tc, trailing_ones_go);
     tcase_add_test(tc, refusals);
     tcase_add_test(tc, imatrix_of_another_model);
     tcase_add_test(tc, imatrix_lacks_a_tensor);

@@ -110,10 +110,15 @@ static lq_status load_with(lq_config **out, const lq_key *k, const char *value) 
     const lq_override all[] = {{k->name, value}, {"base_model", "m.gguf"}, {"datasets", "d.jsonl"}};
     const bool is_base = strcmp(k->name, "base_model") == 0;
     const bool is_data = strcmp(k->name, "data") == 0 || strcmp(k->name, "datasets") == 0;
-    lq_override o[5] = {all[0]};
+    lq_override o[6] = {all[0]};
     int n = 1;
     if (strcmp(k->group, "recipe") == 0) o[n++] = (lq_override){"qat", "true"};
     if (k->kind == &lq_kind_settings) o[n++] = (lq_override){"recipe", "lora,qad"};
+    if (strcmp(value, "loftq") == 0 || strcmp(value, "qera") == 0) {
+        o[n++] = (lq_override){"qat.mode", "separate"};
+        o[n++] = (lq_override){"qat.imatrix", "auto"};
+    }
+    if (strcmp(value, "eval_kl") == 0) o[n++] = (lq_override){"kd", "true"};
     if (!is_base) o[n++] = all[1];
     if (!is_data) o[n++] = all[2];
     return lq_config_load(out, NULL, o, n);
@@ -162,7 +167,7 @@ END_TEST
 
 START_TEST(what_later_versions_do_is_refused_by_name) {
     static const char *const options[][2] = {
-        {"init_lora_weights", "pissa"},
+        {"init_lora_weights", "olora"},
         {"report_to", "tensorboard"},
     };
     for (int i = 0; i < LQ_ARRAY_LEN(options); i++) {

@@ -79,8 +79,8 @@ START_TEST(as_validated) {
     fixture_run f;
     char command[800], path[300];
     fixture_make(&f, "as_validated", 4, extras[_i]);
-    snprintf(command, sizeof command, "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'",
-             f.data, f.config);
+    snprintf(command, sizeof command,
+             "sed -i 's|^val_set_size.*|test_datasets: [{path: %s}]|' '%s'", f.data, f.config);
     ck_assert_int_eq(system(command), 0);
     fixture_result r = fixture_loquat("train %s", f.config);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
@@ -108,13 +108,15 @@ START_TEST(directories_inspected) {
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     r = fixture_loquat("inspect %s", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "kind: run\n") &&
-                      test_contains(r.out, "config: (") && test_contains(r.out, "kind adapter, path"),
+                      test_contains(r.out, "config: (") &&
+                      test_contains(r.out, "kind adapter, path"),
                   "%s%s", r.out, r.err);
     r = fixture_loquat("inspect %s/model-PEFT", f.out);
     ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "modules by rank:\n  4: "), "%s%s",
                   r.out, r.err);
     r = fixture_loquat("inspect %s", f.dir);
-    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "adapter_config.json (a PEFT adapter)"),
+    ck_assert_msg(r.exit_status == 1 &&
+                      test_contains(r.err, "adapter_config.json (a PEFT adapter)"),
                   "%s%s", r.out, r.err);
     r = fixture_loquat("export %s --json", f.out);
     json_t *object = json_loads(r.out, 0, NULL);
@@ -138,7 +140,8 @@ static const struct { const char *args; int exit_status; const char *says; } ref
     {"tokenize model.gguf --detokenize abc", 2, "wanted token ids"},
     {"tokenize model.gguf a --file data.jsonl", 2, "usage"},
     {"quantize model.gguf x.gguf Q4_0 --tensor-type attn_v=iq3_s", 1,
-     "blk.0.attn_v.weight: IQ3_S is read but not written by Loquat; the nearest type that is: Q3_K_S"},
+     "blk.0.attn_v.weight: IQ3_S is read but not written by Loquat; the nearest type that is: "
+     "Q3_K_S"},
     {"imatrix model.gguf", 2, "usage: loquat imatrix"},
 };
 
@@ -183,6 +186,37 @@ START_TEST(broken_utf8_becomes_replacement_characters) {
 }
 END_TEST
 
+/* An export from other weights than the validated ones would be another model. */
+START_TEST(changed_base_is_not_exported) {
+    fixture_run f;
+    char model[300];
+    fixture_make(&f, "changed", 2, "");
+    ck_assert_int_eq(fixture_loquat("train %s", f.config).exit_status, 0);
+    ck_assert_int_eq(fixture_loquat("export %s --quantize F16", f.out).exit_status, 0);
+    snprintf(model, sizeof model, "%s.other", f.model);
+    ck_assert_int_eq(fixture_loquat("merge %s --output %s --type Q8_0", f.model, model).exit_status,
+                     0);
+    ck_assert_int_eq(rename(model, f.model), 0);
+    const fixture_result r = fixture_loquat("export %s --quantize F16", f.out);
+    ck_assert_msg(r.exit_status != 0 && test_contains(r.err, "with another base model"), "%s",
+                  r.err);
+}
+END_TEST
+
+START_TEST(inputs_are_not_outputs) {
+    fixture_run f;
+    fixture_make(&f, "inputs", 2, "");
+    fixture_result r = fixture_loquat("merge %s --output %s", f.model, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "one of the files that are being"),
+                  "%s", r.err);
+    r = fixture_loquat("imatrix %s --file %s --output %s", f.model, f.data, f.model);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "is the model itself"), "%s", r.err);
+    r = fixture_loquat("train --base-model %s --data %s --output-dir %s", f.model, f.dir, f.out);
+    ck_assert_msg(r.exit_status == 1 && test_contains(r.err, "a directory without train.jsonl"),
+                  "%s", r.err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("session");
     TCase *tc = tcase_create("session");
@@ -194,6 +228,8 @@ int main(void) {
     tcase_add_loop_test(tc, refused_by_name, 0, LQ_ARRAY_LEN(refused));
     tcase_add_test(tc, generation_stops_at_the_context);
     tcase_add_test(tc, broken_utf8_becomes_replacement_characters);
+    tcase_add_test(tc, changed_base_is_not_exported);
+    tcase_add_test(tc, inputs_are_not_outputs);
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

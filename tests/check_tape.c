@@ -2,6 +2,7 @@
  * bit but the memory, lifetimes end when they should, errors stick, and failing allocations are
  * clean. */
 #include "ops.h"
+#include "tape_print.h"
 #include "test_util.h"
 
 #include <string.h>
@@ -198,7 +199,7 @@ START_TEST(only_what_is_read_runs_again) {
     toy m;
     char *text = NULL;
     ck_ok(toy_open(&m, train_checkpoint));
-    ck_ok(lq_tape_print(m.tape, &text));
+    ck_ok(tape_print(m.tape, &text));
     ck_assert_int_eq(count(text, "forward  rmsnorm"), 2 * LAYERS);
     ck_assert_int_eq(count(text, "forward  glu"), 2 * LAYERS);
     ck_assert_int_eq(count(text, "forward  linear"), (3 + 2) * LAYERS);
@@ -228,7 +229,7 @@ static int last_read_of_linear_input(bool trained, int *n_entries) {
     lq_tensor *const y = lq_add(tape, x, x);
     lq_tape_output(tape, lq_softcap(tape, lq_linear(tape, y, w, NULL), (lq_softcap_attr){1}));
     ck_ok(lq_tape_compile(tape, &train));
-    ck_ok(lq_tape_print(tape, &text));
+    ck_ok(tape_print(tape, &text));
     *n_entries = count(text, "\n") - 1;
     const int last = y->last;
     lq_free(text);
@@ -254,7 +255,7 @@ START_TEST(side_branches_are_not_run_backward) {
     lq_tape_output(tape, side);
     lq_tape_output(tape, lq_add(tape, x, x));
     ck_ok(lq_tape_compile(tape, &train));
-    ck_ok(lq_tape_print(tape, &text));
+    ck_ok(tape_print(tape, &text));
     ck_assert_int_eq(count(text, "backward"), 1);
     ck_assert_ptr_null(side->grad);
     lq_free(text);
@@ -336,7 +337,7 @@ static lq_status toy_whole_life(void *ctx) {
     LQ_GOTO(status, toy_open(&m, *(const lq_tape_options *)ctx));
     LQ_GOTO(status, lq_tape_forward(m.tape, 1, 0));
     LQ_GOTO(status, lq_tape_backward(m.tape));
-    LQ_GOTO(status, lq_tape_print(m.tape, &text));
+    LQ_GOTO(status, tape_print(m.tape, &text));
 done:
     lq_free(text);
     toy_close(&m);

@@ -141,6 +141,50 @@ START_TEST(better_of_parameters_and_average_is_kept) {
 }
 END_TEST
 
+typedef struct divergence { const char *metric; double best, best_of_other; } divergence;
+
+static void take_less(divergence *d, const json_t *o, const char *kl, const char *loss) {
+    const bool by_kl = strcmp(d->metric, "eval_kl") == 0;
+    if (!json_object_get(o, kl) || !(value(o, by_kl ? kl : loss) < d->best)) return;
+    d->best = value(o, by_kl ? kl : loss);
+    d->best_of_other = value(o, by_kl ? loss : kl);
+}
+
+static void find_least(const json_t *o, void *ctx) {
+    if (value(o, "step") == 0) return;
+    take_less(ctx, o, "eval_kl", "eval_loss");
+    take_less(ctx, o, "eval_kl_ema", "eval_loss_ema");
+}
+
+static const struct { const char *extra, *metric; } metrics[] = {
+    {"kd: {alpha: 1}\n", "eval_kl"},
+    {"kd: {alpha: 0.5}\n", "eval_loss"},
+    {"kd: {alpha: 1}\nmetric_for_best_model: eval_loss\n", "eval_loss"},
+    {"kd: {alpha: 0.5}\nmetric_for_best_model: eval_kl\nema_decay: 0.999\n", "eval_kl"},
+};
+
+/* With a teacher alone the best state is the nearest to it, unless the labels are to decide. */
+START_TEST(best_is_best_in_its_metric) {
+    fixture_run f;
+    char extra[300], name[16];
+    divergence d = {metrics[_i].metric, INFINITY, INFINITY};
+    snprintf(extra, sizeof extra, "qat: {weight_dtype: q4_0, mode: merged}\n%s",
+             metrics[_i].extra);
+    snprintf(name, sizeof name, "metric-%d", _i);
+    train(&f, name, extra);
+    each_line(&f, find_least, &d);
+    json_t *record = record_of(&f);
+    const bool by_kl = strcmp(d.metric, "eval_kl") == 0;
+    ck_assert_str_eq(json_string_value(json_object_get(record, "best_by")), d.metric);
+    const double kl = value(record, "best_eval_kl"), loss = value(record, "best_eval_loss");
+    ck_assert_double_eq_tol(by_kl ? kl : loss, d.best, 1e-7 * d.best);
+    ck_assert_double_eq_tol(by_kl ? loss : kl, d.best_of_other, 1e-7 * d.best_of_other);
+    ck_assert_double_eq(kl, value(record, "final_eval_kl"));
+    ck_assert_double_gt(value(record, "start_eval_kl"), 0);
+    json_decref(record);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("telemetry");
     TCase *tc = tcase_create("telemetry");
@@ -149,6 +193,7 @@ int main(void) {
     tcase_add_loop_test(tc, run_without_rebuilds_does_not, 0, 2);
     tcase_add_loop_test(tc, record_lists_quantized_tensors, 0, 2);
     tcase_add_loop_test(tc, better_of_parameters_and_average_is_kept, 0, 2);
+    tcase_add_loop_test(tc, best_is_best_in_its_metric, 0, LQ_ARRAY_LEN(metrics));
     suite_add_tcase(suite, tc);
     return test_run(suite);
 }

@@ -20,7 +20,7 @@ lq_check(gguf_split data)
 lq_check(h5 data)
 lq_check(hash data)
 lq_check(imatrix data)
-foreach(name hf_tokenizer hf_vocab)
+foreach(name hf_tokenizer hf_tokenizer_write hf_vocab)
     lq_check(${name} data vocab_fixture)
     target_sources(check_${name} PRIVATE tokenizer_dir.c)
 endforeach()
@@ -49,8 +49,9 @@ target_link_libraries(fuzz_tokenizer PRIVATE lq_vocab_fixture)
 add_executable(render_templates conformance/render_templates.c)
 target_link_libraries(render_templates PRIVATE lq_data)
 
-# For conformance/check_tokenizer.py and check_hf_tokenizer.py, which compare with llama.cpp and tokenizers.
-foreach(name loquat_tokens hf_vocab_gguf)
+# For conformance/check_tokenizer.py, check_hf_tokenizer.py and check_hf_write.py, which compare with
+# llama.cpp and tokenizers.
+foreach(name loquat_tokens hf_vocab_gguf gguf_vocab_hf)
     add_executable(${name} conformance/${name}.c)
     target_link_libraries(${name} PRIVATE lq_data)
 endforeach()

@@ -54,7 +54,9 @@ static void add(writer *w, const char *name, int rows, int cols) {
     if (is(name, w->c->drop)) return;
     if (is(name, w->c->narrow)) rows--;
     const int i = w->n++, n = rows * (cols ? cols : 1);
-    for (int k = 0; k < n; k++) x[k] = hf_fixture_value(name, k);
+    const bool copied = w->c->same_head && is(name, "lm_head.weight");
+    for (int k = 0; k < n; k++)
+        x[k] = hf_fixture_value(copied ? "model.embed_tokens.weight" : name, k);
     const lq_format *fmt = w->c->fmt ? w->c->fmt : &lq_f32;
     fmt->quant(x, w->data[i], n, NULL);
     snprintf(w->name[i], sizeof w->name[i], "%s", is(name, w->c->rename) ? w->c->to : name);

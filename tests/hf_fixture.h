@@ -13,6 +13,7 @@ typedef struct hf_change {
     const lq_format *fmt;            /* of all tensors; NULL: F32 */
     const char *class;               /* "LlamaForCausalLM" */
     uint64_t shard_bytes;            /* 0: one file */
+    bool same_head;                  /* lm_head.weight has the embedding's values */
 } hf_change;
 
 enum { HF_VOCAB = 12, HF_EMBD = 8, HF_LAYERS = 2, HF_HEADS = 2, HF_KV = 1, HF_FF = 10 };

@@ -32,6 +32,7 @@ typedef struct op_case {
     double tolerance;     /* relative to the largest number; 0: 3e-6 */
     bool is_loss;         /* the gradient is that of the sum of column 0, as ce_head's */
     bool random;          /* training draws random numbers, so inference computes something else */
+    bool cpu_only;        /* other devices refuse it, by name */
 } op_case;
 
 struct op_bench {

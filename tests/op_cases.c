@@ -362,6 +362,7 @@ const op_case op_cases[] = {
     {.op = "experts", "gelu", case_experts_gelu, case_experts_gelu_ref},
     {.op = "experts", "q8_0", case_experts_q8_0, case_experts_ref},
     {.op = "experts", "lora", case_experts_lora, case_experts_lora_ref},
+    {.op = "experts", "rounded", case_experts_rounded, case_experts_rounded_ref, .cpu_only = true},
     {.op = "softcap", "", softcap, softcap_ref, .spread = 6},
     {.op = "linear", "f32", linear_f32, linear_ref},
     {.op = "linear", "bf16", linear_bf16, linear_ref},

@@ -149,7 +149,8 @@ enum { R = 2, ADAPTERS = 5, SMALL_D = 6, SMALL_F = 5, BLOCK = 32 };
 
 static const float scales[LQ_EXPERT_PARTS] = {0.5f, 0.75f, 1.25f};
 
-static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_act act) {
+static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_act act,
+                             const lq_rounding *how) {
     const bool blocks = fmt && fmt->block > 1;
     const int64_t D = blocks ? BLOCK : SMALL_D, F = blocks ? BLOCK : SMALL_F;
     const int64_t rows[LQ_EXPERT_PARTS] = {F, F, D}, cols[LQ_EXPERT_PARTS] = {D, D, F};
@@ -159,6 +160,7 @@ static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_ac
     for (int i = 0; i < LQ_EXPERT_PARTS; i++)
         part[i].w = fmt ? bench_weight(b, fmt, E * rows[i], cols[i])
                         : bench_param(b, E * rows[i], cols[i]);
+    for (int i = 0; i < LQ_EXPERT_PARTS; i++) part[i].how = how;
     for (int i = 0; lora && i < LQ_EXPERT_PARTS; i++) {
         part[i].a = bench_param(b, E * R, cols[i]);
         part[i].b = bench_param(b, E * rows[i], R);
@@ -167,10 +169,14 @@ static lq_tensor *experts_of(op_bench *b, const lq_format *fmt, bool lora, lq_ac
     return lq_experts(b->tape, x, shares, part, act);
 }
 
-lq_tensor *case_experts_trained(op_bench *b) { return experts_of(b, NULL, false, LQ_SILU); }
-lq_tensor *case_experts_gelu(op_bench *b) { return experts_of(b, NULL, false, LQ_GELU_TANH); }
-lq_tensor *case_experts_q8_0(op_bench *b) { return experts_of(b, &lq_q8_0, false, LQ_SILU); }
-lq_tensor *case_experts_lora(op_bench *b) { return experts_of(b, &lq_f32, true, LQ_SILU); }
+lq_tensor *case_experts_trained(op_bench *b) { return experts_of(b, NULL, false, LQ_SILU, NULL); }
+lq_tensor *case_experts_gelu(op_bench *b) { return experts_of(b, NULL, false, LQ_GELU_TANH, NULL); }
+lq_tensor *case_experts_q8_0(op_bench *b) { return experts_of(b, &lq_q8_0, false, LQ_SILU, NULL); }
+lq_tensor *case_experts_lora(op_bench *b) { return experts_of(b, &lq_f32, true, LQ_SILU, NULL); }
+
+lq_tensor *case_experts_rounded(op_bench *b) {
+    return experts_of(b, &lq_q8_0, false, LQ_SILU, lq_activation_rounding(&lq_q8_0));
+}
 
 /* One product of expert e for one token. */
 static void ref_part(const op_bench *b, double *out, const double *x, int i, int e, bool lora) {
@@ -183,27 +189,64 @@ static void ref_part(const op_bench *b, double *out, const double *x, int i, int
     for (int64_t o = 0; o < rows; o++) out[o] += (double)scales[i] * more[o];
 }
 
-static void experts_ref(const op_bench *b, double *out, bool lora, lq_act act) {
-    const int64_t D = b->item[1].cols, F = b->item[2 + LQ_EXPERT_DOWN].cols;
+/* h (F) of expert e for x (D). */
+static void ref_hidden(const op_bench *b, double *h, const double *x, int e, bool lora,
+                       lq_act act) {
+    double gate[BLOCK], up[BLOCK];
+    ref_part(b, gate, x, LQ_EXPERT_GATE, e, lora);
+    ref_part(b, up, x, LQ_EXPERT_UP, e, lora);
+    ref_glu(h, gate, up, act, b->item[2 + LQ_EXPERT_DOWN].cols);
+}
+
+/* What rounding gives at x0, and from there the identity. */
+static void enter(double *out, const double *x, const double *x0, const lq_rounding *how) {
+    float from[BLOCK], to[BLOCK];
+    for (int i = 0; i < BLOCK; i++) from[i] = (float)x0[i];
+    how->round(how, from, to, BLOCK);
+    for (int i = 0; i < BLOCK; i++) out[i] = (double)to[i] + x[i] - x0[i];
+}
+
+/* h as it enters `down`, x having been rounded, too. */
+static void ref_rounded_hidden(const op_bench *b, double *h, int64_t t, int e) {
+    const lq_rounding *const how = lq_activation_rounding(&lq_q8_0);
+    double x0[BLOCK], x[BLOCK], h0[BLOCK];
+    for (int i = 0; i < BLOCK; i++) x0[i] = (double)b->item[1].data[t * BLOCK + i];
+    enter(x, b->item[1].v + t * BLOCK, x0, how);
+    ref_hidden(b, h, x, e, false, LQ_SILU);
+    enter(x, x0, x0, how);
+    ref_hidden(b, h0, x, e, false, LQ_SILU);
+    enter(h, h, h0, how);
+}
+
+static void experts_ref(const op_bench *b, double *out, bool lora, lq_act act, bool rounded) {
+    const int64_t D = b->item[1].cols;
     for (int64_t t = 0; t < b->rows; t++) {
         const double *const x = b->item[1].v + t * D;
-        double share[E], gate[BLOCK], up[BLOCK], h[BLOCK], y[BLOCK];
+        double share[E], h[BLOCK], y[BLOCK];
         ref_route(share, b->item[0].v + t * E, normalised);
         memset(out + t * D, 0, (size_t)D * sizeof *out);
         for (int e = 0; e < E; e++) {
             if (share[e] == 0) continue;
-            ref_part(b, gate, x, LQ_EXPERT_GATE, e, lora);
-            ref_part(b, up, x, LQ_EXPERT_UP, e, lora);
-            ref_glu(h, gate, up, act, F);
+            if (rounded) ref_rounded_hidden(b, h, t, e);
+            else ref_hidden(b, h, x, e, lora, act);
             ref_part(b, y, h, LQ_EXPERT_DOWN, e, lora);
             for (int64_t j = 0; j < D; j++) out[t * D + j] += share[e] * y[j];
         }
     }
 }
 
-void case_experts_ref(const op_bench *b, double *out) { experts_ref(b, out, false, LQ_SILU); }
-void case_experts_lora_ref(const op_bench *b, double *out) { experts_ref(b, out, true, LQ_SILU); }
+void case_experts_ref(const op_bench *b, double *out) {
+    experts_ref(b, out, false, LQ_SILU, false);
+}
+
+void case_experts_lora_ref(const op_bench *b, double *out) {
+    experts_ref(b, out, true, LQ_SILU, false);
+}
+
+void case_experts_rounded_ref(const op_bench *b, double *out) {
+    experts_ref(b, out, false, LQ_SILU, true);
+}
 
 void case_experts_gelu_ref(const op_bench *b, double *out) {
-    experts_ref(b, out, false, LQ_GELU_TANH);
+    experts_ref(b, out, false, LQ_GELU_TANH, false);
 }

@@ -31,8 +31,10 @@ lq_tensor *case_experts_trained(op_bench *b);
 lq_tensor *case_experts_gelu(op_bench *b);
 lq_tensor *case_experts_q8_0(op_bench *b);
 lq_tensor *case_experts_lora(op_bench *b);
+lq_tensor *case_experts_rounded(op_bench *b);
 void case_experts_ref(const op_bench *b, double *out);
 void case_experts_gelu_ref(const op_bench *b, double *out);
 void case_experts_lora_ref(const op_bench *b, double *out);
+void case_experts_rounded_ref(const op_bench *b, double *out);
 
 #endif

@@ -4,7 +4,7 @@
 #include "block_scales.h"
 #include "ref.h"
 
-/* ---- lora_linear with magnitudes: items x, W, A, B, m, norm, bias ------------------------------ */
+/* ---- lora_linear with magnitudes: items x, W, A, B, m, norm, bias ---------------------------- */
 
 enum { D = 32, O = 21, R = 5 };
 enum { X, W, A, B, M, NORM, BIAS };
@@ -59,7 +59,7 @@ void case_dora_merged_ref(const op_bench *b, double *out) {
     }
 }
 
-/* ---- scaled_linear: items x, W, scales, bias --------------------------------------------------- */
+/* ---- scaled_linear: items x, W, scales, bias ------------------------------------------------- */
 
 enum { BLOCK = 32, WIDE = 2 * BLOCK, TALL = 70 };   /* taller than a tile */
 enum { SCALES = 2, SCALED_BIAS };

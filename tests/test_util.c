@@ -90,8 +90,8 @@ void test_alloc_failures(lq_status (*fn)(void *ctx), void *ctx) {
     }
 }
 
-/* In place of libc's: tests write thousands of small files, none of which has to outlive a power cut,
- * and on a busy disk each one would take longer than the test. */
+/* In place of libc's: tests write thousands of small files, none of which has to outlive a power
+ * cut, and on a busy disk each one would take longer than the test. */
 int fsync(int fd) {
     (void)fd;
     return 0;

@@ -2,6 +2,7 @@
 #include "tokenizer_dir.h"
 
 #include "atomic_file.h"
+#include "hf_tokenizer.h"
 #include "test_util.h"
 
 #include <stdio.h>
@@ -32,6 +33,24 @@ void fixture_start(void) {
     snprintf(name, sizeof name, "hf-%d", (int)getpid());
     snprintf(fixture_dir, sizeof fixture_dir, "%s", test_path(name));
     ck_ok(lq_make_dirs(fixture_dir));
+}
+
+lq_status fixture_open_dir(lq_tokenizer **out, const char *dir) {
+    lq_gguf_writer *w = NULL;
+    lq_gguf *g = NULL;
+    lq_str file = LQ_STR_INIT;
+    lq_status status;
+    *out = NULL;
+    LQ_GOTO(status, lq_gguf_writer_new(&w));
+    LQ_GOTO(status, lq_hf_tokenizer_metadata(w, dir));
+    LQ_GOTO(status, lq_gguf_writer_memory(w, &file));
+    LQ_GOTO(status, lq_gguf_open_memory(&g, file.s, file.n, dir));
+    status = lq_tokenizer_from_gguf(out, g);
+done:
+    lq_gguf_close(g);
+    lq_gguf_writer_free(w);
+    lq_str_clear(&file);
+    return status;
 }
 
 const lq_gguf_str *fixture_strings(const lq_gguf *g, const char *key) {

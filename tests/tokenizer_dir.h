@@ -16,6 +16,9 @@ void fixture_put(const char *name, const void *bytes, size_t n);
 void fixture_put_text(const char *name, const char *text);
 void fixture_put_json(const char *name, json_t *v);   /* takes v */
 
+/* The tokenizer of a directory. */
+lq_status fixture_open_dir(lq_tokenizer **out, const char *dir);
+
 /* Of a GGUF that is known to have them. */
 const lq_gguf_str *fixture_strings(const lq_gguf *g, const char *key);
 int fixture_type(const lq_gguf *g, uint64_t i);

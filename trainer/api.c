@@ -1,6 +1,7 @@
 /* The public interface over the folders: each function checks, calls and translates; no logic
  * lives here. */
 #include "atomic_file.h"
+#include "best.h"
 #include "export.h"
 #include "json_text.h"
 #include "loquat.h"
@@ -90,6 +91,8 @@ static lq_status load_config_of(lq_config **out, const char *dir) {
 /* The configuration and the directory of a run, or of a recipe's last phase. */
 static lq_status open_run_config(lq_config **out, char **dir, const char *run_dir) {
     lq_config *config = NULL;
+    if (!lq_file_exists_in(run_dir, "config.yaml"))
+        return lq_fail(LQ_EIO, "%s: is no run's directory, it has no config.yaml", run_dir);
     LQ_TRY(load_config_of(&config, run_dir));
     lq_status status = lq_recipe_last_dir(dir, config, run_dir);
     if (status == LQ_OK) status = load_config_of(out, *dir);
@@ -102,42 +105,30 @@ loquat_status loquat_export(const char *run_dir, const loquat_export_options *op
     static const loquat_export_options none = {NULL, 0, false, false};
     const loquat_export_options *o = options ? options : &none;
     lq_config *config = NULL;
-    lq_model *model = NULL;
-    lq_adapter *adapter = NULL;
+    lq_best best = {.model = NULL};
     lq_artifacts artifacts = {0};
-    lq_types run_types = {0};
-    lq_template *parsed = NULL;
-    int64_t step;
     lq_status status = LQ_OK;
-    char *last_dir = NULL, *checkpoints = NULL, *chat_template = NULL;
+    char *last_dir = NULL;
     *out_text = NULL;
     LQ_GOTO(status, open_run_config(&config, &last_dir, run_dir));
-    checkpoints = lq_path_join(last_dir, "checkpoints");
-    LQ_GOTO(status, checkpoints ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_model_open_as(&model, config->base_model, true, config->base_quant));
-    LQ_GOTO(status, lq_types_from_config(&run_types, config, last_dir));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, config, &run_types, false));
-    LQ_GOTO(status, lq_checkpoint_best(adapter, checkpoints, &step));
-    LQ_GOTO(status, lq_adapter_rebuild(adapter));
-    lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)step);
+    LQ_GOTO(status, lq_best_open(&best, config, last_dir));
+    lq_log(LQ_LOG_INFO, "exporting the parameters of step %lld", (long long)best.step);
     config->exports.peft |= o->peft;
     config->exports.merged_safetensors |= o->merged_safetensors;
-    LQ_GOTO(status, lq_choose_template(&parsed, &chat_template, config->chat_template,
-                                       config->chat_template_jinja, model->tokenizer));
-    LQ_GOTO(status, lq_export_run(adapter, config, chat_template, run_dir,
+    LQ_GOTO(status, lq_export_run(best.adapter, config, best.template_source, run_dir,
                                   o->n_types ? o->types : NULL, (int)o->n_types, &artifacts));
     LQ_GOTO(status, artifacts_text(&artifacts, out_text));
 done:
     lq_artifacts_clear(&artifacts);
-    lq_adapter_free(adapter);
-    lq_types_clear(&run_types);
-    lq_model_close(model);
+    lq_best_close(&best);
     lq_config_free(config);
-    lq_template_free(parsed);
-    lq_free(chat_template);
     lq_free(last_dir);
-    lq_free(checkpoints);
     return (loquat_status)status;
+}
+
+static lq_status check_output(const char *output, const char *input) {
+    if (!lq_is_same_file(output, input)) return LQ_OK;
+    return lq_fail(LQ_EVALUE, "%s: is one of the files that are being merged", output);
 }
 
 loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n_loras,
@@ -148,7 +139,11 @@ loquat_status loquat_merge(const char *model, const loquat_lora *loras, size_t n
     loquat_model *s = NULL;
     lq_status status = LQ_OK;
     LQ_GOTO(status, lq_types_open(&types, &text));
+    LQ_GOTO(status, check_output(output, model));
+    for (size_t i = 0; i < n_loras; i++) LQ_GOTO(status, check_output(output, loras[i].path));
     LQ_GOTO(status, (lq_status)loquat_model_open(&s, model, loras, n_loras));
+    status = lq_model_check_finite(s->model);
+    if (status != LQ_OK) LQ_GOTO(status, lq_fail_context(status, "%s: ", model));
     lineage.chat_template = s->template_source;
     if (!s->lora) LQ_GOTO(status, lq_adapter_load(&s->lora, s->model, NULL, 0));
     LQ_GOTO(status, lq_export_merged(s->lora, output, &types.request, &lineage));

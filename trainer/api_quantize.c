@@ -1,4 +1,5 @@
 /* The public interface: quantizing files, and importance matrices to quantize with. */
+#include "atomic_file.h"
 #include "importance.h"
 #include "loquat.h"
 #include "quantize_file.h"
@@ -46,6 +47,8 @@ loquat_status loquat_imatrix(const char *model, const char *output,
     lq_imatrix *im = NULL;
     lq_status status = LQ_OK;
     *out_text = NULL;
+    if (lq_is_same_file(output, model))
+        return (loquat_status)lq_fail(LQ_EVALUE, "%s: is the model itself", output);
     LQ_GOTO(status, lq_model_open(&m, model, true));
     LQ_GOTO(status, lq_importance_of_text(&im, m, &text));
     LQ_GOTO(status, lq_imatrix_write(im, output));

@@ -101,8 +101,8 @@ static lq_status export_scales(const lq_adapter *a, const char *dir, const char 
                                const lq_lineage *lineage, lq_artifacts *out) {
     const char *label = a->model->weight[a->item[0].weight].fmt->label;
     if (n_types > 0)
-        return lq_fail(LQ_ECONFIG, "export: a run with adapter: scales is exported in the base's own "
-                       "types; others would not be what was validated");
+        return lq_fail(LQ_ECONFIG, "export: a run with adapter: scales is exported in the base's "
+                       "own types; others would not be what was validated");
     char *path = lq_sprintf("%s/%s-%s.gguf", dir, name, label);
     return add(out, "merged", label, path,
                path ? lq_export_merged(a, path, NULL, lineage) : LQ_EMEM);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 
 /* ---- the directory --------------------------------------------------------------------------- */
 
@@ -105,6 +105,7 @@ static lq_status write_all(lq_trainer *t, lq_h5 *h, const char *config) {
     LQ_TRY(lq_h5_write_string(h, "config", config));
     LQ_TRY(write_span(t, h, "param", lq_adapter_param(t->adapter), n));
     LQ_TRY(write_span(t, h, "state", t->state, n_state));
+    if (t->adapter->taken) LQ_TRY(lq_h5_write(h, "taken", LQ_H5_F32, t->adapter->taken, n));
     if (t->ema) LQ_TRY(write_span(t, h, "ema", t->ema, n));
     if (t->searched) LQ_TRY(write_span(t, h, "searched", t->searched, n));
     if (t->at.best_step >= 0) LQ_TRY(write_span(t, h, "best", t->best, n));
@@ -143,6 +144,17 @@ static lq_status read_span(lq_dev *dev, lq_h5 *h, const char *name, float *out, 
     return found == n ? status
                       : lq_fail(LQ_ESHAPE, "'%s' has %lld numbers, this run needs %lld", name,
                                 (long long)found, (long long)n);
+}
+
+/* What the run's adapter took from W, where it did. */
+static lq_status read_taken(lq_h5 *h, lq_adapter *a) {
+    if (!a->taken) return LQ_OK;
+    float *taken = lq_alloc_array(a->n_params, sizeof *taken);
+    lq_status status = taken ? read_span(lq_dev_cpu(), h, "taken", taken, a->n_params)
+                             : LQ_EMEM;
+    if (status == LQ_OK) status = lq_adapter_take(a, taken);
+    lq_free(taken);
+    return status;
 }
 
 static lq_status read_position(lq_h5 *h, lq_position *out) {
@@ -209,6 +221,7 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(read_position(h, &at));
     LQ_TRY(read_span(t->dev, h, "param", lq_adapter_param(t->adapter), n));
     LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
+    LQ_TRY(read_taken(h, t->adapter));
     if (t->ema) LQ_TRY(read_span(t->dev, h, "ema", t->ema, n));
     if (t->searched) LQ_TRY(read_span(t->dev, h, "searched", t->searched, n));
     if (at.best_step >= 0 && t->best) LQ_TRY(read_span(t->dev, h, "best", t->best, n));
@@ -254,22 +267,31 @@ lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed) {
     return LQ_OK;
 }
 
-lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step) {
+static lq_status read_best(lq_h5 *h, lq_adapter *a, lq_base_hash *base, int64_t *out_step) {
+    lq_position at;
+    LQ_TRY(read_version(h));
+    LQ_TRY(same_text(h, "base", lq_base_hash_hex(base), "another base model"));
+    LQ_TRY(read_position(h, &at));
+    LQ_TRY(read_span(lq_dev_cpu(), h, at.best_step >= 0 ? "best" : "param", a->param,
+                     a->n_params));
+    LQ_TRY(read_taken(h, a));
+    *out_step = at.best_step >= 0 ? at.best_step : at.step;
+    return LQ_OK;
+}
+
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, lq_base_hash *base,
+                             int64_t *out_step) {
     steps s;
     lq_h5 *h = NULL;
     char *path = NULL;
-    lq_position at;
     lq_status status = LQ_OK;
     LQ_TRY(list_steps(&s, dir));
     if (!s.n) LQ_GOTO(status, lq_fail(LQ_EIO, "%s: holds no checkpoint", dir));
     path = step_path(dir, s.v[0]);
     LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_h5_open(&h, path));
-    LQ_GOTO(status, read_version(h));
-    LQ_GOTO(status, read_position(h, &at));
-    LQ_GOTO(status, read_span(lq_dev_cpu(), h, at.best_step >= 0 ? "best" : "param", a->param,
-                              a->n_params));
-    *out_step = at.best_step >= 0 ? at.best_step : at.step;
+    status = read_best(h, a, base, out_step);
+    if (status != LQ_OK) lq_fail_context(status, "%s: ", path);
 done:
     lq_h5_close(h);
     lq_free(path);

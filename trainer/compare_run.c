@@ -2,7 +2,9 @@
 #include "compare.h"
 
 #include "atomic_file.h"
+#include "best.h"
 #include "json_file.h"
+#include "safetensors.h"
 #include "trainer.h"
 
 #include <errno.h>
@@ -17,6 +19,27 @@ lq_status lq_file_bytes(int64_t *out, const char *path) {
     return LQ_OK;
 }
 
+/* Of a Hugging Face directory its safetensors, of a split GGUF all parts. */
+static lq_status model_bytes(int64_t *out, const char *path) {
+    lq_safetensors *files = NULL;
+    lq_gguf *gguf = NULL;
+    *out = 0;
+    if (!lq_is_directory(path)) {
+        LQ_TRY(lq_gguf_open(&gguf, path));
+        *out = (int64_t)lq_gguf_bytes(gguf);
+        lq_gguf_close(gguf);
+        return LQ_OK;
+    }
+    LQ_TRY(lq_safetensors_open_dir(&files, path, "model"));
+    for (int i = 0; i < lq_safetensors_n_files(files); i++) {
+        size_t bytes;
+        lq_safetensors_file(files, i, &bytes);
+        *out += (int64_t)bytes;
+    }
+    lq_safetensors_close(files);
+    return LQ_OK;
+}
+
 static int64_t artifact_bytes(const json_t *record, const char *kind) {
     return json_integer_value(json_object_get(lq_record_artifact(record, kind), "bytes"));
 }
@@ -28,7 +51,7 @@ static lq_status deployed_bytes(lq_compare_run *r, const json_t *record) {
     r->bytes = r->plain ? 0 : merged;
     if (r->bytes) return LQ_OK;
     r->bytes = artifact_bytes(record, "base");
-    if (!r->bytes) LQ_TRY(lq_file_bytes(&r->bytes, r->config->base_model));
+    if (!r->bytes) LQ_TRY(model_bytes(&r->bytes, r->config->base_model));
     const json_int_t n = json_integer_value(json_object_get(record, "trained_parameters"));
     r->bytes += adapter ? adapter : (int64_t)sizeof(float) * n;
     return LQ_OK;
@@ -58,7 +81,7 @@ lq_status lq_compare_run_read(lq_compare_run *out, const char *argument) {
     }
     LQ_TRY(lq_json_read(&record, out->path, "run.json", false));
     const lq_status status =
-        record ? read_run(out, record) : lq_file_bytes(&out->bytes, out->path);
+        record ? read_run(out, record) : model_bytes(&out->bytes, out->path);
     json_decref(record);
     return status;
 }
@@ -82,30 +105,14 @@ lq_status lq_compare_run_alike(const lq_compare_run *a, const lq_compare_run *b,
 }
 
 static lq_status open_plain(loquat_model **out, const lq_compare_run *r) {
-    const lq_types none = {0};
-    lq_model *model = NULL;
-    lq_adapter *adapter = NULL;
-    lq_template *parsed = NULL;
-    int64_t step;
-    lq_status status = LQ_OK;
-    char *source = NULL;
-    char *dir = lq_path_join(r->path, "checkpoints");
-    LQ_GOTO(status, dir ? LQ_OK : LQ_EMEM);
-    LQ_GOTO(status, lq_model_open_as(&model, r->config->base_model, false, r->config->base_quant));
-    LQ_GOTO(status, lq_adapter_from_config(&adapter, model, r->config, &none, false));
-    LQ_GOTO(status, lq_checkpoint_best(adapter, dir, &step));
-    LQ_GOTO(status, lq_adapter_rebuild(adapter));
-    LQ_GOTO(status, lq_choose_template(&parsed, &source, r->config->chat_template,
-                                       r->config->chat_template_jinja, model->tokenizer));
-    status = lq_session_of(out, model, adapter, source);
-    adapter = NULL; /* taken over */
-    model = NULL;
-done:
-    lq_template_free(parsed);
-    lq_free(source);
-    lq_free(dir);
-    lq_adapter_free(adapter);
-    lq_model_close(model);
+    lq_best b;
+    lq_status status = lq_best_open(&b, r->config, r->path);
+    if (status == LQ_OK) {
+        status = lq_session_of(out, b.model, b.adapter, b.template_source);
+        b.model = NULL;   /* taken over */
+        b.adapter = NULL;
+    }
+    lq_best_close(&b);
     return status == LQ_OK ? LQ_OK : lq_fail_context(status, "%s: ", r->path);
 }
 

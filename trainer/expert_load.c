@@ -30,6 +30,18 @@ lq_status lq_expert_load_add(int64_t *load, const lq_model *m, const lq_net *net
     return LQ_OK;
 }
 
+void lq_expert_load_log(const int64_t *load, const lq_model *m) {
+    const int64_t E = m->hp.n_expert;
+    for (int64_t layer = 0; load && layer < m->hp.n_layer; layer++) {
+        lq_str line = LQ_STR_INIT;
+        for (int64_t e = 0; e < E; e++)
+            lq_str_printf(&line, " %lld", (long long)load[layer * E + e]);
+        lq_log(LQ_LOG_DEBUG, "tokens of layer %lld's experts:%s", (long long)layer,
+               lq_str_text(&line));
+        lq_str_clear(&line);
+    }
+}
+
 void lq_expert_load_print(lq_str *out, const int64_t *load, const lq_model *m) {
     const int64_t E = m->hp.n_expert;
     if (!load) return;

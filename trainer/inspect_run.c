@@ -1,5 +1,5 @@
-/* loquat_inspect and loquat_inspect_two: reports on files, on a run's directory through its run.json,
- * and on a PEFT adapter's. */
+/* loquat_inspect and loquat_inspect_two: reports on files, on a run's directory through its
+ * run.json, and on a PEFT adapter's. */
 #include "atomic_file.h"
 #include "hf.h"
 #include "inspect.h"
@@ -53,19 +53,25 @@ static void count(json_t *object, const char *key) {
     json_object_set_new(object, key, json_integer(n + 1));
 }
 
+/* The rows of A, which PEFT has for all experts of a parameter in one. */
+static bool is_of_all_experts(const char *name) {
+    return strstr(name, ".experts.lora_A.") || strstr(name, ".experts.base_layer.lora_A.");
+}
+
 /* Numbers of tensors by type, of modules by rank; parameters in all. */
 static json_t *count_tensors(const lq_safetensors *s) {
     json_t *types = json_object(), *ranks = json_object();
     json_int_t n_params = 0;
     for (int64_t i = 0; i < lq_safetensors_n(s); i++) {
         const lq_st_tensor *t = lq_safetensors_at(s, i);
-        char rank[32];
+        char rank[48];
         int64_t n = 1;
         for (int d = 0; d < t->ndim; d++) n *= t->dim[d];
         n_params += n;
         count(types, t->dtype);
         if (t->ndim != 2 || !strstr(t->name, ".lora_A.")) continue;
-        snprintf(rank, sizeof rank, "%lld", (long long)t->dim[0]);
+        snprintf(rank, sizeof rank, "%lld%s", (long long)t->dim[0],
+                 is_of_all_experts(t->name) ? " of all experts" : "");
         count(ranks, rank);
     }
     return json_pack("{s:o, s:o, s:I}", "tensor types", types, "modules by rank", ranks,

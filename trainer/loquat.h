@@ -55,7 +55,9 @@ typedef struct loquat_progress {
     int64_t step, total_steps;
     double epoch;
     double loss;               /* mean per trained token since the last report; NaN: none yet */
+    double kl;                 /* the same of the divergence from the teacher; NaN: there is none */
     double eval_loss;          /* NaN unless this report is an evaluation's */
+    double eval_kl, eval_loss_ema;      /* with it: NaN without a teacher, a running average */
     double learning_rate, grad_norm;
     double tokens_per_second;
     double seconds_left;

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 lq_status lq_metrics_open(lq_trainer *t) {
-    char *path = lq_path_join(t->output_dir, "metrics.jsonl");
+    char *path = lq_path_join(t->output.dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     lq_status status = LQ_OK;
     struct stat file;
@@ -34,7 +34,7 @@ static lq_status put_line(lq_trainer *t, lq_str *line) {
     lq_status status = lq_str_status(line);
     if (status == LQ_OK &&
         (fwrite(line->s, 1, line->n, t->metrics) != line->n || fflush(t->metrics) != 0))
-        status = lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+        status = lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output.dir, strerror(errno));
     if (status == LQ_OK) t->at.metrics_bytes += (int64_t)line->n;
     lq_str_clear(line);
     return status;
@@ -58,6 +58,7 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
     lq_str_printf(&line, ", \"tokens\": %lld, \"skipped_steps\": %lld", (long long)t->at.tokens,
                   (long long)t->at.skipped);
     put_number(&line, "tokens_per_second", tokens_per_second);
+    lq_expert_load_log(t->expert_load, t->model);
     lq_expert_load_print(&line, t->expert_load, t->model);
     lq_telemetry_line(t->adapter, &line);
     lq_str_puts(&line, "}\n");
@@ -67,18 +68,20 @@ lq_status lq_metrics_step(lq_trainer *t, double tokens_per_second) {
 lq_status lq_metrics_eval(lq_trainer *t, const lq_loss *loss, const lq_loss *ema) {
     lq_str line = LQ_STR_INIT;
     lq_str_printf(&line, "{\"step\": %lld", (long long)t->at.step);
-    put_number(&line, "eval_loss", loss->nll / (double)loss->labels);
-    if (t->teacher) put_number(&line, "eval_kl", loss->kl / (double)loss->labels);
-    if (t->ema && ema->labels) put_number(&line, "eval_loss_ema", ema->nll / (double)ema->labels);
+    put_number(&line, "eval_loss", lq_loss_mean(loss, loss->nll));
+    if (t->teacher) put_number(&line, "eval_kl", lq_loss_mean(loss, loss->kl));
+    if (ema->labels) put_number(&line, "eval_loss_ema", lq_loss_mean(ema, ema->nll));
+    if (ema->labels && t->teacher) put_number(&line, "eval_kl_ema", lq_loss_mean(ema, ema->kl));
     put_number(&line, "eval_accuracy", (double)loss->correct / (double)loss->labels);
     lq_str_printf(&line, ", \"eval_tokens\": %lld", (long long)loss->labels);
     put_number(&line, "best_loss", t->at.best_loss);
+    if (t->teacher) put_number(&line, "best_kl", t->at.best_kl);
     lq_str_puts(&line, "}\n");
     return put_line(t, &line);
 }
 
 lq_status lq_metrics_sync(lq_trainer *t) {
     if (fflush(t->metrics) != 0 || fsync(fileno(t->metrics)) != 0)
-        return lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output_dir, strerror(errno));
+        return lq_fail(LQ_EIO, "%s/metrics.jsonl: %s", t->output.dir, strerror(errno));
     return LQ_OK;
 }

@@ -3,6 +3,7 @@
 #include "net.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 enum { N_INPUTS = 4, LOSS_SLOTS = 16 };
@@ -125,6 +126,10 @@ lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out) {
 }
 
 /* ---- losses ---------------------------------------------------------------------------------- */
+
+double lq_loss_mean(const lq_loss *loss, double sum) {
+    return loss->labels ? sum / (double)loss->labels : (double)NAN;
+}
 
 /* Masked rows are zero. */
 static void sum_slot(const lq_net *net, int i, lq_loss *sum) {

@@ -39,5 +39,7 @@ typedef struct lq_loss { double objective, nll, kl; int64_t labels, correct; } l
 lq_status lq_net_take_loss(lq_net *net, const lq_batch *b);
 /* Waits for the losses taken since the last call and sums them. */
 lq_status lq_net_sum_loss(lq_net *net, lq_loss *out);
+/* `sum` of a loss per label; NaN without labels. */
+double lq_loss_mean(const lq_loss *loss, double sum);
 
 #endif

@@ -7,6 +7,7 @@
 #include "trainer.h"
 
 #include <math.h>
+#include <string.h>
 
 /* What a process has besides: code, libraries, tokenizer, data, the packing buffers of products.
  * Measured on runs of 3 M to 135 M parameters on x86-64 Linux. */
@@ -36,10 +37,12 @@ static int64_t validation_rows(const lq_dataset *d, int64_t capacity) {
 }
 
 /* Spans that the trainer writes: parameters, gradients, optimizer state, with validation the best
- * ones and those kept aside meanwhile, EMA, those of the last search for scales. */
+ * ones and those kept aside meanwhile, EMA, those of the last search for scales; and what the
+ * initialisation took from W. */
 static int span_count(const lq_config *c, const lq_optim *rule, bool has_val) {
     return 2 + rule->n_state + (has_val ? 2 : 0) + (c->ema_decay > 0 ? 1 : 0) +
-           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0);
+           (c->has_qat && c->qat.requantize_every > 1 ? 1 : 0) +
+           (strcmp(c->init_lora_weights, "pissa") == 0 ? 1 : 0);
 }
 
 /* Those that a checkpoint holds, which is mapped and read back when it has been written. */

@@ -46,8 +46,10 @@ static lq_status sources_from_data(source_list *train, source_list *val, const c
     if (lq_file_exists(train_path)) {
         LQ_GOTO(status, sources_add(train, train_path, NULL, 1));
         if (lq_file_exists(val_path)) LQ_GOTO(status, sources_add(val, val_path, NULL, 1));
+    } else if (lq_is_directory(data)) {
+        status = lq_fail(LQ_EIO, "%s: a directory without train.jsonl", data);
     } else {
-        LQ_GOTO(status, sources_add(train, data, NULL, 1));
+        status = sources_add(train, data, NULL, 1);
     }
 done:
     lq_free(train_path);

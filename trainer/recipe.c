@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { LORA, QAD, N_PHASES };
 static const char *const phase_name[N_PHASES] = {"lora", "qad"};
@@ -19,7 +18,7 @@ typedef struct recipe {
     const loquat_callbacks *callbacks;
     char *dir[N_PHASES];
     json_t *record[N_PHASES];
-    int lock;
+    lq_output output;
 } recipe;
 
 /* ---- directories ----------------------------------------------------------------------------- */
@@ -151,8 +150,8 @@ static json_t *summary(const recipe *r) {
     if (recovered > 0 && recovered <= 1) /* above: it also learned more from the labels */
         lq_log(LQ_LOG_INFO, "%.0f %% of what quantization costs is won back", 100 * recovered);
     return json_pack("{s:o, s:o, s:o, s:o}", "floating_point", lq_json_number(floating),
-                     "quantized_at_once", lq_json_number(rounded), "trained_quantized", lq_json_number(trained),
-                     "recovered", lq_json_number(recovered));
+                     "quantized_at_once", lq_json_number(rounded), "trained_quantized",
+                     lq_json_number(trained), "recovered", lq_json_number(recovered));
 }
 
 static lq_status write_report(const recipe *r, char **out_text) {
@@ -178,25 +177,32 @@ done:
     return status;
 }
 
+/* When the first phase did not begin, there is nothing to go on with. */
+static void undo(const recipe *r) {
+    if (!r->output.made_lock || !r->dir[LORA] || lq_file_exists(r->dir[LORA])) return;
+    remove_file(r->output.dir, "config.yaml");
+    lq_output_undo(&r->output);
+}
+
 lq_status lq_recipe_run(const lq_config *c, const loquat_callbacks *callbacks, char **out_record) {
-    recipe r = {.config = c, .callbacks = callbacks, .lock = -1};
+    recipe r = {.config = c, .callbacks = callbacks, .output = LQ_OUTPUT_INIT};
     lq_status status = LQ_OK;
     for (int i = 0; i < N_PHASES; i++) {
         r.dir[i] = lq_path_join(c->output_dir, phase_name[i]);
         LQ_GOTO(status, r.dir[i] ? LQ_OK : LQ_EMEM);
     }
     LQ_GOTO(status, check_phases(&r));
-    LQ_GOTO(status, lq_make_dirs(c->output_dir));
-    LQ_GOTO(status, lq_lock_output(&r.lock, c->output_dir));
+    LQ_GOTO(status, lq_output_open(&r.output, c->output_dir));
     LQ_GOTO(status, begin(&r));
     for (int i = 0; i < N_PHASES; i++) LQ_GOTO(status, run_phase(&r, i));
     LQ_GOTO(status, write_report(&r, out_record));
 done:
+    if (status != LQ_OK) undo(&r);
     for (int i = 0; i < N_PHASES; i++) {
         json_decref(r.record[i]);
         lq_free(r.dir[i]);
     }
-    if (r.lock >= 0) close(r.lock);
+    lq_output_close(&r.output);
     return status;
 }
 

@@ -85,7 +85,18 @@ static json_t *counts(const lq_dataset *d) {
                      (json_int_t)n->trained_tokens);
 }
 
-static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
+static lq_status add_divergence(json_t *record, const lq_trainer *t, const lq_loss *final) {
+    const double best = t->at.best_step >= 0 ? t->at.best_kl : (double)NAN;
+    json_t *kl = json_pack("{s:o, s:o, s:o, s:s}", "start_eval_kl", lq_json_number(t->at.start_kl),
+                           "final_eval_kl", lq_json_number(lq_loss_mean(final, final->kl)),
+                           "best_eval_kl", lq_json_number(best), "best_by",
+                           t->best_by_kl ? "eval_kl" : "eval_loss");
+    const bool ok = kl && json_object_update(record, kl) == 0;
+    json_decref(kl);
+    return ok ? LQ_OK : LQ_EMEM;
+}
+
+static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss *final,
                      const char *config) {
     const bool has_best = t->at.best_step >= 0;
     return json_pack(
@@ -96,7 +107,7 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
         counts(&t->data.train), "validation", counts(&t->data.val), "split", "train",
         (json_int_t)t->data.train.n, "validation", (json_int_t)t->data.val.n, "val_set_size",
         t->config->val_set_size, "start_eval_loss", lq_json_number(t->at.start_loss),
-        "final_eval_loss", lq_json_number(final_loss), "best_eval_loss",
+        "final_eval_loss", lq_json_number(lq_loss_mean(final, final->nll)), "best_eval_loss",
         lq_json_number(has_best ? t->at.best_loss : NAN), "best_step", (json_int_t)t->at.best_step,
         "steps", (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
         (json_int_t)t->at.tokens, "skipped_steps", (json_int_t)t->at.skipped, "trained_parameters",
@@ -105,15 +116,17 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, double final_
         lq_artifacts_json(artifacts));
 }
 
-lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss *final,
                           char **out_json) {
     lq_str config = LQ_STR_INIT, text = LQ_STR_INIT;
     json_t *record = NULL;
-    char *path = lq_path_join(t->output_dir, "run.json");
+    char *path = lq_path_join(t->output.dir, "run.json");
     lq_status status = LQ_OK;
     LQ_GOTO(status, path ? LQ_OK : LQ_EMEM);
     LQ_GOTO(status, lq_config_dump(t->config, &config));
-    record = build(t, artifacts, final_loss, lq_str_text(&config));
+    record = build(t, artifacts, final, lq_str_text(&config));
+    LQ_GOTO(status, record ? LQ_OK : LQ_EMEM);
+    if (t->teacher) LQ_GOTO(status, add_divergence(record, t, final));
     LQ_GOTO(status, lq_json_print(&text, record, JSON_INDENT(2) | JSON_REAL_PRECISION(17)));
     LQ_GOTO(status, lq_write_file(path, text.s, text.n));
     if (out_json) *out_json = lq_str_take(&text);

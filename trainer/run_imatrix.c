@@ -36,7 +36,7 @@ lq_status lq_run_imatrix(const lq_trainer *t) {
     const lq_config *c = t->config;
     const char *from = c->resume_from_checkpoint;
     if (!c->has_qat || !c->qat.imatrix || !*c->qat.imatrix) return LQ_OK;
-    char *path = lq_path_join(t->output_dir, LQ_RUN_IMATRIX);
+    char *path = lq_path_join(t->output.dir, LQ_RUN_IMATRIX);
     if (!path) return LQ_EMEM;
     const bool is_there = from && *from && lq_file_exists(path);
     const lq_status status = is_there ? LQ_OK : make(t, path);

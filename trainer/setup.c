@@ -5,54 +5,30 @@
 #include "expert_load.h"
 #include "runtime.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { VALIDATION_ROWS = 512 };
 
 /* ---- output directory ------------------------------------------------------------------------ */
 
-lq_status lq_lock_output(int *lock, const char *dir) {
-    char *path = lq_path_join(dir, ".lock");
-    if (!path) return LQ_EMEM;
-    lq_status status = LQ_OK;
-    *lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (*lock < 0) status = lq_fail(LQ_EIO, "%s: %s", path, strerror(errno));
-    else if (flock(*lock, LOCK_EX | LOCK_NB) != 0)
-        status = lq_fail(LQ_EBUSY, "%s: another run writes into this output_dir", dir);
-    lq_free(path);
-    return status;
-}
-
-lq_status lq_output_taken(const char *dir) {
-    return lq_fail(LQ_ECONFIG,
-                   "output_dir %s holds an earlier run: continue it with --resume-from-checkpoint "
-                   "auto, replace it with --overwrite-output-dir true, or choose another "
-                   "output_dir",
-                   dir);
-}
-
 /* A finished or stopped run is never overwritten by accident. */
 static lq_status refuse_overwrite(const lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     if (t->config->overwrite_output_dir || (from && *from)) return LQ_OK;
-    char *path = lq_path_join(t->output_dir, "metrics.jsonl");
+    char *path = lq_path_join(t->output.dir, "metrics.jsonl");
     if (!path) return LQ_EMEM;
     const bool exists = lq_file_exists(path);
     lq_free(path);
-    return exists ? lq_output_taken(t->output_dir) : LQ_OK;
+    return exists ? lq_output_taken(t->output.dir) : LQ_OK;
 }
 
 static lq_status write_config(const lq_trainer *t) {
     lq_str text = LQ_STR_INIT;
-    char *path = lq_path_join(t->output_dir, "config.yaml");
+    char *path = lq_path_join(t->output.dir, "config.yaml");
     lq_status status = path ? LQ_OK : LQ_EMEM;
     if (status == LQ_OK) status = lq_config_dump(t->config, &text);
     if (status == LQ_OK) status = lq_write_file(path, lq_str_text(&text), text.n);
@@ -82,7 +58,7 @@ static lq_status read_started(int64_t *out, const char *path) {
 
 static lq_status choose_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
-    char *path = lq_path_join(t->output_dir, "started");
+    char *path = lq_path_join(t->output.dir, "started");
     if (!path) return LQ_EMEM;
     t->began = (int64_t)time(NULL);
     const bool resumes = from && *from && lq_file_exists(path);
@@ -92,7 +68,7 @@ static lq_status choose_start(lq_trainer *t) {
 }
 
 static lq_status write_started(const lq_trainer *t) {
-    char *path = lq_path_join(t->output_dir, "started");
+    char *path = lq_path_join(t->output.dir, "started");
     char *text = lq_sprintf("%lld\n", (long long)t->began);
     const lq_status status = path && text ? lq_write_file(path, text, strlen(text)) : LQ_EMEM;
     lq_free(path);
@@ -277,13 +253,13 @@ static lq_status open_teacher(lq_trainer *t) {
     if (!c->has_kd) return LQ_OK;
     LQ_TRY(lq_teacher_open(&t->teacher, t->dev, c, t->model));
     return lq_teacher_prepare(t->teacher, &t->base_hash, &t->data,
-                              cached ? c->dataset_prepared_path : t->output_dir, rows);
+                              cached ? c->dataset_prepared_path : t->output.dir, rows);
 }
 
 static lq_status open_adapter(lq_trainer *t) {
     const lq_config *c = t->config;
     LQ_TRY(lq_run_imatrix(t));
-    LQ_TRY(lq_types_from_config(&t->types, c, t->output_dir));
+    LQ_TRY(lq_types_from_config(&t->types, c, t->output.dir));
     LQ_TRY(lq_adapter_from_config(&t->adapter, t->model, c, &t->types, false));
     t->model->runtime = lq_runtime_from_config(c); /* not before the statistics are collected */
     if (c->lora_model_dir && *c->lora_model_dir) {
@@ -304,8 +280,10 @@ static lq_status open_adapter(lq_trainer *t) {
 static lq_status resume_or_start(lq_trainer *t) {
     const char *from = t->config->resume_from_checkpoint;
     bool resumed = false;
+    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
     t->at = (lq_position){.best_step = -1};
-    t->at.best_loss = t->at.start_loss = t->at.last_loss = t->at.last_kl = NAN;
+    t->at.best_loss = t->at.start_loss = t->at.last_loss = NAN;
+    t->at.best_kl = t->at.start_kl = t->at.last_kl = NAN;
     if (from && *from) {
         LQ_TRY(lq_checkpoint_resume(t, from, &resumed));
         if (resumed) {
@@ -324,11 +302,9 @@ static lq_status open_all(lq_trainer *t) {
     const lq_config *c = t->config;
     if (c->threads > 0) omp_set_num_threads((int)c->threads);
     LQ_TRY(lq_dev_from_config(&t->dev, c));
-    t->output_dir = lq_strdup(c->output_dir);
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
-    if (!t->output_dir || !t->checkpoint_dir) return LQ_EMEM;
-    LQ_TRY(lq_make_dirs(t->checkpoint_dir));
-    LQ_TRY(lq_lock_output(&t->lock, t->output_dir));
+    if (!t->checkpoint_dir) return LQ_EMEM;
+    LQ_TRY(lq_output_open(&t->output, c->output_dir));
     LQ_TRY(refuse_overwrite(t));
     LQ_TRY(lq_model_open_as(&t->model, c->base_model, true, c->base_quant));
     if (!t->model->tokenizer)
@@ -359,9 +335,10 @@ lq_status lq_trainer_open(lq_trainer **out, lq_config *config, const loquat_call
     }
     t->config = config;
     t->callbacks = callbacks;
-    t->lock = -1;
+    t->output = (lq_output)LQ_OUTPUT_INIT;
     const lq_status status = lq_trainer_explain(t, open_all(t));
     if (status != LQ_OK) {
+        lq_output_undo(&t->output);
         lq_trainer_close(t);
         return status;
     }
@@ -385,9 +362,8 @@ void lq_trainer_close(lq_trainer *t) {
     lq_free(t->plain_patch);
     lq_free(t->expert_load);
     lq_trainer_close_device(t);
-    lq_free(t->output_dir);
     lq_free(t->checkpoint_dir);
     lq_config_free(t->config);
-    if (t->lock >= 0) close(t->lock);
+    lq_output_close(&t->output);
     lq_free(t);
 }

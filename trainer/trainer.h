@@ -10,6 +10,7 @@
 #include "loquat.h"
 #include "net.h"
 #include "optim.h"
+#include "output_dir.h"
 #include "prepare.h"
 #include "scorer.h"
 #include "teacher.h"
@@ -28,8 +29,9 @@ typedef struct lq_position {
     int64_t evals_without_gain;
     int64_t best_step;         /* -1: no evaluation yet */
     int64_t best_is_ema;       /* the best is the running average */
-    double best_loss;
-    double start_loss;         /* validated before the first step; NaN: no validation data */
+    double best_loss, best_kl;
+    double start_loss, start_kl; /* validated before the first step; NaN: no validation data, no
+                                    teacher */
     double last_loss, last_kl; /* of the last logged step */
     /* since the last log line */
     double logged_loss, logged_kl; int64_t logged_labels, logged_tokens;
@@ -40,9 +42,9 @@ typedef struct lq_position {
 
 typedef struct lq_trainer {
     lq_config *config;
-    char *output_dir, *checkpoint_dir;
+    lq_output output;
+    char *checkpoint_dir;
     int64_t began;                     /* seconds since 1970, kept in output_dir/started */
-    int lock;                          /* descriptor of the output directory's lock; -1: none */
     lq_dev *dev;                       /* where it computes; spans below are its memory */
     lq_model *model;
     lq_base_hash base_hash;
@@ -57,6 +59,7 @@ typedef struct lq_trainer {
     lq_net net;
     bool net_is_quantized;             /* which of the patch lists the net was built with */
     lq_teacher *teacher;               /* NULL: labels only */
+    bool best_by_kl;                   /* metric_for_best_model, decided */
     lq_scorer *scorer;                 /* NULL: no validation data */
     const lq_optim *rule;
     lq_optim_options optim;
@@ -85,16 +88,9 @@ void lq_trainer_close(lq_trainer *t);
 
 /* One optimizer step. LQ_EINTERRUPTED (nothing changed) when a stop was asked for. */
 lq_status lq_train_step(lq_trainer *t);
-/* Validates the parameters and their running average; the better one counts: best, patience; mean
- * nats. */
-lq_status lq_trainer_evaluate(lq_trainer *t, double *out_loss);
 /* Trains to the end, exports and writes run.json. *out_record may be NULL. */
 lq_status lq_trainer_run(lq_trainer *t, char **out_record);
 
-/* The output directory's lock, held until the descriptor is closed. */
-lq_status lq_lock_output(int *lock, const char *dir);
-/* The error for a directory with an earlier run in it. */
-lq_status lq_output_taken(const char *dir);
 /* Copies a span of parameters; both are the device's memory. */
 void lq_trainer_copy(lq_trainer *t, float *to, const float *from);
 /* Puts `param` in the adapter's span and rebuilds the effective weights. */
@@ -112,8 +108,10 @@ lq_status lq_checkpoint_save(lq_trainer *t);
 lq_status lq_checkpoint_resume(lq_trainer *t, const char *path, bool *resumed);
 /* Removes every checkpoint: a new run starts here. */
 lq_status lq_checkpoint_discard(const char *dir);
-/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). */
-lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, int64_t *out_step);
+/* The best parameters of the newest checkpoint in `dir` into `a`'s span (export of a run). base: of
+ * the model that they will stand beside; another than the run's is refused. */
+lq_status lq_checkpoint_best(lq_adapter *a, const char *dir, lq_base_hash *base,
+                             int64_t *out_step);
 
 /* ---- metrics.c: metrics.jsonl ---- */
 lq_status lq_metrics_open(lq_trainer *t);   /* cuts the file to at.metrics_bytes first */
@@ -146,7 +144,8 @@ lq_status lq_export_run_hf(const lq_adapter *a, const lq_config *c, const char *
 json_t *lq_artifacts_json(const lq_artifacts *l);
 /* The entry of that kind in the artifacts of a record, borrowed; NULL: none. */
 const json_t *lq_record_artifact(const json_t *record, const char *kind);
-lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, double final_loss,
+/* final: of the parameters that were exported; no labels: not validated. */
+lq_status lq_record_write(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss *final,
                           char **out_json);
 
 /* ---- shared by setup and export: the adapter that a configuration means; it borrows `types` -- */

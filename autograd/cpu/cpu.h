@@ -11,6 +11,16 @@
 /* Instruction sets, slowest first. */
 enum { LQ_LEVEL_REF, LQ_LEVEL_AVX2, LQ_LEVEL_AVX512, LQ_LEVELS };
 
+/* A block of attention scores: a row for each of m keys, a column for each of n queries, so that
+ * queries lie in the lanes of a vector. Rows are LQ_SCORE_QUERIES apart. Query i sees the keys
+ * [begin[i], end[i]); both are 0 from n on. Columns from n on may be overwritten. */
+enum { LQ_SCORE_QUERIES = 64 };
+typedef struct lq_scores {
+    float *s;
+    int64_t m, n;
+    int32_t begin[LQ_SCORE_QUERIES], end[LQ_SCORE_QUERIES];
+} lq_scores;
+
 typedef struct lq_cpu {
     const char *name;
     int level;   /* what tables outside this one, such as a format's (codec.h), are indexed by */
@@ -24,10 +34,14 @@ typedef struct lq_cpu {
     /* y = exp(x - shift), returns the sum; relative error of exp below 2e-7, or 0 for a subnormal
      * result; x - shift <= 0 is expected, -inf gives 0. y may be x. */
     double (*exp_sum)(float *y, const float *x, float shift, int64_t n);
-    /* Attention backward: s becomes p = exp(s - shift), and dp becomes ds =
-     * p (dp - correction) scale (1 - (s inverse_cap)^2). */
-    void (*score_bwd)(float *s, float *dp, float shift, float correction, float scale,
-                      float inverse_cap, int64_t n);
+    /* Online softmax of each column of s. max (n) is brought up to date and s becomes exp(s - max)
+     * where visible, else 0; sum (n) is rescaled and added to; shrink (n) says by what: 0 for the
+     * first visible scores, 1 when max stays. */
+    void (*softmax)(const lq_scores *s, float *max, float *sum, float *shrink);
+    /* Its backward: s becomes p = exp(s - lse), and dp, laid out as s, becomes ds =
+     * p (dp - correction) scale (1 - (s inverse_cap)^2); both 0 where not visible. */
+    void (*softmax_bwd)(const lq_scores *s, float *dp, const float *lse, const float *correction,
+                        float scale, float inverse_cap);
     /* y = x * inv_rms * w */
     void (*rmsnorm)(float *y, const float *x, const float *w, float inv_rms, int64_t n);
     /* dx += inv_rms * (dy*w) + coefficient * x  */
@@ -46,6 +60,7 @@ typedef struct lq_cpu {
     void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
                  bool neox, float sign, bool adds);
     const struct lq_narrow_kernel *narrow;   /* attention with narrow heads (narrow.h); or NULL */
+    const struct lq_gemm_kernel *gemm;       /* blocked products (gemm_kernel.h); or NULL */
 } lq_cpu;
 
 extern const lq_cpu lq_cpu_ref;       /* cpu_ref.c: what all others are tested against */

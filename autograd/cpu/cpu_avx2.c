@@ -166,19 +166,59 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return total_pd(_mm256_add_pd(s0, s1));
 }
 
-static void score_bwd(float *s, float *dp, float shift, float correction, float scale,
-                      float inverse_cap, int64_t n) {
-    const __m256 minus = _mm256_set1_ps(shift), less = _mm256_set1_ps(correction),
-                 by = _mm256_set1_ps(scale), cap = _mm256_set1_ps(inverse_cap),
+/* ---- attention scores: 8 queries at a time --------------------------------------------------- */
+
+/* All bits of the lanes of queries [i, i + 8) that see a key. */
+static __m256 visible(const lq_scores *s, int64_t i, int64_t key) {
+    const __m256i k = _mm256_set1_epi32((int)key);
+    const __m256i begin = _mm256_loadu_si256((const __m256i *)(s->begin + i));
+    const __m256i end = _mm256_loadu_si256((const __m256i *)(s->end + i));
+    return _mm256_castsi256_ps(
+        _mm256_andnot_si256(_mm256_cmpgt_epi32(begin, k), _mm256_cmpgt_epi32(end, k)));
+}
+
+static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
+    for (int64_t i = 0; i < s->n; i += LANES) {
+        float *const at = s->s + i;
+        const __m256i m = lanes(s->n - i);
+        const __m256 old = load(m, max + i);
+        __m256 most = old, total = _mm256_setzero_ps();
+        for (int64_t k = 0; k < s->m; k++) {
+            const __m256 x = _mm256_loadu_ps(at + k * LQ_SCORE_QUERIES);
+            most = _mm256_max_ps(most, _mm256_blendv_ps(most, x, visible(s, i, k)));
+        }
+        for (int64_t k = 0; k < s->m; k++) {
+            const __m256 x = _mm256_loadu_ps(at + k * LQ_SCORE_QUERIES);
+            const __m256 p = _mm256_and_ps(visible(s, i, k), vexp(_mm256_sub_ps(x, most)));
+            _mm256_storeu_ps(at + k * LQ_SCORE_QUERIES, p);
+            total = _mm256_add_ps(total, p);
+        }
+        const __m256 same = _mm256_cmp_ps(old, most, _CMP_EQ_OQ);
+        const __m256 by =
+            _mm256_blendv_ps(vexp(_mm256_sub_ps(old, most)), _mm256_set1_ps(1), same);
+        store(shrink + i, m, by);
+        store(max + i, m, most);
+        store(sum + i, m, _mm256_fmadd_ps(load(m, sum + i), by, total));
+    }
+}
+
+static void softmax_bwd(const lq_scores *s, float *dp, const float *lse, const float *correction,
+                        float scale, float inverse_cap) {
+    const __m256 by = _mm256_set1_ps(scale), cap = _mm256_set1_ps(inverse_cap),
                  one = _mm256_set1_ps(1);
-    for (int64_t i = 0; i < n; i += LANES) {
-        const __m256i m = lanes(n - i);
-        const __m256 x = load(m, s + i), p = vexp(_mm256_sub_ps(x, minus));
-        const __m256 r = _mm256_mul_ps(x, cap), slope = _mm256_fnmadd_ps(r, r, one);
-        const __m256 d = _mm256_mul_ps(_mm256_mul_ps(p, _mm256_sub_ps(load(m, dp + i), less)),
-                                    _mm256_mul_ps(by, slope));
-        store(s + i, m, p);
-        store(dp + i, m, d);
+    for (int64_t i = 0; i < s->n; i += LANES) {
+        const __m256i m = lanes(s->n - i);
+        const __m256 minus = load(m, lse + i), less = load(m, correction + i);
+        for (int64_t k = 0; k < s->m; k++) {
+            float *const at = s->s + k * LQ_SCORE_QUERIES + i, *const d = dp + (at - s->s);
+            const __m256 seen = visible(s, i, k), x = _mm256_loadu_ps(at);
+            const __m256 p = _mm256_and_ps(seen, vexp(_mm256_sub_ps(x, minus)));
+            const __m256 r = _mm256_mul_ps(x, cap);
+            const __m256 slope = _mm256_mul_ps(by, _mm256_fnmadd_ps(r, r, one));
+            const __m256 e = _mm256_mul_ps(p, _mm256_sub_ps(_mm256_loadu_ps(d), less));
+            _mm256_storeu_ps(at, p);
+            _mm256_storeu_ps(d, _mm256_and_ps(seen, _mm256_mul_ps(e, slope)));
+        }
     }
 }
 
@@ -344,7 +384,8 @@ const lq_cpu lq_cpu_avx2 = {
     .sum_squares = sum_squares,
     .dot3 = dot3,
     .exp_sum = exp_sum,
-    .score_bwd = score_bwd,
+    .softmax = softmax,
+    .softmax_bwd = softmax_bwd,
     .rmsnorm = rmsnorm,
     .rmsnorm_bwd = rmsnorm_bwd,
     .silu_mul = silu_mul,

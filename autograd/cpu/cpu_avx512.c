@@ -67,19 +67,79 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return _mm512_reduce_add_pd(_mm512_add_pd(s0, s1));
 }
 
-static void score_bwd(float *s, float *dp, float shift, float correction, float scale,
-                      float inverse_cap, int64_t n) {
-    const __m512 minus = _mm512_set1_ps(shift), less = _mm512_set1_ps(correction),
-                 by = _mm512_set1_ps(scale), cap = _mm512_set1_ps(inverse_cap),
+/* ---- attention scores: 16 queries at a time -------------------------------------------------- */
+
+typedef struct columns { __m512i begin, end; int64_t first, stop; } columns;
+
+/* What queries [i, i + 16) see, and the keys that any of them sees. */
+static columns columns_at(const lq_scores *s, int64_t i) {
+    columns c = {_mm512_loadu_si512(s->begin + i), _mm512_loadu_si512(s->end + i), s->m, 0};
+    for (int64_t k = i; k < i + LANES; k++) {
+        if (s->begin[k] >= s->end[k]) continue;
+        if (s->begin[k] < c.first) c.first = s->begin[k];
+        if (s->end[k] > c.stop) c.stop = s->end[k];
+    }
+    return c;
+}
+
+static __mmask16 visible(const columns *c, int64_t key) {
+    const __m512i k = _mm512_set1_epi32((int)key);
+    return _mm512_mask_cmplt_epi32_mask(_mm512_cmpge_epi32_mask(k, c->begin), k, c->end);
+}
+
+static void clear(float *s, int64_t key, int64_t stop) {
+    for (; key < stop; key++) _mm512_storeu_ps(s + key * LQ_SCORE_QUERIES, _mm512_setzero_ps());
+}
+
+static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
+    for (int64_t i = 0; i < s->n; i += LANES) {
+        float *const at = s->s + i;
+        const columns c = columns_at(s, i);
+        const __mmask16 m = lanes(s->n - i);
+        const __m512 old = load(m, max + i);
+        __m512 most = old, total = _mm512_setzero_ps();
+        for (int64_t k = c.first; k < c.stop; k++)
+            most = _mm512_mask_max_ps(most, visible(&c, k), most,
+                                      _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES));
+        clear(at, 0, lq_min64(c.first, s->m));
+        for (int64_t k = c.first; k < c.stop; k++) {
+            const __m512 x = _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES);
+            const __m512 p = _mm512_maskz_mov_ps(visible(&c, k), vexp(_mm512_sub_ps(x, most)));
+            _mm512_storeu_ps(at + k * LQ_SCORE_QUERIES, p);
+            total = _mm512_add_ps(total, p);
+        }
+        clear(at, c.stop, s->m);
+        const __mmask16 same = _mm512_cmp_ps_mask(old, most, _CMP_EQ_OQ);
+        const __m512 by = _mm512_mask_mov_ps(vexp(_mm512_sub_ps(old, most)), same,
+                                             _mm512_set1_ps(1));
+        store(shrink + i, m, by);
+        store(max + i, m, most);
+        store(sum + i, m, _mm512_fmadd_ps(load(m, sum + i), by, total));
+    }
+}
+
+static void softmax_bwd(const lq_scores *s, float *dp, const float *lse, const float *correction,
+                        float scale, float inverse_cap) {
+    const __m512 by = _mm512_set1_ps(scale), cap = _mm512_set1_ps(inverse_cap),
                  one = _mm512_set1_ps(1);
-    for (int64_t i = 0; i < n; i += LANES) {
-        const __mmask16 m = lanes(n - i);
-        const __m512 x = load(m, s + i), p = vexp(_mm512_sub_ps(x, minus));
-        const __m512 r = _mm512_mul_ps(x, cap), slope = _mm512_fnmadd_ps(r, r, one);
-        const __m512 d = _mm512_mul_ps(_mm512_mul_ps(p, _mm512_sub_ps(load(m, dp + i), less)),
-                                    _mm512_mul_ps(by, slope));
-        store(s + i, m, p);
-        store(dp + i, m, d);
+    for (int64_t i = 0; i < s->n; i += LANES) {
+        const columns c = columns_at(s, i);
+        const __mmask16 m = lanes(s->n - i);
+        const __m512 minus = load(m, lse + i), less = load(m, correction + i);
+        clear(s->s + i, 0, lq_min64(c.first, s->m));
+        clear(dp + i, 0, lq_min64(c.first, s->m));
+        for (int64_t k = c.first; k < c.stop; k++) {
+            float *const at = s->s + k * LQ_SCORE_QUERIES + i, *const d = dp + (at - s->s);
+            const __mmask16 seen = visible(&c, k);
+            const __m512 x = _mm512_loadu_ps(at), r = _mm512_mul_ps(x, cap);
+            const __m512 p = _mm512_maskz_mov_ps(seen, vexp(_mm512_sub_ps(x, minus)));
+            const __m512 slope = _mm512_mul_ps(by, _mm512_fnmadd_ps(r, r, one));
+            const __m512 e = _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(d), less));
+            _mm512_storeu_ps(at, p);
+            _mm512_storeu_ps(d, _mm512_maskz_mul_ps(seen, e, slope));
+        }
+        clear(s->s + i, c.stop, s->m);
+        clear(dp + i, c.stop, s->m);
     }
 }
 
@@ -245,7 +305,8 @@ const lq_cpu lq_cpu_avx512 = {
     .sum_squares = sum_squares,
     .dot3 = dot3,
     .exp_sum = exp_sum,
-    .score_bwd = score_bwd,
+    .softmax = softmax,
+    .softmax_bwd = softmax_bwd,
     .rmsnorm = rmsnorm,
     .rmsnorm_bwd = rmsnorm_bwd,
     .silu_mul = silu_mul,
@@ -254,5 +315,6 @@ const lq_cpu lq_cpu_avx512 = {
     .gelu_mul_bwd = gelu_mul_bwd,
     .tanh_cap = tanh_cap,
     .rope = rope,
+    .gemm = &lq_gemm_avx512,
     .narrow = &lq_narrow_avx512,
 };

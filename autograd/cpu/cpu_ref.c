@@ -51,12 +51,33 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
     return sum;
 }
 
-static void score_bwd(float *s, float *dp, float shift, float correction, float scale,
-                      float inverse_cap, int64_t n) {
-    for (int64_t i = 0; i < n; i++) {
-        const float r = s[i] * inverse_cap;
-        s[i] = expf(s[i] - shift);
-        dp[i] = s[i] * (dp[i] - correction) * scale * (1 - r * r);
+static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
+    for (int64_t i = 0; i < s->n; i++) {
+        float *const column = s->s + i;
+        float most = max[i], total = 0;
+        for (int64_t k = s->begin[i]; k < s->end[i]; k++)
+            most = fmaxf(most, column[k * LQ_SCORE_QUERIES]);
+        shrink[i] = most == max[i] ? 1 : expf(max[i] - most);
+        for (int64_t k = 0; k < s->m; k++) {
+            float *const p = &column[k * LQ_SCORE_QUERIES];
+            *p = k >= s->begin[i] && k < s->end[i] ? expf(*p - most) : 0;
+            total += *p;
+        }
+        max[i] = most;
+        sum[i] = sum[i] * shrink[i] + total;
+    }
+}
+
+static void softmax_bwd(const lq_scores *s, float *dp, const float *lse, const float *correction,
+                        float scale, float inverse_cap) {
+    for (int64_t k = 0; k < s->m; k++) {
+        for (int64_t i = 0; i < s->n; i++) {
+            const int64_t at = k * LQ_SCORE_QUERIES + i;
+            const bool visible = k >= s->begin[i] && k < s->end[i];
+            const float r = s->s[at] * inverse_cap, p = visible ? expf(s->s[at] - lse[i]) : 0;
+            dp[at] = visible ? p * (dp[at] - correction[i]) * scale * (1 - r * r) : 0;
+            s->s[at] = p;
+        }
     }
 }
 
@@ -137,7 +158,8 @@ const lq_cpu lq_cpu_ref = {
     .sum_squares = sum_squares,
     .dot3 = dot3,
     .exp_sum = exp_sum,
-    .score_bwd = score_bwd,
+    .softmax = softmax,
+    .softmax_bwd = softmax_bwd,
     .rmsnorm = rmsnorm,
     .rmsnorm_bwd = rmsnorm_bwd,
     .silu_mul = silu_mul,

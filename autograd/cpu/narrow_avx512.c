@@ -1,215 +1,309 @@
-/* Attention with narrow heads with AVX-512: 16 keys at a time, an element of the head after the
- * other. Heads of up to 8 numbers and of up to 16 are two instances of the same code. */
-#include "cpu_tables.h"
+/* Attention with narrow heads with AVX-512: 16 queries lie in the lanes, elements of a key and a
+ * value are broadcast from where they lie. Heads of up to 8 numbers and of up to 16 are two
+ * instances of the same code. Exponents are of 2: the queries are scaled by log2(e) besides. */
 #include "narrow.h"
-#include "vector_avx512.h"
+#include "cpu_tables.h"
+#include "transpose_avx512.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { HALF = LQ_NARROW_HEAD / 2 };
+enum { HALF = LQ_NARROW_HEAD / 2, CHUNK = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
+#define LOG2_E 1.44269504f
+#define LN_2 0.693147181f
 
-/* 16 rows become 16 columns. */
-INLINE void transpose(__m512 v[LANES]) {
-    __m512 t[LANES];
-#pragma GCC unroll 8
-    for (int i = 0; i < LANES; i += 2) {
-        t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
-        t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) {
-        const __m512d a = _mm512_castps_pd(t[i]), b = _mm512_castps_pd(t[i + 1]);
-        const __m512d c = _mm512_castps_pd(t[i + 2]), d = _mm512_castps_pd(t[i + 3]);
-        v[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
-        v[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
-        v[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
-        v[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
-    }
-    /* quarter g of v[4 h + j] is now column 4 g + j of rows 4 h .. 4 h + 3 */
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        t[j] = _mm512_shuffle_f32x4(v[j], v[4 + j], 0x88);
-        t[4 + j] = _mm512_shuffle_f32x4(v[j], v[4 + j], 0xdd);
-        t[8 + j] = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0x88);
-        t[12 + j] = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        v[j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0x88);
-        v[4 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0x88);
-        v[8 + j] = _mm512_shuffle_f32x4(t[j], t[8 + j], 0xdd);
-        v[12 + j] = _mm512_shuffle_f32x4(t[4 + j], t[12 + j], 0xdd);
-    }
+/* 2^x for x <= 0: x = k + r, and 2^r by the least-maximum fit of degree 5 (relative error 2e-7).
+ * Far below, where nothing matters, it stays at 2^-126: a subnormal result takes long. */
+INLINE __m512 exp2_of(__m512 x) {
+    x = _mm512_max_ps(x, _mm512_set1_ps(-126));
+    const __m512 k = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512 r = _mm512_sub_ps(x, k);
+    __m512 p = _mm512_set1_ps(0.001326473f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.009671513f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.055507337f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.240222421f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693146978f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
+    return _mm512_scalef_ps(p, k);
 }
 
-static void gather(lq_narrow_cols *cols, const float *rows, int64_t ld, int64_t m,
-                   int64_t head_dim) {
+/* ---- 16 queries ------------------------------------------------------------------------------ */
+
+/* Queries [first, first + rows), what they see, the keys that any of them sees, [begin, end), and
+ * those that all of them see, [all_begin, all_end). */
+typedef struct group {
+    int64_t first, rows, begin, end, all_begin, all_end;
+    __mmask16 lanes;
+    __m512i see_begin, see_end;
+} group;
+
+static group make_group(const lq_narrow *b, int64_t first) {
+    group g = {.first = first, .rows = b->n - first < LANES ? b->n - first : LANES, .begin = b->m,
+               .all_end = b->m};
+    g.lanes = lanes(g.rows);
+    g.see_begin = _mm512_maskz_loadu_epi32(g.lanes, b->begin + first);
+    g.see_end = _mm512_maskz_loadu_epi32(g.lanes, b->end + first);
+    for (int64_t i = first; i < first + g.rows; i++) {
+        if (b->begin[i] > g.all_begin) g.all_begin = b->begin[i];
+        if (b->end[i] < g.all_end) g.all_end = b->end[i];
+        if (b->begin[i] >= b->end[i]) continue;
+        if (b->begin[i] < g.begin) g.begin = b->begin[i];
+        if (b->end[i] > g.end) g.end = b->end[i];
+    }
+    return g;
+}
+
+INLINE __mmask16 sees(const group *g, int64_t key) {
+    const __m512i k = _mm512_set1_epi32((int)key);
+    return _mm512_mask_cmplt_epi32_mask(_mm512_cmpge_epi32_mask(k, g->see_begin), k, g->see_end);
+}
+
+/* Elements of the group's rows, times factor: out[e] has element e of each. */
+INLINE void load_columns(__m512 out[LANES], const float *rows, int64_t ld, const group *g,
+                         int64_t head_dim, float factor) {
     const __mmask16 elements = lanes(head_dim);
-    for (int64_t j = 0; j < m; j += LANES) {
-        __m512 v[LANES];
+    const __m512 by = _mm512_set1_ps(factor);
 #pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            v[i] = j + i < m ? load(elements, rows + (j + i) * ld) : _mm512_setzero_ps();
-        transpose(v);
-#pragma GCC unroll 16
-        for (int e = 0; e < LANES; e++) _mm512_store_ps((*cols)[e] + j, v[e]);
-    }
+    for (int i = 0; i < LANES; i++)
+        out[i] = i < g->rows ? _mm512_mul_ps(by, load(elements, rows + (g->first + i) * ld))
+                             : _mm512_setzero_ps();
+    transpose(out);
 }
 
-static void scatter(float *rows, int64_t ld, const lq_narrow_cols *cols, int64_t m,
-                    int64_t head_dim) {
-    const __mmask16 elements = lanes(head_dim);
-    for (int64_t j = 0; j < m; j += LANES) {
-        __m512 v[LANES];
+/* The sum over e of x[e] row[e]. */
+INLINE __m512 project(const __m512 x[], const float *row, const int D, int64_t head_dim) {
+    __m512 even = _mm512_mul_ps(x[0], _mm512_set1_ps(row[0])), odd = _mm512_setzero_ps();
 #pragma GCC unroll 16
-        for (int e = 0; e < LANES; e++) v[e] = _mm512_load_ps((*cols)[e] + j);
-        transpose(v);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++) {
-            if (j + i >= m) continue;
-            float *const row = rows + (j + i) * ld;
-            store(row, elements, _mm512_add_ps(load(elements, row), v[i]));
-        }
-    }
-}
-
-/* The lanes of keys [j, j + 16) that a query sees. */
-INLINE __mmask16 seen(int64_t j, int64_t begin, int64_t end) {
-    const __mmask16 upto = lanes(end - j);
-    return begin > j ? upto & (__mmask16)~lanes(begin - j) : upto;
-}
-
-/* Element e of D broadcast to all lanes; 0 beyond the head. */
-INLINE void spread(__m512 out[], const float *x, const int D, int64_t head_dim) {
-#pragma GCC unroll 16
-    for (int e = 0; e < D; e++) out[e] = _mm512_set1_ps(e < head_dim ? x[e] : 0);
-}
-
-/* Element by element: sum over e of x[e] cols[e][j ..]. */
-INLINE __m512 project(const __m512 x[], const lq_narrow_cols *cols, int64_t j, const int D) {
-    __m512 even = _mm512_mul_ps(x[0], _mm512_load_ps((*cols)[0] + j));
-    __m512 odd = _mm512_mul_ps(x[1], _mm512_load_ps((*cols)[1] + j));
-#pragma GCC unroll 8
-    for (int e = 2; e < D; e += 2) {
-        even = _mm512_fmadd_ps(x[e], _mm512_load_ps((*cols)[e] + j), even);
-        odd = _mm512_fmadd_ps(x[e + 1], _mm512_load_ps((*cols)[e + 1] + j), odd);
+    for (int e = 1; e < D; e++) {
+        if (D != head_dim && e >= head_dim) break;
+        if (e % 2) odd = _mm512_fmadd_ps(x[e], _mm512_set1_ps(row[e]), odd);
+        else even = _mm512_fmadd_ps(x[e], _mm512_set1_ps(row[e]), even);
     }
     return _mm512_add_ps(even, odd);
 }
 
-/* Lane e becomes the sum of v[e]'s lanes: each step adds what is left of two, side by side. */
-INLINE __m512 sums(const __m512 v[], const int D) {
-    __m512 t[HALF];
-#pragma GCC unroll 8
-    for (int i = 0; i < HALF; i++)
-        t[i] = D <= HALF ? _mm512_add_ps(v[i], _mm512_shuffle_f32x4(v[i], v[i], 0x4e))
-                         : _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + HALF], 0x44),
-                                         _mm512_shuffle_f32x4(v[i], v[i + HALF], 0xee));
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        t[i] = _mm512_add_ps(_mm512_shuffle_f32x4(t[i], t[i + 4], 0x88),
-                             _mm512_shuffle_f32x4(t[i], t[i + 4], 0xdd));
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        const __m512d x = _mm512_castps_pd(t[i]), y = _mm512_castps_pd(t[i + 2]);
-        t[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)),
-                             _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
-    }
-    t[0] = _mm512_add_ps(_mm512_shuffle_ps(t[0], t[1], 0x88), _mm512_shuffle_ps(t[0], t[1], 0xdd));
-    /* quarter by quarter the sums of 0 2 1 3, 8 10 9 11, 4 6 5 7 and 12 14 13 15 */
-    const __m512i order =
-        _mm512_set_epi32(15, 13, 14, 12, 7, 5, 6, 4, 11, 9, 10, 8, 3, 1, 2, 0);
-    return _mm512_permutexvar_ps(order, t[0]);
-}
-
-INLINE void forward_row(const lq_narrow *b, int64_t i, float *max, double *sum, float *out,
-                        const int D) {
-    const int64_t begin = b->begin[i], end = b->end[i], first = begin / LANES * LANES;
-    if (begin >= end) return;
-    _Alignas(64) float score[LQ_NARROW_KEYS];
-    __m512 q[LQ_NARROW_HEAD];
-    spread(q, b->q + i * b->q_ld, D, b->head_dim);
-    const __m512 scale = _mm512_set1_ps(b->scale), least = _mm512_set1_ps(-INFINITY);
-    __m512 most = least;
-    for (int64_t j = first; j < end; j += LANES) {
-        const __m512 s = _mm512_mul_ps(scale, project(q, b->k, j, D));
-        const __m512 visible = _mm512_mask_blend_ps(seen(j, begin, end), least, s);
-        _mm512_store_ps(score + j, visible);
-        most = _mm512_max_ps(most, visible);
-    }
-    const float old = *max, top = fmaxf(old, _mm512_reduce_max_ps(most));
-    const float shrink = old == top ? 1 : old == -INFINITY ? 0 : expf(old - top);
-    __m512 total = _mm512_setzero_ps(), add[LQ_NARROW_HEAD];
-#pragma GCC unroll 16
-    for (int e = 0; e < D; e++) add[e] = _mm512_setzero_ps();
-    const __m512 shift = _mm512_set1_ps(top);
-    for (int64_t j = first; j < end; j += LANES) {
-        const __m512 p = _mm512_maskz_mov_ps(
-            seen(j, begin, end), vexp(_mm512_sub_ps(_mm512_load_ps(score + j), shift)));
-        total = _mm512_add_ps(total, p);
-#pragma GCC unroll 16
-        for (int e = 0; e < D; e++)
-            add[e] = _mm512_fmadd_ps(p, _mm512_load_ps((*b->v)[e] + j), add[e]);
-    }
-    const __mmask16 elements = lanes(b->head_dim);
-    store(out, elements,
-          _mm512_fmadd_ps(load(elements, out), _mm512_set1_ps(shrink), sums(add, D)));
-    *max = top;
-    *sum = *sum * (double)shrink + (double)_mm512_reduce_add_ps(total);
-}
-
-INLINE void forward_rows(const lq_narrow *b, float *max, double *sum, float *out, const int D) {
-    for (int64_t i = 0; i < b->n; i++) forward_row(b, i, max + i, sum + i, out + i * b->q_ld, D);
-}
-
-static void forward(const lq_narrow *block, float *max, double *sum, float *out) {
-    if (block->head_dim <= HALF) forward_rows(block, max, sum, out, HALF);
-    else forward_rows(block, max, sum, out, LQ_NARROW_HEAD);
-}
-
-INLINE void accumulate(lq_narrow_cols *cols, int64_t j, __m512 factor, const __m512 x[],
-                       const int D) {
+/* sum[e] += factor row[e] */
+INLINE void accumulate(__m512 sum[], __m512 factor, const float *row, const int D,
+                       int64_t head_dim) {
 #pragma GCC unroll 16
     for (int e = 0; e < D; e++) {
-        float *const at = (*cols)[e] + j;
-        _mm512_store_ps(at, _mm512_fmadd_ps(factor, x[e], _mm512_load_ps(at)));
+        if (D != head_dim && e >= head_dim) break;
+        sum[e] = _mm512_fmadd_ps(factor, _mm512_set1_ps(row[e]), sum[e]);
     }
 }
 
-INLINE void backward_row(const lq_narrow *b, int64_t i, const lq_narrow_grad *g, const int D) {
-    const int64_t begin = b->begin[i], end = b->end[i];
-    __m512 q[LQ_NARROW_HEAD], dout[LQ_NARROW_HEAD], dq[LQ_NARROW_HEAD];
-    spread(q, b->q + i * b->q_ld, D, b->head_dim);
-    spread(dout, g->dout + i * b->q_ld, D, b->head_dim);
-    spread(dq, NULL, D, 0);
-    const __m512 scale = _mm512_set1_ps(b->scale), shift = _mm512_set1_ps(g->lse[i * g->lse_ld]);
-    const __m512 correction = _mm512_set1_ps(g->correction[i]);
-    for (int64_t j = begin / LANES * LANES; j < end; j += LANES) {
-        const __m512 s = _mm512_mul_ps(scale, project(q, b->k, j, D));
-        const __m512 p = _mm512_maskz_mov_ps(seen(j, begin, end), vexp(_mm512_sub_ps(s, shift)));
-        const __m512 dp = _mm512_sub_ps(project(dout, b->v, j, D), correction);
-        const __m512 ds = _mm512_mul_ps(_mm512_mul_ps(p, dp), scale);
-        accumulate(g->dv, j, p, dout, D);
-        accumulate(g->dk, j, ds, q, D);
+/* ---- forward -------------------------------------------------------------------------------- */
+
+typedef struct running { __m512 max, sum, out[LANES]; } running;
+
+/* CHUNK keys from `key` on; masked: some of them some queries do not see, or there are fewer. */
+INLINE void forward_chunk(const lq_narrow *b, const group *g, const __m512 q[], int64_t key,
+                          const bool masked, running *run, const int D, int64_t head_dim) {
+    const __m512 least = _mm512_set1_ps(-INFINITY), one = _mm512_set1_ps(1);
+    __m512 s[CHUNK], max = run->max;
+#pragma GCC unroll 8
+    for (int j = 0; j < CHUNK; j++) {
+        const int64_t row = masked && key + j >= b->m ? b->m - 1 : key + j;
+        s[j] = project(q, b->k + row * b->kv_ld, D, head_dim);
+        if (masked) s[j] = _mm512_mask_mov_ps(least, sees(g, key + j), s[j]);
+        max = _mm512_max_ps(max, s[j]);
+    }
+    const __mmask16 same = _mm512_cmp_ps_mask(run->max, max, _CMP_EQ_OQ);
+    const __m512 shrink =
+        _mm512_mask_mov_ps(exp2_of(_mm512_sub_ps(run->max, max)), same, one);
+    run->max = max;
+    run->sum = _mm512_mul_ps(run->sum, shrink);
 #pragma GCC unroll 16
-        for (int e = 0; e < D; e++)
-            dq[e] = _mm512_fmadd_ps(ds, _mm512_load_ps((*b->k)[e] + j), dq[e]);
+    for (int e = 0; e < D; e++) run->out[e] = _mm512_mul_ps(run->out[e], shrink);
+#pragma GCC unroll 8
+    for (int j = 0; j < CHUNK; j++) {
+        const int64_t row = masked && key + j >= b->m ? b->m - 1 : key + j;
+        __m512 p = exp2_of(_mm512_sub_ps(s[j], max));
+        if (masked) p = _mm512_maskz_mov_ps(sees(g, key + j), p);
+        run->sum = _mm512_add_ps(run->sum, p);
+        accumulate(run->out, p, b->v + row * b->kv_ld, D, head_dim);
     }
-    if (!g->dq || begin >= end) return;
+}
+
+INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float *sum, float *out,
+                          const int D, int64_t head_dim) {
+    const __m512 to_log2 = _mm512_set1_ps(LOG2_E), one = _mm512_set1_ps(1);
+    const __m512 old = _mm512_mul_ps(to_log2, load(g->lanes, max + g->first));
+    __m512 q[LANES];
+    load_columns(q, b->q, b->q_ld, g, head_dim, b->scale * LOG2_E);
+    running run = {.max = old};
+    run.sum = _mm512_setzero_ps();
+#pragma GCC unroll 16
+    for (int e = 0; e < LANES; e++) run.out[e] = _mm512_setzero_ps();
+    for (int64_t key = g->begin; key < g->end; key += CHUNK)
+        if (key >= g->all_begin && key + CHUNK <= g->all_end)
+            forward_chunk(b, g, q, key, false, &run, D, head_dim);
+        else
+            forward_chunk(b, g, q, key, true, &run, D, head_dim);
+    const __mmask16 same = _mm512_cmp_ps_mask(old, run.max, _CMP_EQ_OQ);
+    const __m512 shrink = _mm512_mask_mov_ps(exp2_of(_mm512_sub_ps(old, run.max)), same, one);
+    store(sum + g->first, g->lanes,
+          _mm512_fmadd_ps(load(g->lanes, sum + g->first), shrink, run.sum));
+    store(max + g->first, g->lanes, _mm512_mul_ps(run.max, _mm512_set1_ps(LN_2)));
+    float by[LANES];
+    _mm512_storeu_ps(by, shrink);
+    transpose(run.out);
+    const __mmask16 elements = lanes(head_dim);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        float *const row = out + (g->first + i) * b->q_ld;
+        if (i < g->rows)
+            store(row, elements,
+                  _mm512_fmadd_ps(load(elements, row), _mm512_set1_ps(by[i]), run.out[i]));
+    }
+}
+
+static void forward(const lq_narrow *b, float *max, float *sum, float *out) {
+    for (int64_t i = 0; i < b->n; i += LANES) {
+        const group g = make_group(b, i);
+        if (g.begin >= g.end) continue;
+        if (b->head_dim == HALF) forward_group(b, &g, max, sum, out, HALF, HALF);
+        else forward_group(b, &g, max, sum, out, LQ_NARROW_HEAD, b->head_dim);
+    }
+}
+
+/* ---- backward ------------------------------------------------------------------------------- */
+
+/* Of a key and 16 queries: p and ds / scale side by side, queries in the order below. */
+typedef struct pairs { _Alignas(64) float of[LQ_NARROW_KEYS + CHUNK][2 * LANES]; } pairs;
+
+/* What interleaving two vectors, a quarter at a time, makes of the order of queries. */
+static const int order[LANES] = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
+
+/* dv and dk of a key, element by element side by side. */
+typedef struct sums { _Alignas(64) float of[LQ_NARROW_KEYS + CHUNK][2 * LQ_NARROW_HEAD]; } sums;
+
+typedef struct columns { __m512 q[LANES], dout[LANES], dq[LANES], lse, correction; } columns;
+
+INLINE void backward_key(const lq_narrow *b, const group *g, columns *c, int64_t key,
+                         const bool masked, pairs *to, const int D, int64_t head_dim) {
+    const float *const k = b->k + key * b->kv_ld, *const v = b->v + key * b->kv_ld;
+    const __m512 s = project(c->q, k, D, head_dim);
+    __m512 p = exp2_of(_mm512_sub_ps(s, c->lse));
+    if (masked) p = _mm512_maskz_mov_ps(sees(g, key), p);
+    const __m512 dp = project(c->dout, v, D, head_dim);
+    const __m512 ds = _mm512_mul_ps(p, _mm512_sub_ps(dp, c->correction));
+    accumulate(c->dq, ds, k, D, head_dim);
+    _mm512_store_ps(to->of[key], _mm512_unpacklo_ps(p, ds));
+    _mm512_store_ps(to->of[key] + LANES, _mm512_unpackhi_ps(p, ds));
+}
+
+/* with (D/8 vectors a query): dout and scale q, element by element side by side. */
+INLINE void interleave(__m512 with[LANES][2], const lq_narrow *b, const lq_narrow_grad *grad,
+                       const group *g, const int D) {
     const __mmask16 elements = lanes(b->head_dim);
-    float *const out = g->dq + i * b->q_ld;
-    store(out, elements, _mm512_add_ps(load(elements, out), sums(dq, D)));
+    const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+    for (int i = 0; i < LANES; i++) {
+        const int64_t row = order[i] < g->rows ? (g->first + order[i]) * b->q_ld : -1;
+        const __m512 q = row < 0 ? _mm512_setzero_ps()
+                                 : _mm512_mul_ps(_mm512_set1_ps(b->scale),
+                                                 load(elements, b->q + row));
+        const __m512 dout = row < 0 ? _mm512_setzero_ps() : load(elements, grad->dout + row);
+        with[i][0] = _mm512_permutex2var_ps(dout, low, q);
+        if (D > HALF) with[i][1] = _mm512_permutex2var_ps(dout, high, q);
+    }
 }
 
-INLINE void backward_rows(const lq_narrow *b, const lq_narrow_grad *g, const int D) {
-    for (int64_t i = 0; i < b->n; i++) backward_row(b, i, g, D);
+/* Adds the pairs of CHUNK keys times what they go with. */
+INLINE void add_products(sums *to, const pairs *from, const __m512 with[LANES][2], int64_t key,
+                         const int D) {
+    const int vectors = D / HALF;
+    __m512 sum[CHUNK][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < CHUNK; j++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            sum[j][v] = _mm512_load_ps(to->of[key + j] + v * LANES);
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < CHUNK; j++) {
+            double pair;
+            memcpy(&pair, from->of[key + j] + 2 * i, sizeof pair);
+            const __m512 both = _mm512_castpd_ps(_mm512_set1_pd(pair));
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                sum[j][v] = _mm512_fmadd_ps(both, with[i][v], sum[j][v]);
+        }
+#pragma GCC unroll 8
+    for (int j = 0; j < CHUNK; j++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            _mm512_store_ps(to->of[key + j] + v * LANES, sum[j][v]);
 }
 
-static void backward(const lq_narrow *block, const lq_narrow_grad *grad) {
-    if (block->head_dim <= HALF) backward_rows(block, grad, HALF);
-    else backward_rows(block, grad, LQ_NARROW_HEAD);
+INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const group *g,
+                           pairs *p, sums *to, const int D, int64_t head_dim) {
+    columns c;
+    __m512 with[LANES][2];
+    load_columns(c.q, b->q, b->q_ld, g, head_dim, b->scale * LOG2_E);
+    load_columns(c.dout, grad->dout, b->q_ld, g, head_dim, 1);
+    c.lse = _mm512_mul_ps(_mm512_set1_ps(LOG2_E), load(g->lanes, grad->lse + g->first));
+    c.correction = load(g->lanes, grad->correction + g->first);
+#pragma GCC unroll 16
+    for (int e = 0; e < LANES; e++) c.dq[e] = _mm512_setzero_ps();
+    int64_t key = g->begin;
+    for (; key < g->end; key++)
+        if (key >= g->all_begin && key < g->all_end)
+            backward_key(b, g, &c, key, false, p, D, head_dim);
+        else
+            backward_key(b, g, &c, key, true, p, D, head_dim);
+    memset(p->of[key], 0, CHUNK * sizeof p->of[0]);
+    interleave(with, b, grad, g, D);
+    for (key = g->begin; key < g->end; key += CHUNK) add_products(to, p, with, key, D);
+    if (!grad->dq) return;
+    transpose(c.dq);
+    const __mmask16 elements = lanes(head_dim);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) {
+        float *const row = grad->dq + (g->first + i) * b->q_ld;
+        if (i < g->rows)
+            store(row, elements, _mm512_fmadd_ps(_mm512_set1_ps(b->scale), c.dq[i],
+                                                 load(elements, row)));
+    }
 }
 
-const lq_narrow_kernel lq_narrow_avx512 = {gather, scatter, forward, backward};
+/* dv and dk (rows head_dim apart) += the sums. */
+static void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums *from,
+                     int64_t begin, int64_t end) {
+    const __mmask16 elements = lanes(b->head_dim);
+    const __m512i even =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int64_t key = begin; key < end; key++) {
+        const __m512 a = _mm512_load_ps(from->of[key]), c = _mm512_load_ps(from->of[key] + LANES);
+        float *const dv = grad->dv + key * b->head_dim, *const dk = grad->dk + key * b->head_dim;
+        if (grad->dv)
+            store(dv, elements,
+                  _mm512_add_ps(load(elements, dv), _mm512_permutex2var_ps(a, even, c)));
+        if (grad->dk)
+            store(dk, elements,
+                  _mm512_add_ps(load(elements, dk), _mm512_permutex2var_ps(a, odd, c)));
+    }
+}
+
+static void backward(const lq_narrow *b, const lq_narrow_grad *grad) {
+    pairs p;
+    sums to;
+    int64_t begin = b->m, end = 0;
+    memset(to.of, 0, (size_t)(b->m + CHUNK) * sizeof to.of[0]);
+    for (int64_t i = 0; i < b->n; i += LANES) {
+        const group g = make_group(b, i);
+        if (g.begin >= g.end) continue;
+        if (b->head_dim == HALF) backward_group(b, grad, &g, &p, &to, HALF, HALF);
+        else backward_group(b, grad, &g, &p, &to, LQ_NARROW_HEAD, b->head_dim);
+        if (g.begin < begin) begin = g.begin;
+        if (g.end > end) end = g.end;
+    }
+    add_sums(b, grad, &to, begin, end);
+}
+
+const lq_narrow_kernel lq_narrow_avx512 = {forward, backward};

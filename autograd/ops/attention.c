@@ -5,11 +5,12 @@
  *   ds_tj = p_tj (dout_t.v_j - dout_t.out_t) scale (1 - (s_tj/cap)^2)
  *   dq_t = sum_j ds_tj k_j;  dk_j = sum_t ds_tj q_t
  * ALiBi adds slope (j - t) to s_tj, which changes no derivative. Blocks without a visible pair are
- * skipped. Forward shares out (head, query block) pairs, backward query heads: each has its own dk
- * and dv, added up per key head at the end. */
-#include "attention_parts.h"
-#include "blas.h"
+ * skipped. A block of scores has a row for each key: then all products but the scores' read their
+ * operands as they lie. Forward shares out (head, query block) pairs; backward (key head, range of
+ * queries) pairs, each with its own dk and dv, added up at the end. */
 #include "cpu.h"
+#include "gemm.h"
+#include "narrow.h"
 #include "ops.h"
 
 #include <assert.h>
@@ -17,9 +18,9 @@
 #include <string.h>
 
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE, N_IN };
-/* A block of scores is 64 KiB, on the stack. */
-enum { BQ = LQ_ATTENTION_QUERIES, BK = LQ_ATTENTION_KEYS };
-enum { PARALLEL_PRODUCTS = 1 << 18 };
+/* A block of scores is 63 KiB, on the stack; as many keys as whole tiles of a product. */
+enum { BQ = LQ_SCORE_QUERIES, BK = 252 };
+enum { PARALLEL_PRODUCTS = 1 << 18, LEAST_TASKS = 12 };
 
 static lq_status check_rows(const lq_tensor *t, const char *name, int64_t cols) {
     if (lq_is_activation_format(t->fmt) && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
@@ -62,10 +63,39 @@ static unsigned bwd_reads(const lq_node *node) {
     return LQ_IN(Q) | LQ_IN(K) | LQ_IN(V) | LQ_IN(STARTS) | LQ_OUT;
 }
 
-static lq_attention_job make_job(const lq_node *node, const lq_run *run) {
+/* What all blocks of a run share. */
+typedef struct job {
+    const lq_attention_attr *attr;
+    const float *q, *k, *v;  /* q (N, H*d); k and v (rows, K*d), caches or this run's */
+    const int32_t *starts;   /* (N) */
+    int64_t n, past;         /* rows of q; the key row of q's row 0 */
+    int64_t q_ld, kv_ld;
+} job;
+
+/* First and one past the last key row that query row t sees. */
+static int64_t key_begin(const job *j, int64_t t) {
+    const int64_t window_begin = j->attr->window > 0 ? j->past + t - j->attr->window + 1 : 0;
+    return lq_max64(j->starts[t], window_begin);
+}
+
+static int64_t key_end(const job *j, int64_t t) { return j->past + t + 1; }
+
+/* Query head h's key head. */
+static int64_t kv_head(const job *j, int64_t h) {
+    return h / (j->attr->n_head / j->attr->n_head_kv);
+}
+
+/* Of m keys from row `key` on, those that query row t sees: [*begin, *end), possibly none. */
+static void visible_keys(const job *j, int64_t t, int64_t key, int64_t m,
+                                int64_t *begin, int64_t *end) {
+    *begin = lq_min64(m, lq_max64(0, key_begin(j, t) - key));
+    *end = lq_max64(*begin, lq_min64(m, key_end(j, t) - key));
+}
+
+static job make_job(const lq_node *node, const lq_run *run) {
     const lq_attention_attr *attr = node->attr;
     const bool cached = node->in[K_CACHE] != NULL;
-    lq_attention_job j = {.attr = attr, .q = lq_data_f32(node->in[Q]),
+    job j = {.attr = attr, .q = lq_data_f32(node->in[Q]),
                           .starts = lq_data_i32(node->in[STARTS]),
                           .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
                           .q_ld = (int64_t)attr->n_head * attr->head_dim,
@@ -85,80 +115,94 @@ static float alibi_slope(const lq_attention_attr *attr, int64_t h) {
     return (float)exp2(-(double)attr->alibi * by / (double)power);
 }
 
-/* A block of scores: queries [t, t + n) of head h against keys [key, key + m). */
+/* Queries [t, t + n) of head h against keys [key, key + m). */
 typedef struct block {
     const float *q, *k, *v;  /* at head h, rows t and key */
     int64_t t, n, key, m;
     float slope;             /* ALiBi's; 0: none */
 } block;
 
-static block make_block(const lq_attention_job *j, int64_t h, int64_t t, int64_t key,
+static block make_block(const job *j, int64_t h, int64_t t, int64_t n, int64_t key,
                         int64_t key_stop) {
     const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
-    return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t,
-                   .n = lq_min64(BQ, j->n - t), .key = key, .m = lq_min64(BK, key_stop - key),
-                   .slope = alibi_slope(j->attr, h)};
+    return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t, .n = n,
+                   .key = key, .m = lq_min64(BK, key_stop - key), .slope = alibi_slope(j->attr, h)};
 }
 
 /* s += slope (key - query) */
-static void add_alibi(const lq_attention_job *j, const block *b, float *s) {
-    for (int64_t i = 0; i < b->n; i++) {
-        const float first = (float)(b->key - (j->past + b->t + i));
-        for (int64_t k = 0; k < b->m; k++) s[i * BK + k] += b->slope * (first + (float)k);
+static void add_alibi(const job *j, const block *b, float *s) {
+    for (int64_t k = 0; k < b->m; k++) {
+        const float first = (float)(b->key + k - (j->past + b->t));
+        for (int64_t i = 0; i < b->n; i++) s[k * BQ + i] += b->slope * (first - (float)i);
     }
 }
 
-/* s (n,m) = cap(scale q k^T), plus ALiBi */
-static void make_scores(const lq_attention_job *j, const block *b, float *s) {
-    const float cap = j->attr->softcap;
-    lq_gemm_serial(s, BK, 0, j->attr->scale, (lq_mat){b->q, j->q_ld, false},
-                   (lq_mat){b->k, j->kv_ld, true}, b->n, b->m, j->attr->head_dim);
-    if (b->slope > 0) add_alibi(j, b, s);
-    if (cap <= 0) return;
-    for (int64_t i = 0; i < b->n; i++)
-        lq_cpu_kernels()->tanh_cap(s + i * BK, s + i * BK, cap, b->m);
+/* Who sees what. */
+static void look(const job *j, const block *b, lq_scores *scores) {
+    scores->m = b->m;
+    scores->n = b->n;
+    for (int64_t i = 0; i < BQ; i++) {
+        int64_t begin = 0, end = 0;
+        if (i < b->n) visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
+        scores->begin[i] = (int32_t)begin;
+        scores->end[i] = (int32_t)end;
+    }
 }
 
-/* p = exp(s - shift) where visible, else 0. Returns the sum. */
-static double exp_row(float *p, const float *s, float shift, int64_t begin, int64_t end,
-                      int64_t m) {
-    memset(p, 0, (size_t)begin * sizeof *p);
-    memset(p + end, 0, (size_t)(m - end) * sizeof *p);
-    return lq_cpu_kernels()->exp_sum(p + begin, s + begin, shift, end - begin);
+/* Heads that the instruction set has a kernel of their own for; NULL: none. */
+static const lq_narrow_kernel *narrow_kernel(const lq_attention_attr *attr) {
+    const bool plain = !(attr->softcap > 0) && !(attr->alibi > 0);
+    return plain && attr->head_dim <= LQ_NARROW_HEAD ? lq_cpu_kernels()->narrow : NULL;
+}
+
+static lq_narrow make_narrow(const job *j, const block *b, const lq_scores *scores) {
+    return (lq_narrow){.n = b->n, .m = b->m, .head_dim = j->attr->head_dim,
+                       .scale = j->attr->scale, .q = b->q, .k = b->k, .v = b->v, .q_ld = j->q_ld,
+                       .kv_ld = j->kv_ld, .begin = scores->begin, .end = scores->end};
+}
+
+/* s (m,n) = cap(scale k q^T), plus ALiBi. */
+static void make_scores(const job *j, const block *b, float *s) {
+    const float cap = j->attr->softcap;
+    lq_gemm_serial(s, BQ, 0, j->attr->scale, (lq_mat){b->k, j->kv_ld, false},
+                   (lq_mat){b->q, j->q_ld, true}, b->m, b->n, j->attr->head_dim);
+    if (b->slope > 0) add_alibi(j, b, s);
+    if (cap <= 0) return;
+    for (int64_t k = 0; k < b->m; k++)
+        lq_cpu_kernels()->tanh_cap(s + k * BQ, s + k * BQ, cap, b->n);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
 
-/* Running maximum and sum of a block of queries. */
+/* Running maximum and sum of a block of queries; what the last block of keys shrank them by. */
 typedef struct softmax {
-    float max[BQ];
-    double sum[BQ];
+    float max[BQ], sum[BQ], shrink[BQ];
 } softmax;
 
-/* Adds a key block: s becomes p relative to the new maximum, out and the sum are rescaled to it. */
-static void online_softmax(const lq_attention_job *j, const block *b, float *s, softmax *state,
-                           float *out) {
+/* out, its maximum and sum take in a block of keys. */
+static void add_block(const job *j, const block *b, softmax *state, float *out) {
     const lq_cpu *cpu = lq_cpu_kernels();
-    for (int64_t i = 0; i < b->n; i++) {
-        float *const row = s + i * BK;
-        int64_t begin, end;
-        visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
-        const float old = state->max[i], most = fmaxf(old, cpu->max(row + begin, end - begin));
-        if (begin < end && most > old) {
-            const float shrink = expf(old - most); /* the first time 0 */
-            cpu->scale(out + i * j->q_ld, shrink, j->attr->head_dim);
-            state->sum[i] *= (double)shrink;
-            state->max[i] = most;
-        }
-        state->sum[i] += exp_row(row, row, state->max[i], begin, end, b->m);
+    const lq_narrow_kernel *const narrow = narrow_kernel(j->attr);
+    const int64_t d = j->attr->head_dim;
+    float s[BQ * BK];
+    lq_scores scores = {.s = s};
+    look(j, b, &scores);
+    if (narrow) {
+        const lq_narrow heads = make_narrow(j, b, &scores);
+        narrow->forward(&heads, state->max, state->sum, out);
+        return;
     }
+    make_scores(j, b, s);
+    cpu->softmax(&scores, state->max, state->sum, state->shrink);
+    for (int64_t i = 0; i < b->n; i++)
+        if (state->shrink[i] != 1) cpu->scale(out + i * j->q_ld, state->shrink[i], d);
+    lq_gemm_serial(out, j->q_ld, 1, 1, (lq_mat){s, BQ, true}, (lq_mat){b->v, j->kv_ld, false},
+                   b->n, d, b->m);
 }
 
 /* out rows [t, t + BQ) of head h, and their L. */
-static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float *out_all,
-                          float *lse) {
+static void forward_block(const job *j, int64_t h, int64_t t, float *out_all, float *lse) {
     const int64_t d = j->attr->head_dim, n = lq_min64(BQ, j->n - t);
-    float s[BQ * BK];
     softmax state;
     float *const out = out_all + t * j->q_ld + h * d;
     for (int64_t i = 0; i < n; i++) {
@@ -168,15 +212,12 @@ static void forward_block(const lq_attention_job *j, int64_t h, int64_t t, float
     }
     const int64_t stop = key_end(j, t + n - 1);
     for (int64_t key = key_begin(j, t); key < stop; key += BK) {
-        const block b = make_block(j, h, t, key, stop);
-        make_scores(j, &b, s);
-        online_softmax(j, &b, s, &state, out);
-        lq_gemm_serial(out, j->q_ld, 1, 1, (lq_mat){s, BK, false}, (lq_mat){b.v, j->kv_ld, false},
-                       n, d, b.m);
+        const block b = make_block(j, h, t, n, key, stop);
+        add_block(j, &b, &state, out);
     }
     for (int64_t i = 0; i < n; i++) {
-        lq_cpu_kernels()->scale(out + i * j->q_ld, (float)(1 / state.sum[i]), d);
-        lse[(t + i) * j->attr->n_head + h] = state.max[i] + (float)log(state.sum[i]);
+        lq_cpu_kernels()->scale(out + i * j->q_ld, 1 / state.sum[i], d);
+        lse[(t + i) * j->attr->n_head + h] = state.max[i] + logf(state.sum[i]);
     }
 }
 
@@ -192,126 +233,141 @@ static void forward(const lq_node *node, const lq_run *run) {
         store_cache(node->in[K_CACHE], node->in[K], run->n_past);
         store_cache(node->in[V_CACHE], node->in[V], run->n_past);
     }
-    const lq_attention_job j = make_job(node, run);
-    const bool narrow = lq_attention_is_narrow(j.attr);
-    void (*const run_block)(const lq_attention_job *, int64_t, int64_t, float *, float *) =
-        narrow ? lq_attention_narrow_forward : forward_block;
+    const job j = make_job(node, run);
     const int64_t blocks = (j.n + BQ - 1) / BQ, tasks = blocks * j.attr->n_head;
     const int64_t products = j.n * (j.past + j.n) * j.q_ld; /* at most; of a token, often few */
 #pragma omp parallel for schedule(dynamic, 1) if (products >= PARALLEL_PRODUCTS)
     for (int64_t task = 0; task < tasks; task++) /* the longest first */
-        run_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
-                  lq_data_f32(node->out), lq_data_f32(node->saved));
+        forward_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
+                      lq_data_f32(node->out), lq_data_f32(node->saved));
 }
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* s becomes p; and dp, which is dout v^T, becomes ds. correction_t = dout_t.out_t */
-static void score_gradient(const lq_attention_job *j, const block *b, const float *lse,
-                           const float *correction, float *s, float *dp) {
-    const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
-    for (int64_t i = 0; i < b->n; i++) {
-        float *const rows[] = {s + i * BK, dp + i * BK};
-        int64_t begin, end;
-        visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
-        lq_cpu_kernels()->score_bwd(rows[0] + begin, rows[1] + begin,
-                                    lse[(b->t + i) * j->attr->n_head], correction[i],
-                                    j->attr->scale, inverse_cap, end - begin);
-        for (int r = 0; r < 2; r++) {
-            memset(rows[r], 0, (size_t)begin * sizeof(float));
-            memset(rows[r] + end, 0, (size_t)(b->m - end) * sizeof(float));
-        }
-    }
-}
+/* A task's gradients: of one key head and the queries [begin, end). Rows of dk and dv, partial sums
+ * that only keys before key_stop take part in, are d apart. */
+typedef struct grads {
+    const float *out, *dout, *lse;   /* of all heads */
+    float *dq, *dk, *dv;             /* NULL: not wanted */
+} grads;
 
-static void backward_block(const lq_attention_job *j, const block *b, const lq_attention_grad *g,
-                           const float *correction) {
-    const int64_t d = j->attr->head_dim;
+static void backward_block(const job *j, int64_t h, const block *b, const grads *g,
+                           const float *lse, const float *correction) {
+    const int64_t d = j->attr->head_dim, at = b->t * j->q_ld + h * d;
+    const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
+    const lq_narrow_kernel *const narrow = narrow_kernel(j->attr);
     float p[BQ * BK], ds[BQ * BK];
-    const lq_mat dout = {g->dout + b->t * j->q_ld, j->q_ld, false};
+    lq_scores scores = {.s = p};
+    look(j, b, &scores);
+    if (narrow) {
+        const lq_narrow heads = make_narrow(j, b, &scores);
+        narrow->backward(&heads, &(lq_narrow_grad){g->dout + at, lse, correction,
+                                                   g->dq ? g->dq + at : NULL,
+                                                   g->dk ? g->dk + b->key * d : NULL,
+                                                   g->dv ? g->dv + b->key * d : NULL});
+        return;
+    }
     make_scores(j, b, p);
-    lq_gemm_serial(ds, BK, 0, 1, dout, (lq_mat){b->v, j->kv_ld, true}, b->n, b->m, d);
-    score_gradient(j, b, g->lse, correction, p, ds);
+    lq_gemm_serial(ds, BQ, 0, 1, (lq_mat){b->v, j->kv_ld, false},
+                   (lq_mat){g->dout + at, j->q_ld, true}, b->m, b->n, d);
+    lq_cpu_kernels()->softmax_bwd(&scores, ds, lse, correction, j->attr->scale, inverse_cap);
     if (g->dv)
-        lq_gemm_serial(g->dv + b->key * g->kv_ld, g->kv_ld, 1, 1, (lq_mat){p, BK, true}, dout, b->m,
-                       d, b->n);
+        lq_gemm_serial(g->dv + b->key * d, d, 1, 1, (lq_mat){p, BQ, false},
+                       (lq_mat){g->dout + at, j->q_ld, false}, b->m, d, b->n);
     if (g->dk)
-        lq_gemm_serial(g->dk + b->key * g->kv_ld, g->kv_ld, 1, 1, (lq_mat){ds, BK, true},
+        lq_gemm_serial(g->dk + b->key * d, d, 1, 1, (lq_mat){ds, BQ, false},
                        (lq_mat){b->q, j->q_ld, false}, b->m, d, b->n);
     if (g->dq)
-        lq_gemm_serial(g->dq + b->t * j->q_ld, j->q_ld, 1, 1, (lq_mat){ds, BK, false},
+        lq_gemm_serial(g->dq + at, j->q_ld, 1, 1, (lq_mat){ds, BQ, true},
                        (lq_mat){b->k, j->kv_ld, false}, b->n, d, b->m);
 }
 
-static void backward_head(const lq_attention_job *j, int64_t h, const lq_attention_grad *g) {
-    for (int64_t t = 0; t < j->n; t += BQ) {
-        const int64_t n = lq_min64(BQ, j->n - t), stop = key_end(j, t + n - 1);
-        float correction[BQ];
-        for (int64_t i = 0; i < n; i++)
-            correction[i] = lq_cpu_kernels()->dot(g->dout + (t + i) * j->q_ld,
-                                                  g->out + (t + i) * j->q_ld, j->attr->head_dim);
-        for (int64_t key = key_begin(j, t); key < stop; key += BK) {
-            const block b = make_block(j, h, t, key, stop);
-            backward_block(j, &b, g, correction);
-        }
+static void backward_queries(const job *j, int64_t h, int64_t t, int64_t n, const grads *g) {
+    float lse[BQ], correction[BQ];
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = (t + i) * j->q_ld + h * j->attr->head_dim;
+        lse[i] = g->lse[(t + i) * j->attr->n_head + h];
+        correction[i] = lq_cpu_kernels()->dot(g->dout + at, g->out + at, j->attr->head_dim);
+    }
+    const int64_t stop = key_end(j, t + n - 1);
+    for (int64_t key = key_begin(j, t); key < stop; key += BK) {
+        const block b = make_block(j, h, t, n, key, stop);
+        backward_block(j, h, &b, g, lse, correction);
     }
 }
 
-/* Several query heads share a key head: each then sums its dk and dv in scratch, (H,N,d) each. */
-static bool is_grouped(const lq_attention_attr *attr) { return attr->n_head != attr->n_head_kv; }
+/* ---- sharing out backward -------------------------------------------------------------------- */
+
+/* Ranges of queries per key head, for enough tasks to keep all threads busy. */
+static int64_t parts_of(const lq_attention_attr *attr) {
+    int64_t parts = 1;
+    while (parts * attr->n_head_kv < LEAST_TASKS) parts *= 2;
+    return parts;
+}
+
+/* The first query of a part: causal, equal shares of the pairs lie between square roots. */
+static int64_t part_begin(int64_t n, int64_t part, int64_t parts) {
+    const int64_t at = (int64_t)((double)n * sqrt((double)part / (double)parts));
+    return part == parts ? n : (at + BQ / 2) / BQ * BQ;
+}
+
+static int64_t partial_size(const lq_attention_attr *attr, int64_t n) {
+    return parts_of(attr) * n * attr->n_head_kv * attr->head_dim;
+}
 
 static size_t scratch(const lq_node *node, bool backward) {
-    const lq_attention_attr *attr = node->attr;
-    if (!backward || !is_grouped(attr)) return 0;
-    return 2 * (size_t)(node->in[Q]->dim[0] * attr->n_head * attr->head_dim) * sizeof(float);
+    const int64_t n = node->in[Q]->dim[0];
+    return backward ? 2 * (size_t)partial_size(node->attr, n) * sizeof(float) : 0;
 }
 
-/* dst (N,K*d) += the partial sums (H,N,d) of its query heads, in the heads' order. */
-static void add_partials(const lq_attention_job *j, const float *partial, float *dst) {
-    const int64_t d = j->attr->head_dim;
+/* Task (kv, part)'s rows [0, its end) of dk or dv; NULL stays. */
+static float *partial_at(const job *j, float *partial, int64_t kv, int64_t part) {
+    return partial ? partial + (part * j->attr->n_head_kv + kv) * j->n * j->attr->head_dim : NULL;
+}
+
+static void run_task(const job *j, const grads *all, int64_t kv, int64_t part) {
+    const int64_t parts = parts_of(j->attr), group = j->attr->n_head / j->attr->n_head_kv;
+    const int64_t begin = lq_min64(j->n, part_begin(j->n, part, parts)),
+                  end = lq_min64(j->n, part_begin(j->n, part + 1, parts));
+    const size_t bytes = (size_t)(end * j->attr->head_dim) * sizeof(float);
+    grads g = *all;
+    g.dk = partial_at(j, all->dk, kv, part);
+    g.dv = partial_at(j, all->dv, kv, part);
+    if (g.dk) memset(g.dk, 0, bytes);
+    if (g.dv) memset(g.dv, 0, bytes);
+    for (int64_t h = kv * group; h < (kv + 1) * group; h++)
+        for (int64_t t = begin; t < end; t += BQ)
+            backward_queries(j, h, t, lq_min64(BQ, end - t), &g);
+}
+
+/* dst (N,K*d) += the partial sums, in the parts' order. */
+static void add_partials(const job *j, float *partial, float *dst) {
+    const int64_t d = j->attr->head_dim, parts = parts_of(j->attr);
+    if (!dst) return;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < j->n; t++)
-        for (int64_t h = 0; h < j->attr->n_head; h++)
-            lq_cpu_kernels()->axpy(dst + t * j->kv_ld + kv_head(j, h) * d, 1,
-                                   partial + (h * j->n + t) * d, d);
-}
-
-static lq_attention_grad make_head_grad(const lq_node *node, const lq_attention_job *j, int64_t h,
-                                        float *partial) {
-    const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d, size = j->n * d;
-    float *const dq = lq_grad_f32(node->in[Q]), *const dk = lq_grad_f32(node->in[K]);
-    float *const dv = lq_grad_f32(node->in[V]);
-    lq_attention_grad g = {.out = lq_data_f32(node->out) + h * d,
-                           .dout = lq_grad_f32(node->out) + h * d,
-                           .lse = lq_data_f32(node->saved) + h, .dq = dq ? dq + h * d : NULL};
-    if (!is_grouped(j->attr)) {
-        g.kv_ld = j->kv_ld;
-        g.dk = dk ? dk + kv : NULL;
-        g.dv = dv ? dv + kv : NULL;
-        return g;
-    }
-    g.kv_ld = d;
-    g.dk = dk ? partial + h * size : NULL;
-    g.dv = dv ? partial + (j->attr->n_head + h) * size : NULL;
-    if (dk) memset(g.dk, 0, (size_t)size * sizeof(float));
-    if (dv) memset(g.dv, 0, (size_t)size * sizeof(float));
-    return g;
+        for (int64_t kv = 0; kv < j->attr->n_head_kv; kv++)
+            for (int64_t part = 0; part < parts; part++)
+                if (t < part_begin(j->n, part + 1, parts))
+                    lq_cpu_kernels()->axpy(dst + t * j->kv_ld + kv * d, 1,
+                                           partial_at(j, partial, kv, part) + t * d, d);
 }
 
 static void backward(const lq_node *node, const lq_run *run) {
     assert(!node->in[K_CACHE]);
-    const lq_attention_job j = make_job(node, run);
-    const bool narrow = lq_attention_is_narrow(j.attr);
+    const job j = make_job(node, run);
+    const int64_t parts = parts_of(j.attr), tasks = parts * j.attr->n_head_kv;
+    float *const dk = lq_grad_f32(node->in[K]), *const dv = lq_grad_f32(node->in[V]);
     float *const partial = run->scratch;
+    const grads all = {.out = lq_data_f32(node->out), .dout = lq_grad_f32(node->out),
+                       .lse = lq_data_f32(node->saved), .dq = lq_grad_f32(node->in[Q]),
+                       .dk = dk ? partial : NULL,
+                       .dv = dv ? partial + partial_size(j.attr, j.n) : NULL};
 #pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t h = 0; h < j.attr->n_head; h++) {
-        const lq_attention_grad g = make_head_grad(node, &j, h, partial);
-        if (narrow) lq_attention_narrow_backward(&j, h, &g);
-        else backward_head(&j, h, &g);
-    }
-    if (!is_grouped(j.attr)) return;
-    if (node->in[K]->grad) add_partials(&j, partial, lq_grad_f32(node->in[K]));
-    if (node->in[V]->grad) add_partials(&j, partial + j.n * j.q_ld, lq_grad_f32(node->in[V]));
+    for (int64_t task = 0; task < tasks; task++)
+        run_task(&j, &all, task / parts, task % parts);
+    add_partials(&j, all.dk, dk);
+    add_partials(&j, all.dv, dv);
 }
 
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};

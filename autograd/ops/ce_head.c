@@ -62,6 +62,11 @@ static unsigned bwd_reads(const lq_node *node) {
            (lq_head_is_trained(node) ? LQ_IN(LQ_HEAD_H) | LQ_IN(LQ_HEAD_W) : 0u);
 }
 
+static unsigned products(const lq_node *node) {
+    (void)node;
+    return LQ_IN(LQ_HEAD_W);
+}
+
 static size_t scratch(const lq_node *node, bool backward) {
     return lq_head_scratch(&head, node, backward);
 }
@@ -77,7 +82,7 @@ const lq_op lq_op_ce_head = {
     .attr_bytes = sizeof(lq_ce_head_attr),
     .nograd = LQ_IN(LQ_HEAD_LABELS),
     .bwd_reads = bwd_reads,
-    .products = LQ_IN(LQ_HEAD_W),
+    .products = products,
     .out_f32 = true,
     .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(ce_head)},

@@ -1,7 +1,7 @@
 /* See clip.h. */
 #include "clip.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "cpu.h"
 #include "saturation.h"
 

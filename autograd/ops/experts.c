@@ -3,8 +3,9 @@
  * One expert after the other: its tokens are gathered, multiplied by its part of the packed
  * weights, and added back. Nothing is kept; backward computes gate and up again. With
  * h = act(gate) * up and G = dout down_e: dw_te = G.h, and dh = w_te G goes back through the rest.
- * Each of the three products may carry an adapter, as lora_linear, one A and B per expert. */
-#include "blas.h"
+ * Each of the three products may carry an adapter, as lora_linear, one A and B per expert, and may
+ * round what enters it, with an identity backward. */
+#include "gemm.h"
 #include "cpu.h"
 #include "ops.h"
 #include "rowwise.h"
@@ -25,6 +26,10 @@ static lq_status check_part(const lq_node *node, int i, int64_t rows, int64_t co
         return lq_fail(LQ_ESHAPE, "%s is (%lld,%lld), wanted (%lld x %lld,%lld)", part_name[i],
                        (long long)w->dim[0], (long long)lq_cols(w), (long long)E, (long long)rows,
                        (long long)cols);
+    const lq_rounding *const how = ((const lq_experts_attr *)node->attr)->how[i];
+    if (how && cols % how->block != 0)
+        return lq_fail(LQ_ESHAPE, "%s: rows of %lld are not whole blocks of %d", part_name[i],
+                       (long long)cols, how->block);
     if (!a != !b) return lq_fail(LQ_ESHAPE, "%s: half an adapter", part_name[i]);
     if (!a) return LQ_OK;
     if (a->ndim != 2 || b->ndim != 2 || a->dim[1] != cols || b->dim[0] != E * rows ||
@@ -65,6 +70,7 @@ typedef struct part {
     float *da, *db;
     int64_t rank;           /* 0: no adapter */
     lq_lora_attr lora;
+    const lq_rounding *how; /* NULL: x enters as it is */
 } part;
 
 static float *offset(float *p, int64_t n) { return p ? p + n : NULL; }
@@ -74,7 +80,8 @@ static part make_part(const lq_node *node, int i, int64_t expert) {
     const lq_tensor *w = node->in[WEIGHT + i];
     const lq_tensor *a = node->in[ADAPTER + 2 * i], *b = node->in[ADAPTER + 2 * i + 1];
     const int64_t O = w->dim[0] / node->in[SHARES]->dim[1], D = w->dim[1], first = expert * O;
-    part p = {.w = *w, .dw = offset(lq_grad_f32(w), first * D), .lora = attr->lora[i]};
+    part p = {.w = *w, .dw = offset(lq_grad_f32(w), first * D), .lora = attr->lora[i],
+              .how = attr->how[i]};
     p.w.dim[0] = O;
     p.w.data = (char *)w->data + lq_format_bytes(w->fmt, first * D);
     if (!a) return p;
@@ -94,7 +101,15 @@ typedef struct buffers {
     float *gate, *up, *h;        /* (n,F) */
     float *dgate, *dup, *dh;     /* (n,F) */
     float *low, *dlow;           /* (n,R) */
+    float *rounded;              /* (n,D) or (n,F): what enters one product */
 } buffers;
+
+static bool rounds(const lq_node *node) {
+    const lq_experts_attr *attr = node->attr;
+    bool any = false;
+    for (int i = 0; i < LQ_EXPERT_PARTS; i++) any |= attr->how[i] != NULL;
+    return any;
+}
 
 static size_t take(char *base, size_t *at, size_t bytes, void *out) {
     char *const p = base ? base + *at : NULL;
@@ -118,6 +133,7 @@ static size_t lay_out(buffers *s, const lq_node *node, char *base, bool backward
         if (lq_wtile_scratch(&w) > tile) tile = lq_wtile_scratch(&w);
     }
     const size_t r = (size_t)(N * rank) * sizeof(float);
+    const size_t most = rounds(node) ? (d > f ? d : f) : 0;
     take(base, &at, tile, &s->tile);
     take(base, &at, (size_t)N * sizeof *s->token, &s->token);
     take(base, &at, d, &s->x);
@@ -126,6 +142,7 @@ static size_t lay_out(buffers *s, const lq_node *node, char *base, bool backward
     take(base, &at, f, &s->up);
     take(base, &at, f, &s->h);
     take(base, &at, r, &s->low);
+    take(base, &at, most, &s->rounded);
     if (!backward) return at;
     take(base, &at, d, &s->dx);
     take(base, &at, f, &s->dgate);
@@ -139,10 +156,19 @@ static size_t scratch(const lq_node *node, bool backward) {
     return lay_out(&s, node, NULL, backward);
 }
 
+/* x (n,D) as it is multiplied with W; valid until the next call. */
+static const float *entering(const part *p, const float *x, int64_t n, const buffers *s) {
+    const int64_t D = p->w.dim[1];
+    if (!p->how) return x;
+#pragma omp parallel for schedule(static) if (n * D >= LQ_PARALLEL_ELEMENTS)
+    for (int64_t i = 0; i < n; i++) p->how->round(p->how, x + i * D, s->rounded + i * D, D);
+    return s->rounded;
+}
+
 /* y (n,O) = x (n,D) W^T + s (x A^T) B^T */
 static void part_forward(const part *p, const float *x, float *y, int64_t n, const buffers *s) {
     const int64_t O = p->w.dim[0], D = p->w.dim[1], R = p->rank;
-    lq_wtile_forward(&p->w, x, y, n, s->tile);
+    lq_wtile_forward(&p->w, entering(p, x, n, s), y, n, s->tile);
     if (!R || p->lora.merged) return;
     lq_gemm(s->low, R, 0, 1, (lq_mat){x, D, false}, (lq_mat){p->a, D, true}, n, R, D);
     lq_gemm(y, O, 1, p->lora.scale, (lq_mat){s->low, R, false}, (lq_mat){p->b, R, true}, n, O, R);
@@ -159,10 +185,13 @@ static void part_backward_x(const part *p, const float *dy, float *dx, int64_t n
             R);
 }
 
-/* dW += dy^T x; dB += s dy^T (x A^T); dA += s (dy B)^T x */
+/* dW += dy^T x; dB += s dy^T (x A^T); dA += s (dy B)^T x, where W's x is rounded, and that of a
+ * merged adapter, which is in W. */
 static void part_backward_w(const part *p, const float *x, const float *dy, int64_t n,
                             const buffers *s) {
     const int64_t O = p->w.dim[0], D = p->w.dim[1], R = p->rank;
+    if (!p->dw && !p->da && !p->db) return;
+    if (!R || p->lora.merged) x = entering(p, x, n, s);
     const lq_mat xm = {x, D, false}, dyt = {dy, O, true};
     if (p->dw) lq_gemm(p->dw, D, 1, 1, dyt, xm, O, D, n);
     if (p->db) {
@@ -236,20 +265,23 @@ static void forward(const lq_node *node, const lq_run *run) {
     }
 }
 
-/* dshare = G.h; then G becomes dh = share G, dy becomes share dy, and dgate, dup are dh's. */
-static void hidden_backward(const lq_node *node, int64_t expert, int64_t n, const buffers *s) {
+/* dshare = G.h with h as it enters; then G becomes dh = share G, dy becomes share dy, and dgate,
+ * dup are dh's. */
+static void hidden_backward(const lq_node *node, int64_t expert, int64_t n, const part *down,
+                            const buffers *s) {
     const lq_experts_attr *attr = node->attr;
     const lq_cpu *const cpu = lq_cpu_kernels();
     const int64_t D = node->in[X]->dim[1], E = node->in[SHARES]->dim[1];
     const int64_t F = lq_cols(node->in[WEIGHT + LQ_EXPERT_DOWN]);
     const float *const share = lq_data_f32(node->in[SHARES]) + expert;
     float *const dshare = offset(lq_grad_f32(node->in[SHARES]), expert);
+    const float *const h = entering(down, s->h, n, s);
     memset(s->dgate, 0, (size_t)(n * F) * sizeof(float));
     memset(s->dup, 0, (size_t)(n * F) * sizeof(float));
 #pragma omp parallel for schedule(static) if (n * F >= LQ_PARALLEL_ELEMENTS)
     for (int64_t i = 0; i < n; i++) {
         const int64_t at = i * F, t = s->token[i] * E;
-        if (dshare) dshare[t] += cpu->dot(s->dh + at, s->h + at, F);
+        if (dshare) dshare[t] += cpu->dot(s->dh + at, h + at, F);
         cpu->scale(s->dh + at, share[t], F);
         cpu->scale(s->dy + i * D, share[t], D);
         if (attr->act == LQ_SILU)
@@ -269,7 +301,7 @@ static void backward_expert(const lq_node *node, int64_t expert, int64_t n, cons
     gather(s->dy, lq_grad_f32(node->out), D, s->token, n);
     memset(s->dh, 0, (size_t)(n * F) * sizeof(float));
     part_backward_x(&down, s->dy, s->dh, n, s);
-    hidden_backward(node, expert, n, s);
+    hidden_backward(node, expert, n, &down, s);
     part_backward_w(&down, s->h, s->dy, n, s);
     part_backward_w(&gate, s->x, s->dgate, n, s);
     part_backward_w(&up, s->x, s->dup, n, s);
@@ -329,6 +361,7 @@ lq_tensor *lq_experts(lq_tape *tape, lq_tensor *x, lq_tensor *shares,
         in[ADAPTER + 2 * i] = parts[i].a;
         in[ADAPTER + 2 * i + 1] = parts[i].b;
         attr.lora[i] = parts[i].lora;
+        attr.how[i] = parts[i].how;
     }
     return lq_tape_record(tape, &lq_op_experts, &attr, N_IN, in);
 }

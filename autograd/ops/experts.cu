@@ -157,8 +157,13 @@ static lq_status accepts(const lq_node *node) {
     if (node->in[SHARES]->dim[1] > LQ_CUDA_MAX_EXPERTS)
         return lq_fail(LQ_EUNSUPPORTED, "%lld experts, at most %d wanted",
                        (long long)node->in[SHARES]->dim[1], (int)LQ_CUDA_MAX_EXPERTS);
-    for (int i = 0; i < LQ_EXPERT_PARTS; i++)
+    const lq_experts_attr *const attr = (const lq_experts_attr *)node->attr;
+    for (int i = 0; i < LQ_EXPERT_PARTS; i++) {
+        if (attr->how[i])
+            return lq_fail(LQ_EUNSUPPORTED, "activations of experts are not rounded on device "
+                           "cuda; activation_dtype runtime wants device cpu");
         LQ_TRY(lq_cuda_wtile_accepts(node->in[WEIGHT + i]));
+    }
     return LQ_OK;
 }
 

@@ -1,7 +1,7 @@
 /* See head.h. */
 #include "head.h"
 
-#include "blas.h"
+#include "gemm.h"
 #include "cpu.h"
 #include "wtile.h"
 

@@ -271,6 +271,11 @@ static unsigned bwd_reads(const lq_node *node) {
     return LQ_IN(LQ_HEAD_LABELS) | (lq_head_is_trained(node) ? remade : 0u);
 }
 
+/* What is stored of a teacher's shares is no weight. */
+static unsigned products(const lq_node *node) {
+    return LQ_IN(LQ_HEAD_W) | (attr_of(node)->top_k ? 0u : LQ_IN(TEACHER_W));
+}
+
 static size_t scratch(const lq_node *node, bool backward) {
     return lq_head_scratch(&head, node, backward);
 }
@@ -286,7 +291,7 @@ const lq_op lq_op_kd_head = {
     .attr_bytes = sizeof(lq_kd_head_attr),
     .nograd = LQ_IN(LQ_HEAD_LABELS) | LQ_IN(TEACHER) | LQ_IN(TEACHER_W),
     .bwd_reads = bwd_reads,
-    .products = LQ_IN(LQ_HEAD_W) | LQ_IN(TEACHER_W),
+    .products = products,
     .out_f32 = true,
     .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(kd_head)},

@@ -1,6 +1,6 @@
 /* linear: out = x W^T + bias. Backward: dx += dy W, and for trained parameters dW += dy^T x and
  * dbias += column sums of dy. With a frozen weight only W is read, so x may be gone by then. */
-#include "blas.h"
+#include "gemm.h"
 #include "linear_parts.h"
 #include "ops.h"
 #include "wtile.h"
@@ -86,8 +86,13 @@ static void backward(const lq_node *node, const lq_run *run) {
 
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
 
+static unsigned products(const lq_node *node) {
+    (void)node;
+    return LQ_IN(W);
+}
+
 const lq_op lq_op_linear = {
-    .name = "linear", .n_in = N_IN, .products = LQ_IN(W), .bwd_reads = bwd_reads, .shape = shape,
+    .name = "linear", .n_in = N_IN, .products = products, .bwd_reads = bwd_reads, .shape = shape,
     .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(linear)},
 };
 

@@ -1,11 +1,11 @@
-/* lora_linear: a linear with a low-rank adapter. With P = drop(x) A^T (N,R) and Q = dy B (N,R):
- *   out = x W^T + bias (+ s P B^T, unless merged: then W holds the adapter already)
- *   dB += s dy^T P;  dA += s Q^T drop(x);  dx += dy W (+ s drop'(Q A), unless merged)
+/* lora_linear: a linear with a low-rank adapter. With P = s drop(x) A^T (N,R), Q = s dy B (N,R):
+ *   out = x W^T + bias (+ P B^T, unless merged: then W holds the adapter already)
+ *   dB += dy^T P;  dA += Q^T drop(x);  dx += dy W (+ drop'(Q A), unless merged)
  * where W may have its own, rounded x. Nothing of W's size is formed. Forward saves P, which is
  * small; merged, backward makes it. The dropout mask is a function of the run's key, the node and
  * the element, so it is drawn again in backward. With magnitudes (magnitude.h) the columns of out
  * before the bias, and of dy wherever it meets an unscaled weight, are times their factors. */
-#include "blas.h"
+#include "gemm.h"
 #include "clip.h"
 #include "linear_parts.h"
 #include "magnitude.h"
@@ -34,8 +34,8 @@ static lq_status check_magnitude(const lq_node *node) {
     if (!m && !norm) return LQ_OK;
     if (!m || !norm || m->ndim != 1 || norm->ndim != 1 || m->dim[0] != w->dim[0] ||
         norm->dim[0] != w->dim[0])
-        return lq_fail(LQ_ESHAPE, "lora_linear '%s': wanted a magnitude and a norm for each of %lld "
-                       "rows", w->name ? w->name : "?", (long long)w->dim[0]);
+        return lq_fail(LQ_ESHAPE, "lora_linear '%s': wanted a magnitude and a norm for each of "
+                       "%lld rows", w->name ? w->name : "?", (long long)w->dim[0]);
     if (attr->dropout > 0 || attr->clipped)
         return lq_fail(LQ_EVALUE, "lora_linear '%s': magnitudes go neither with dropout nor with "
                        "clipping", w->name ? w->name : "?");
@@ -127,44 +127,33 @@ static const float *adapter_input(const lq_node *node, const lq_run *run, float 
     return dropped;
 }
 
-/* y += s P B^T */
-static void add_adapter(const lq_node *node, const lq_run *run, float *y) {
-    const lq_tensor *a = node->in[A], *b = node->in[B];
-    const lq_lora_attr *attr = node->attr;
-    const int64_t N = node->in[X]->dim[0], D = a->dim[1], O = b->dim[0], R = a->dim[0];
-    const layout l = scratch_layout(node, N);
-    char *const base = run->scratch;
-    float *const p = node->saved ? lq_data_f32(node->saved) : (float *)(base + l.p);
-    const lq_mat xm = {adapter_input(node, run, (float *)(base + l.dropped)), D, false};
-    lq_gemm(p, R, 0, 1, xm, (lq_mat){lq_data_f32(a), D, true}, N, R, D);
-    lq_gemm(y, O, 1, attr->scale, (lq_mat){p, R, false}, (lq_mat){lq_data_f32(b), R, true}, N, O,
-            R);
+/* P = s drop(x) A^T, made in p (N,R). */
+static void make_p(const lq_node *node, const float *x, float *p) {
+    const lq_tensor *a = node->in[A];
+    const int64_t N = node->in[X]->dim[0], D = a->dim[1], R = a->dim[0];
+    lq_gemm(p, R, 0, ((const lq_lora_attr *)node->attr)->scale, (lq_mat){x, D, false},
+            (lq_mat){lq_data_f32(a), D, true}, N, R, D);
 }
 
 static void forward(const lq_node *node, const lq_run *run) {
     const lq_magnitude magnitude = magnitude_of(node);
-    const int64_t N = node->in[X]->dim[0];
-    float *const y = lq_data_f32(node->out);
-    lq_wtile_forward(node->in[W], lq_data_f32(input_of_w(node)), y, N, run->scratch);
-    if (!((const lq_lora_attr *)node->attr)->merged) {
-        add_adapter(node, run, y);
+    const lq_tensor *a = node->in[A], *b = node->in[B];
+    const lq_lora_attr *attr = node->attr;
+    const int64_t N = node->in[X]->dim[0], R = a->dim[0];
+    const layout l = scratch_layout(node, N);
+    char *const base = run->scratch;
+    float *const y = lq_data_f32(node->out), *const dropped = (float *)(base + l.dropped);
+    const float *const x = lq_data_f32(input_of_w(node));
+    if (attr->merged) {
+        lq_wtile_forward(node->in[W], x, y, N, run->scratch);
+    } else {
+        float *const p = node->saved ? lq_data_f32(node->saved) : (float *)(base + l.p);
+        make_p(node, adapter_input(node, run, dropped), p);
+        const lq_gemm_term side = {{p, R, false}, {lq_data_f32(b), R, true}, R};
+        lq_wtile_forward_sum(node->in[W], &side, x, y, N, run->scratch);
         if (magnitude.m) lq_magnitude_scale(y, &magnitude, y, N);
     }
     lq_linear_bias(node->in[BIAS], y, N);
-}
-
-static void adapter_dx(const lq_node *node, const lq_run *run, const float *q, float *dropped) {
-    const lq_tensor *x = node->in[X], *a = node->in[A];
-    const lq_lora_attr *attr = node->attr;
-    const int64_t N = x->dim[0], D = x->dim[1], R = a->dim[0];
-    const lq_mat qm = {q, R, false}, am = {lq_data_f32(a), D, false};
-    float *const dx = lq_grad_f32(x);
-    if (!drops(node, run)) {
-        lq_gemm(dx, D, 1, attr->scale, qm, am, N, D, R);
-        return;
-    }
-    lq_gemm(dropped, D, 0, attr->scale, qm, am, N, D, R);
-    apply_dropout(node, run, dropped, dx, true);
 }
 
 /* The gradient (N,O) of x (W + s B A)^T from that of out; also adds to dm. */
@@ -177,30 +166,47 @@ static const float *before_magnitude(const lq_node *node, const float *dout, flo
     return scratch;
 }
 
+/* dx += dy W + drop'(Q A), the adapter's part not when merged; a rounded x takes W's part. */
+static void backward_x(const lq_node *node, const lq_run *run, const float *dy, const float *q,
+                       float *dropped) {
+    const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A];
+    const int64_t N = x->dim[0], D = x->dim[1], R = a->dim[0];
+    const lq_gemm_term side = {{q, R, false}, {lq_data_f32(a), D, false}, R};
+    float *const dx = lq_grad_f32(x), *const dx_of_w = lq_grad_f32(input_of_w(node));
+    const bool adapter = dx && !((const lq_lora_attr *)node->attr)->merged;
+    const bool together = adapter && dx == dx_of_w && !drops(node, run);
+    if (dx_of_w)
+        lq_wtile_backward_sum(w, together ? &side : NULL, dy, dx_of_w, N, run->scratch);
+    if (!adapter || together) return;
+    if (drops(node, run)) {
+        lq_gemm_sum(dropped, D, 0, &side, 1, N, D);
+        apply_dropout(node, run, dropped, dx, true);
+    } else {
+        lq_gemm_sum(dx, D, 1, &side, 1, N, D);
+    }
+}
+
 static void backward(const lq_node *node, const lq_run *run) {
-    const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A], *b = node->in[B];
+    const lq_tensor *x = node->in[X], *a = node->in[A], *b = node->in[B];
     const lq_lora_attr *attr = node->attr;
-    const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0], R = a->dim[0];
+    const int64_t N = x->dim[0], D = x->dim[1], O = b->dim[0], R = a->dim[0];
     const layout l = scratch_layout(node, N);
     char *const base = run->scratch;
     float *const made_p = (float *)(base + l.p), *const q = (float *)(base + l.q);
     float *const dropped = (float *)(base + l.dropped);
     const float *const dout = lq_grad_f32(node->out); /* (N,O) */
     const float *const dy = before_magnitude(node, dout, (float *)(base + l.dy));
-    float *const dx_of_w = lq_grad_f32(input_of_w(node));
-    if (dx_of_w) lq_wtile_backward(w, attr->merged ? dout : dy, dx_of_w, N, run->scratch);
-    lq_linear_bias_backward(node->in[BIAS], dout, N);
-
-    lq_gemm(q, R, 0, 1, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R, O);
-    const lq_mat xm = {adapter_input(node, run, dropped), D, false};
-    if (attr->merged)
-        lq_gemm(made_p, R, 0, 1, xm, (lq_mat){lq_data_f32(a), D, true}, N, R, D);
+    const float *const xa = adapter_input(node, run, dropped);
     const float *const p = attr->merged ? made_p : lq_data_f32(node->saved);
+    lq_gemm(q, R, 0, attr->scale, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R,
+            O);
+    if (attr->merged) make_p(node, xa, made_p);
+    if (a->grad)
+        lq_gemm(lq_grad_f32(a), D, 1, 1, (lq_mat){q, R, true}, (lq_mat){xa, D, false}, R, D, N);
+    backward_x(node, run, attr->merged ? dout : dy, q, dropped);
     if (b->grad)
-        lq_gemm(lq_grad_f32(b), R, 1, attr->scale, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O,
-                R, N);
-    if (a->grad) lq_gemm(lq_grad_f32(a), D, 1, attr->scale, (lq_mat){q, R, true}, xm, R, D, N);
-    if (x->grad && !attr->merged) adapter_dx(node, run, q, dropped);
+        lq_gemm(lq_grad_f32(b), R, 1, 1, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O, R, N);
+    lq_linear_bias_backward(node->in[BIAS], dout, N);
     if (attr->clipped)
         lq_clip_backward(&(lq_clip){x, node->out->grad, a, b, attr->clipped, attr->scale},
                          base + l.clip);
@@ -208,8 +214,13 @@ static void backward(const lq_node *node, const lq_run *run) {
 
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
 
+static unsigned products(const lq_node *node) {
+    (void)node;
+    return LQ_IN(W);
+}
+
 const lq_op lq_op_lora_linear = {
-    .name = "lora_linear", .n_in = N_IN, .products = LQ_IN(W),
+    .name = "lora_linear", .n_in = N_IN, .products = products,
     .attr_bytes = sizeof(lq_lora_attr), .bwd_reads = bwd_reads,
     .shape = shape, .kernel = {[LQ_CPU] = &on_cpu, LQ_CUDA_ROW(lora_linear)},
 };

@@ -2,7 +2,7 @@
  *   dd_b += sum over the block's elements of G code,   G = dy^T x
  * (through the rounding of d to F16 the gradient passes unchanged). G exists for a few rows of W at
  * a time. W's bytes hold the rounded scales already; the parameter itself is not read here. */
-#include "blas.h"
+#include "gemm.h"
 #include "block_scales.h"
 #include "linear_parts.h"
 #include "ops.h"
@@ -15,8 +15,8 @@ static lq_status shape(lq_node *node) {
     const lq_tensor *w = node->in[W], *d = node->in[SCALES];
     LQ_TRY(lq_linear_shape(node, "scaled_linear"));
     if (!lq_has_block_scales(w->fmt))
-        return lq_fail(LQ_EUNSUPPORTED, "scaled_linear '%s': %s has no scales to train, wanted Q4_0 "
-                       "or Q8_0", w->name ? w->name : "?", w->fmt->label);
+        return lq_fail(LQ_EUNSUPPORTED, "scaled_linear '%s': %s has no scales to train, wanted "
+                       "Q4_0 or Q8_0", w->name ? w->name : "?", w->fmt->label);
     if (d->ndim != 2 || d->dim[0] != w->dim[0] || d->dim[1] * w->fmt->block != w->dim[1])
         return lq_fail(LQ_ESHAPE, "scaled_linear '%s' (%lld,%lld): the scales are (%lld,%lld)",
                        w->name ? w->name : "?", (long long)w->dim[0], (long long)w->dim[1],

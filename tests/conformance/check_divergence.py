@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 
+from perplexity import EXACT, llama_perplexity
+
 CONTEXT, CHUNKS = 256, 24
 # key of `loquat evaluate --json`: pattern of llama-perplexity's line, scale, unit of the last printed digit
 NUMBER = r"\s*:\s*(-?[\d.]+)"
@@ -44,13 +46,7 @@ def run(*command):
 
 
 def llama(binaries, model, last, *arguments):
-    """Its output, once it has the line `last`: its log ends early at times."""
-    for _ in range(9):
-        out = run(binaries / "llama-perplexity", "-m", model, "-c", CONTEXT, "--chunks", CHUNKS, "-fa", "off", "-ctk", "f32",
-                  "-ctv", "f32", "-t", 1, *arguments)
-        if last in out:
-            return out
-    sys.exit(f"llama-perplexity never printed {last}:\n{out}")
+    return llama_perplexity(binaries, last, "-m", model, "-c", CONTEXT, "--chunks", CHUNKS, *EXACT, *arguments).string
 
 
 def loquat_statistics(loquat, model, logits):

@@ -10,13 +10,14 @@ TEXT (optional) a text for the perplexities. Needs numpy and gguf. Checks:
   * llama.cpp loads every file, and base + adapter has the merged file's perplexity.
 """
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
 
 import gguf
 import numpy as np
+
+from perplexity import ESTIMATE, EXACT, llama_perplexity
 
 LINEARS = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
 RANK, ALPHA = 4, 8.0
@@ -54,13 +55,7 @@ def write_adapter(path, base):
 
 
 def perplexity(llama, model, text, *more):
-    command = [llama / "llama-perplexity", "-m", model, "-f", text, "-c", "128", "--chunks", "16",
-               "-t", "1", "-fa", "off", "-ctk", "f32", "-ctv", "f32", *more]
-    out = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    found = re.search(r"Final estimate: PPL = ([0-9.]+)", out.stdout + out.stderr)
-    if not found:
-        raise SystemExit(f"llama.cpp did not evaluate {model}:\n{out.stderr[-2000:]}")
-    return float(found.group(1))
+    return float(llama_perplexity(llama, ESTIMATE, "-m", model, "-f", text, "-c", 128, "--chunks", 16, *EXACT, *more).group(1))
 
 
 def check_values(name, path, pairs, base, kind):

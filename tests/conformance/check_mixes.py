@@ -11,10 +11,11 @@ The loss that the run recorded is the exported file's, to the last digit printed
 """
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
+
+from perplexity import ESTIMATE, llama_perplexity
 
 MIXES = ("F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q2_K_S Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K "
          "IQ4_NL IQ4_XS TQ1_0 TQ2_0 MXFP4_MOE NVFP4 Q1_0 Q2_0").split()
@@ -29,17 +30,6 @@ def run(*command):
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
     return done
-
-
-def llama_perplexity(llama, model, text):
-    """Over CHUNKS chunks, of more: its log at times ends before the last ones."""
-    for _ in range(9):
-        done = run(llama / "llama-perplexity", "-m", model, "-f", text, "-t", 1, "-b", 256, *PROTOCOL, CHUNKS + 2)
-        out = done.stdout + done.stderr
-        found = re.search(rf"\[{CHUNKS}\]([\d.]+),", out)
-        if found:
-            return float(found.group(1))
-    raise RuntimeError(f"llama-perplexity gives no estimate:\n{out}")
 
 
 def write_text(repository, work):
@@ -62,7 +52,7 @@ def check(loquat, llama, repository, text, work, mix):
     loss = json.loads(run(loquat, "evaluate", file, "--data", valid, "--json").stdout)["loss"]
     ours = json.loads(run(loquat, "evaluate", file, "--perplexity", text, "--json", *PROTOCOL, CHUNKS,
                           *RUNTIME).stdout)["perplexity"]
-    theirs = llama_perplexity(llama, file, text)
+    theirs = float(llama_perplexity(llama, ESTIMATE, "-m", file, "-f", text, "-t", 1, "-b", 256, *PROTOCOL, CHUNKS).group(1))
     off, kept = 100 * (ours / theirs - 1), abs(loss / record["final_eval_loss"] - 1)
     good = abs(off) <= BOUND and kept < 1e-6
     print(f"{'ok  ' if good else 'FAIL'} {mix:9}: perplexity {ours:.4f}, llama.cpp {theirs:.4f} ({off:+.4f} %); loss of the file "

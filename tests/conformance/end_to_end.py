@@ -15,7 +15,6 @@ import argparse
 import json
 import pathlib
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 
 import llama_cpp
 from expand import expand
+from perplexity import ESTIMATE, EXACT, NUMBER, llama_perplexity
 
 LOGITS, LOSS, PERPLEXITY, DIVERGENCE = 1e-3, 1e-6, 1e-3, 2e-2  # absolute; relative; relative; relative
 WORDS = "the and in on her he red sea salt ship stone story lost alone hollow island thunder dinner".split()
@@ -94,22 +94,8 @@ def only(found):
     return path
 
 
-def number(pattern, text):
-    found = re.search(pattern + r"[^0-9\-]*(-?[0-9.]+)", text)
-    return float(found.group(1)) if found else float("nan")
-
-
-def llama_perplexity(tools, model, wanted, *options):
-    """The number after `wanted` in llama-perplexity's output, or NaN. It now and then loses its last lines: then again."""
-    command = [tools / "llama-perplexity", "-m", model, "-c", "128", "-t", "1", "-fa", "off", "-ctk", "f32", "-ctv",
-               "f32", *options]
-    found = float("nan")
-    for _ in range(5):
-        done = run(*command)
-        found = number(wanted, done.stdout + done.stderr)
-        if found == found:
-            break
-    return found
+def number_in_llama(tools, model, wanted, *options):
+    return float(llama_perplexity(tools, wanted, "-m", model, "-c", 128, *EXACT, *options).group(1))
 
 
 def check_logits(args, name, model, adapter=None):
@@ -136,7 +122,7 @@ def check_perplexity(args, name, model, expanded, adapter=None):
         return
     text = args.work / "text.txt"
     ours = evaluate(args.loquat, model, adapter, "--perplexity", text, "--ctx-size", "128")["perplexity"]
-    theirs = llama_perplexity(args.llama_bin, expanded, "Final estimate: PPL =", "-f", text, *loras(adapter))
+    theirs = number_in_llama(args.llama_bin, expanded, ESTIMATE, "-f", text, *loras(adapter))
     judge(f"{name}: perplexity {ours:.4f} against llama-perplexity, relative", abs(ours / theirs - 1), PERPLEXITY)
 
 
@@ -144,12 +130,12 @@ def check_logits_files(args, full, quantized):
     """The divergence of `quantized` from `full` (both F32 files) by both programs, from either's logits file."""
     text, ours, theirs = args.work / "text.txt", args.work / "ours.kld", args.work / "theirs.kld"
     evaluate(args.loquat, full, None, "--perplexity", text, "--ctx-size", "128", "--save-all-logits", ours)
-    llama_perplexity(args.llama_bin, full, "Final estimate: PPL =", "-f", text, "--save-all-logits", theirs)
+    number_in_llama(args.llama_bin, full, ESTIMATE, "-f", text, "--save-all-logits", theirs)
     for name, file in (("Loquat's", ours), ("llama-perplexity's", theirs)):
         a = evaluate(args.loquat, quantized, None, "--perplexity", text, "--ctx-size", "128", "--kl-divergence-base", file)
         options = ("--kl-divergence", "--kl-divergence-base", file)
-        b = llama_perplexity(args.llama_bin, quantized, "Mean +KLD:", *options)
-        top = llama_perplexity(args.llama_bin, quantized, "Same top p:", *options)
+        b = number_in_llama(args.llama_bin, quantized, "Mean +KLD:" + NUMBER, *options)
+        top = number_in_llama(args.llama_bin, quantized, "Same top p:" + NUMBER, *options)
         judge(f"divergence {a['kl_divergence']:.6f} from {name} logits file, against llama-perplexity, relative",
               abs(a["kl_divergence"] / b - 1), DIVERGENCE)
         judge("  same top token, difference in %", abs(100 * a["same_top"] - top), 0.1)

@@ -50,7 +50,8 @@ class Rule:
     shapes: callable = same_shape
 
 
-TOP = [Rule(r"model\.embed_tokens", "token_embd"), Rule(r"model\.norm", "output_norm"), Rule(r"lm_head", "output")]
+HEAD_RULE = [Rule(r"lm_head", "output")]
+TOP = [Rule(r"model\.embed_tokens", "token_embd"), Rule(r"model\.norm", "output_norm")] + HEAD_RULE
 NORMS = [Rule(r".*\.input_layernorm", "blk.#.attn_norm"), Rule(r".*\.post_attention_layernorm", "blk.#.ffn_norm")]
 QKV = [Rule(rf".*\.{x}_proj", f"blk.#.attn_{x}") for x in "qkv"]
 PERMUTED = [Rule(r".*\.q_proj", "blk.#.attn_q", half_split("num_attention_heads")),
@@ -277,15 +278,15 @@ def no_positions(pos):
 
 OLMO2 = [Rule(r".*\.post_attention_layernorm", "blk.#.post_attention_norm"),
          Rule(r".*\.post_feedforward_layernorm", "blk.#.post_ffw_norm")]
-FALCON = [Rule(r"transformer\.word_embeddings", "token_embd"), Rule(r"transformer\.ln_f", "output_norm"),
+FALCON = HEAD_RULE + [Rule(r"transformer\.word_embeddings", "token_embd"), Rule(r"transformer\.ln_f", "output_norm"),
           Rule(r".*\.(input_layernorm|ln_mlp)", "blk.#.attn_norm"), Rule(r".*\.ln_attn", "blk.#.attn_norm_2"),
           Rule(r".*\.query_key_value", "blk.#.attn_qkv", falcon_groups), Rule(r".*\.dense", "blk.#.attn_output"),
           Rule(r".*\.dense_h_to_4h", "blk.#.ffn_up"), Rule(r".*\.dense_4h_to_h", "blk.#.ffn_down")]
-MPT = [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.norm_f", "output_norm"),
+MPT = HEAD_RULE + [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.norm_f", "output_norm"),
        Rule(r".*\.norm_1", "blk.#.attn_norm"), Rule(r".*\.Wqkv", "blk.#.attn_qkv"),
        Rule(r".*\.out_proj", "blk.#.attn_output"), Rule(r".*\.norm_2", "blk.#.ffn_norm"),
        Rule(r".*\.up_proj", "blk.#.ffn_up"), Rule(r".*\.down_proj", "blk.#.ffn_down")]
-GPT2 = [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.wpe", "position_embd"),
+GPT2 = HEAD_RULE + [Rule(r"transformer\.wte", "token_embd"), Rule(r"transformer\.wpe", "position_embd"),
         Rule(r"transformer\.ln_f", "output_norm"), Rule(r".*\.ln_1", "blk.#.attn_norm"),
         Rule(r".*\.ln_2", "blk.#.ffn_norm")]
 GPT2 += [Rule(hf_name, name, transposed, transposed_shape)

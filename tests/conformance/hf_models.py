@@ -15,8 +15,11 @@ import tempfile
 
 import gguf
 import numpy as np
+import safetensors.torch
 import torch
 import transformers as hf
+
+from converter import convert
 
 hf.utils.logging.disable_progress_bar()
 
@@ -32,6 +35,8 @@ LINEAR = dict(rope_type="linear", rope_theta=10000.0, factor=4.0)
 # name: class, options, dtype of the file, bytes of a shard
 MODELS = {
     "llama-tied": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
+    "llama-tied-own-head": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
+    "llama-tied-same-head": (hf.LlamaConfig, dict(tie_word_embeddings=True), torch.float32, None),
     "llama-untied-sharded": (hf.LlamaConfig, dict(tie_word_embeddings=False), torch.bfloat16, "8KB"),
     "llama-biases-linear": (hf.LlamaConfig, dict(attention_bias=True, mlp_bias=True, rope_parameters=LINEAR),
                             torch.float16, None),
@@ -72,16 +77,6 @@ MODELS = {
 }
 
 
-# The converter knows tokenizers by the ids of one text; those made here are none that it knows.
-CONVERT = """import sys, runpy
-source = sys.argv.pop(1)
-sys.path[:0] = [source, source + "/gguf-py"]
-from conversion import base
-base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
-sys.argv[0] = source + "/convert_hf_to_gguf.py"
-runpy.run_path(sys.argv[0], run_name="__main__")"""
-
-
 def run(*args, **kw):
     done = subprocess.run([str(a) for a in args], capture_output=True, text=True, **kw)
     if done.returncode:
@@ -101,6 +96,11 @@ def make(name, directory):
                 x.add_(0.0 if "gemma" in name else 1.0)
     model = model.to(dtype)
     model.save_pretrained(directory, **({"max_shard_size": shard} if shard else {}))
+    if name.endswith("-head"):   # stored, though the configuration says that it is the embedding
+        tensors = safetensors.torch.load_file(directory / "model.safetensors")
+        embedding = tensors["model.embed_tokens.weight"]
+        tensors["lm_head.weight"] = embedding.flip(0) if "own" in name else embedding.clone()
+        safetensors.torch.save_file(tensors, directory / "model.safetensors", {"format": "pt"})
     if name == "mpt":   # the converter knows the class by its older name only
         config = directory / "config.json"
         config.write_text(config.read_text().replace("MptForCausalLM", "MPTForCausalLM"))
@@ -161,8 +161,9 @@ def check(name, args, work, tokenizer=None):
             if not off <= TOLERANCE:
                 bad.append(f"logits of the GGUF: off by {off:.2e}")
         if tokenizer:
-            run(sys.executable, "-c", CONVERT, args.llama_source, directory, "--outfile", work / "theirs.gguf", "--outtype",
-                kind.lower())
+            done = convert(args.llama_source, "qwen2", directory, "--outfile", work / "theirs.gguf", "--outtype", kind.lower())
+            if done.returncode:
+                sys.exit(f"convert_hf_to_gguf.py {name}\n{done.stdout}{done.stderr}")
             bad += [f"{kind}: {b}" for b in compare_files(work / "ours.gguf", work / "theirs.gguf", args.llama_source)]
     print(f"{name}: logits off by {worst:.1e} (largest {np.abs(want).max():.1f}){', files equal' if tokenizer and not bad else ''}")
     return [f"{name}: {b}" for b in bad]

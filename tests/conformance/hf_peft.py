@@ -80,6 +80,7 @@ TRAINED = {
     "plain": "lora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj, v_proj]\n",
     "all": "lora_r: 4\nlora_alpha: 6\nuse_rslora: true\nlora_rank_pattern: {k_proj: 2}\nlora_alpha_pattern: {up_proj: 3}\n",
     "layers": "lora_r: 2\nlora_alpha: 4\nlora_target_modules: [q_proj, down_proj]\nlora_layers_to_transform: [0, 2]\n",
+    "pissa": "lora_r: 2\nlora_alpha: 3\nuse_rslora: true\ninit_lora_weights: pissa\nlora_dropout: 0.1\n",
     "dora": "lora_r: 2\nlora_alpha: 4\nuse_dora: true\n",
 }
 
@@ -151,10 +152,29 @@ def merged(loquat, name, work, ids, bad):
         expect(report, f"{name} from {what}, trained as Q8_0, merged safetensors", reference(fresh(made), ids),
                hf_models.logits(loquat, out, ids, work))
         bad += report
+        if model == base:
+            tokens(loquat, name, base, made, bad)
         for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"):
             if model == directory and (directory / file).exists() and \
                     (directory / file).read_bytes() != (made / file).read_bytes():
                 bad.append(f"{name}: {file} is not the base's")
+
+
+def tokens(loquat, name, base, made, bad):
+    """transformers' ids from the files that were made of a GGUF's tokenizer; none are for SentencePiece without bytes."""
+    if not (made / "tokenizer.json").exists():
+        if name.startswith(hf_models.BYTE_LEVEL):
+            bad.append(f"{name}: no tokenizer.json")
+        return
+    tokenizer = hf.AutoTokenizer.from_pretrained(made)
+    template = (made / "chat_template.jinja").read_text()
+    if tokenizer.chat_template != template:
+        bad.append(f"{name}: the chat template is not the base's")
+    for text in ("the cat sat on the mat", " the  dog\n\nran away", "the mat and the cat"):
+        want = json.loads(hf_models.run(loquat, "tokenize", base, text, "--json"))["ids"]
+        got = tokenizer(text).input_ids
+        if got != want:
+            bad.append(f"{name}: {text!r} is {got} in transformers, {want} here")
 
 
 def gradients(loquat, name, work, bad):

@@ -8,9 +8,9 @@ loss (the sum over labels >= 0); d.<tensor>, the loss's gradient for every weigh
 scale lora_scale on the linears of the blocks with lora_logits, lora_loss, d.<tensor>.a, d.<tensor>.b. Needs torch,
 transformers, gguf (made with 2.15, 5.23, 0.19):
 
-    python3 tests/conformance/make_tiny_families.py [--out DIRECTORY] [--hf DIRECTORY] [CASE ...]
+    python3 tests/conformance/make_tiny_families.py [--out DIRECTORY] [CASE ...]
 
---hf also saves each model there as Hugging Face keeps it (F32 safetensors and config.json).
+hf/<case> is the model as transformers saves it (F32 safetensors and config.json), for check_hf_families.c.
 """
 import argparse
 import pathlib
@@ -147,7 +147,6 @@ def finish(w):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent.parent / "reference")
-    p.add_argument("--hf", type=pathlib.Path)
     p.add_argument("case", nargs="*")
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -155,8 +154,8 @@ def main():
         case = Case(name)
         write_model(case, args.out / f"{name}.gguf")
         write_reference(case, args.out / f"{name}.ref.gguf")
-        if args.hf:
-            case.model.float().save_pretrained(args.hf / name)
+        case.model.float().save_pretrained(args.out / "hf" / name)
+        (args.out / "hf" / name / "generation_config.json").unlink(missing_ok=True)
         print(name, flush=True)
 
 

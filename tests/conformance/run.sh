@@ -1,8 +1,9 @@
 #!/bin/sh
 # The whole conformance run: Loquat against live PyTorch, transformers, PEFT, gguf and llama.cpp. Opt-in and by hand; nothing
-# here is needed to build, test or use Loquat. What is missing is said and skipped, and the run is then not complete.
+# here is needed to build, test or use Loquat. A step that fails does not stop those after it; one that misses something is
+# said and skipped, and the run is then not complete. A table at the end has every step's time and result.
 #
-#   tests/conformance/run.sh BUILD_DIR
+#   tests/conformance/run.sh BUILD_DIR [STEP...]      all steps, or those named
 #
 # Environment (all optional):
 #   PYTHON              a Python with torch, transformers, peft, safetensors, gguf, xllamacpp, numpy (default: python3)
@@ -11,33 +12,55 @@
 #   LOQUAT_SHARED_DATA  the folder of real models and texts that other tests use too
 # Exit status: 0 all passed, 1 something failed, 2 wrong use, 77 all that ran passed, but something was skipped.
 set -u
-[ $# -eq 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 build=$(cd "$1" && pwd) || exit 2
+shift
+wanted=" $* "
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 loquat=$build/loquat
 make_tiny=$build/tests/make_tiny
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed= skipped=
+trap 'exit 1' INT TERM
+worst=0
 
 for program in "$loquat" "$make_tiny"; do
     [ -x "$program" ] || { echo "run.sh: $program is missing; build it first" >&2; exit 2; }
 done
 
+for name in $wanted; do
+    grep -q "^step $name " "$0" || {
+        echo "run.sh: no step is called $name; there are: $(sed -n 's/^step \([^ ]*\) .*/\1/p' "$0" | tr "\n" " ")" >&2
+        exit 2
+    }
+done
+
 has() { "$python" -c "import $1" 2>/dev/null; }
+
+# note NAME SECONDS RESULT...: a line of the table.
+note() {
+    printf '%-18s %7s  ' "$1" "$2" >>"$work/table"
+    shift 2
+    echo "$*" >>"$work/table"
+}
 
 # step NAME 'CONDITION' WHAT_IS_MISSING COMMAND...
 step() {
-    name=$1 condition=$2 missing=$3
+    name=$1 condition=$2 missing=$3 began=$(date +%s)
     shift 3
+    [ "$wanted" = "  " ] || case $wanted in *" $name "*) ;; *) return ;; esac
     if ! eval "$condition"; then
         echo "== $name: skipped, $missing"
-        skipped="$skipped $name"
-        return
+        note "$name" - "skipped: $missing"
+        [ $worst -ne 0 ] || worst=77
+    elif echo "== $name" && ("$@"); then
+        note "$name" $(($(date +%s) - began)) ok
+    else
+        status=$?
+        note "$name" $(($(date +%s) - began)) "FAILED, exit status $status"
+        worst=1
     fi
-    echo "== $name"
-    "$@" || failed="$failed $name"
 }
 
 # The committed reference values are what their scripts make today.
@@ -56,7 +79,7 @@ same_iq_grids() {
 }
 
 runtime() {
-    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf" "$here/../../docs/guide.md"
+    "$python" "$here/check_runtime.py" "$loquat" "$LLAMA_BIN" "$here/../../examples/pip-F16.gguf"
 }
 
 mixes() { "$python" "$here/check_mixes.py" "$loquat" "$LLAMA_BIN" "$here/../.."; }
@@ -79,10 +102,12 @@ hf_tokens() {
         --llama-tokens "$work/llama_tokens" --llama-source "$LLAMA_SOURCE"
 }
 
+hf_write() { "$python" "$here/check_hf_write.py" "$build" "$LOQUAT_SHARED_DATA"; }
+
 templates() { "$python" "$here/check_templates.py" "$build/tests/render_templates" "$LOQUAT_SHARED_DATA/templates"; }
 
 export_judged() {
-    "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN"
+    "$make_tiny" "$work/tiny.gguf" && "$python" "$here/check_export.py" "$loquat" "$work/tiny.gguf" "$LLAMA_BIN" "$here/../../docs/guide.md"
 }
 
 quantized() {
@@ -104,21 +129,30 @@ same_dora_values() {
     "$python" "$here/dora_values.py" >"$work/dora_values.h" && diff "$work/dora_values.h" "$here/../reference/dora_values.h"
 }
 
-# The committed models are what the script makes today, and larger ones run in llama.cpp.
+same_pissa_values() {
+    "$python" "$here/pissa_values.py" >"$work/pissa_values.h" && diff "$work/pissa_values.h" "$here/../reference/pissa_values.h"
+}
+
+# The committed models are what the script makes today.
 same_families() {
     "$python" "$here/make_tiny_families.py" --out "$work/families" >/dev/null || return 1
     for file in "$work"/families/*.gguf; do
         case $file in *.ref.gguf) continue ;; esac # sums, which depend on the machine's arithmetic
         cmp "$file" "$here/../reference/${file##*/}" || return 1
     done
+    for dir in "$work"/families/hf/*; do
+        diff -r -I transformers_version "$dir" "$here/../reference/hf/${dir##*/}" || return 1
+    done
 }
 
 hf_models() { "$python" "$here/hf_models.py" "$loquat" ${LLAMA_SOURCE:+"$LLAMA_SOURCE"}; }
 hf_peft() { "$python" "$here/hf_peft.py" "$loquat"; }
+hf_experts() { "$python" "$here/hf_experts.py" "$loquat"; }
 
 step hf_models 'has torch && has transformers && has sentencepiece && has tokenizers' 'transformers or tokenizers is missing' \
     hf_models
 step hf_peft 'has torch && has transformers && has peft' 'transformers or peft is missing' hf_peft
+step hf_experts 'has torch && has transformers && has peft && has xllamacpp' 'transformers, peft or xllamacpp is missing' hf_experts
 step optimizers 'has torch && has transformers' 'torch or transformers is missing' same_optim_reference
 step format_hashes 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LLAMA_BIN is missing' same_format_hashes
 step iq_grids 'has gguf' 'gguf is missing' same_iq_grids
@@ -126,9 +160,11 @@ step formats 'has numpy && [ -e "${LLAMA_BIN:-}/libggml-base.so" ]' 'numpy or LL
 step runtime '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' runtime
 step tokens '[ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] && [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
     'LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' tokens
-step hf_tokens 'has tokenizers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
+step hf_tokens 'has tokenizers && has transformers && has gguf && has sentencepiece && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ] &&
     [ -d "${LLAMA_SOURCE:-}" ] && [ -e "${LLAMA_BIN:-}/libllama.so" ]' \
-    'tokenizers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
+    'tokenizers, transformers, gguf, sentencepiece, LOQUAT_SHARED_DATA, LLAMA_SOURCE or LLAMA_BIN is missing' hf_tokens
+step hf_write 'has transformers && has gguf && [ -d "${LOQUAT_SHARED_DATA:-}/vocabs" ]' \
+    'transformers, gguf or LOQUAT_SHARED_DATA is missing' hf_write
 step templates 'has transformers && has jinja2 && [ -d "${LOQUAT_SHARED_DATA:-}/templates" ]' \
     'transformers, jinja2 or LOQUAT_SHARED_DATA is missing' templates
 step export 'has gguf && [ -x "${LLAMA_BIN:-}/llama-export-lora" ]' 'gguf or LLAMA_BIN is missing' export_judged
@@ -137,6 +173,9 @@ step mixes '[ -x "${LLAMA_BIN:-}/llama-perplexity" ]' 'LLAMA_BIN is missing' mix
 step quantize 'has gguf && [ -x "${LLAMA_BIN:-}/llama-quantize" ]' 'gguf or LLAMA_BIN is missing' quantized
 step end_to_end 'has gguf && has xllamacpp' 'gguf or xllamacpp is missing' end_to_end
 step dora 'has torch && has peft' 'torch or peft is missing' same_dora_values
+step pissa 'has torch && has peft' 'torch or peft is missing' same_pissa_values
+step pissa_svd 'has numpy && has gguf' 'numpy or gguf is missing' \
+    "$python" "$here/check_pissa.py" "$loquat" "$here/../../examples/pip-F16.gguf" "$here/../../examples/car/train.jsonl"
 step families 'has torch && has transformers && has gguf' 'torch, transformers or gguf is missing' same_families
 step families_run 'has torch && has transformers && has xllamacpp && [ -x "${LLAMA_BIN:-}/llama-perplexity" ]' \
     'torch, transformers, xllamacpp or LLAMA_BIN is missing' \
@@ -147,7 +186,7 @@ step divergence '[ -x "${LLAMA_BIN:-}/llama-perplexity" ] && [ -d "${LOQUAT_SHAR
     'LLAMA_BIN or LOQUAT_SHARED_DATA is missing' \
     "$python" "$here/check_divergence.py" "$loquat" "${LLAMA_BIN:-}" "${LOQUAT_SHARED_DATA:-}"
 
-[ -z "$skipped" ] || echo "skipped:$skipped"
-[ -z "$failed" ] || { echo "FAILED:$failed"; exit 1; }
-[ -z "$skipped" ] || exit 77
-echo "all conformance checks passed"
+echo
+printf '%-18s %7s  %s\n' step seconds result
+cat "$work/table"
+exit $worst

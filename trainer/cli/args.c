@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ID_SEPARATORS " \t\r\n,[]"
 #define LATER "not supported by this version yet"
@@ -198,7 +199,8 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
         return false;
     }
     if (out->positional.n < min || out->positional.n > max) {
-        fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
+        args_misused(verb, out->positional.n < min ? "an argument is missing"
+                                                   : "too many arguments");
         return false;
     }
     if (out->common.device && loquat_set_device(out->common.device) != LOQUAT_OK) {
@@ -213,6 +215,12 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
     return true;
 }
 
+int args_misused(const arg_verb *verb, const char *what) {
+    fprintf(stderr, "loquat %s: %s\nusage: loquat %s %s\n", verb->name, what, verb->name,
+            verb->usage);
+    return EXIT_USAGE;
+}
+
 int args_print(loquat_status status, char *text) {
     if (status != LOQUAT_OK) return args_failed(status);
     fputs(text, stdout);
@@ -224,7 +232,10 @@ bool args_lora(const char *text, char **path, float *scale) {
     const char *equals = strrchr(text, '=');
     char *end = NULL;
     *scale = equals ? strtof(equals + 1, &end) : 1;
-    if (equals && (*end || end == equals + 1 || !isfinite(*scale))) {
+    if (equals && access(text, F_OK) == 0) { /* a path may have one */
+        equals = NULL;
+        *scale = 1;
+    } else if (equals && (*end || end == equals + 1 || !isfinite(*scale))) {
         fprintf(stderr, "loquat: --lora %s: the scale after '=' is not a number\n", text);
         return false;
     }

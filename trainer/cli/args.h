@@ -51,6 +51,9 @@ void args_list_clear(arg_list *l);
 /* realloc to n elements; ends the program when memory is out, so it never returns NULL. */
 void *args_resize(void *p, size_t n, size_t size);
 
+/* Prints what is wrong with the command line, and the usage; EXIT_USAGE. */
+int args_misused(const arg_verb *verb, const char *what);
+
 /* Prints the library's message and gives the exit status that goes with it. */
 int args_failed(loquat_status status);
 

@@ -63,10 +63,10 @@ static void print_usage(FILE *f) {
 /* OpenMP threads that wait spin for milliseconds by default. Where another process wants the cores
  * as well, the spinning threads keep the working ones from running, and training becomes ten times
  * slower. The runtime reads its settings when it is loaded, so the program starts itself once more
- * with a short spin, unless the user has chosen. */
+ * with a short spin, some half a millisecond, unless the user has chosen. */
 static void wait_briefly(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
-    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0) execv("/proc/self/exe", argv);
+    if (setenv("GOMP_SPINCOUNT", "10000", 1) == 0) execv("/proc/self/exe", argv);
     /* still here: no /proc; go on as things are */
 }
 

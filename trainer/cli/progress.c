@@ -35,6 +35,11 @@ static void format_seconds(char out[32], double s) {
     else snprintf(out, 32, "%ld:%02ld", t / 60, t % 60);
 }
 
+/* NaN: there is no such number. */
+static void print_number(const char *name, double value) {
+    if (!isnan(value)) fprintf(stderr, "  %s %.4f", name, value);
+}
+
 static void draw_bar(const loquat_progress *p) {
     enum { WIDTH = 24 };
     char bar[WIDTH + 1], left[32];
@@ -43,8 +48,10 @@ static void draw_bar(const loquat_progress *p) {
     memset(bar, '#', (size_t)(full < WIDTH ? full : WIDTH));
     bar[WIDTH] = 0;
     format_seconds(left, p->seconds_left);
-    fprintf(stderr, "\r\033[K[%s] %lld/%lld  loss %.4f  %.0f tok/s  %s left", bar,
-            (long long)p->step, (long long)p->total_steps, p->loss, p->tokens_per_second, left);
+    fprintf(stderr, "\r\033[K[%s] %lld/%lld  loss %.4f", bar, (long long)p->step,
+            (long long)p->total_steps, p->loss);
+    print_number("kl", p->kl);
+    fprintf(stderr, "  %.0f tok/s  %s left", p->tokens_per_second, left);
     fflush(stderr);
     bar_shown = true;
 }
@@ -55,18 +62,21 @@ void cli_progress(void *ctx, const loquat_progress *p) {
     const bool terminal = isatty(STDERR_FILENO);
     if (!isnan(p->eval_loss)) {
         clear_bar();
-        fprintf(stderr, "step %lld/%lld  eval_loss %.4f\n", (long long)p->step,
-                (long long)p->total_steps, p->eval_loss);
+        fprintf(stderr, "step %lld/%lld", (long long)p->step, (long long)p->total_steps);
+        print_number("eval_loss", p->eval_loss);
+        print_number("eval_kl", p->eval_kl);
+        print_number("eval_loss_ema", p->eval_loss_ema);
+        fputc('\n', stderr);
     } else if (terminal) {
         draw_bar(p);
     } else if (p->logged) {
         char left[32];
         format_seconds(left, p->seconds_left);
-        fprintf(
-            stderr,
-            "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  grad_norm %.3g  %.0f tok/s  %s left\n",
-            (long long)p->step, (long long)p->total_steps, p->epoch, p->loss, p->learning_rate,
-            p->grad_norm, p->tokens_per_second, left);
+        fprintf(stderr, "step %lld/%lld  epoch %.2f  loss %.4f", (long long)p->step,
+                (long long)p->total_steps, p->epoch, p->loss);
+        print_number("kl", p->kl);
+        fprintf(stderr, "  lr %.3g  grad_norm %.3g  %.0f tok/s  %s left\n", p->learning_rate,
+                p->grad_norm, p->tokens_per_second, left);
     }
 }
 

@@ -132,8 +132,7 @@ int verb_logits(const arg_verb *verb, int argc, char **argv) {
         loquat_model *m = NULL;
         cli_log_setup(&args.common);
         if (!ids || !output) {
-            fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
-            exit_status = EXIT_USAGE;
+            exit_status = args_misused(verb, "--ids and --output are wanted");
         } else if (open_model(&m, args.positional.v[0], &loras, &exit_status) == LOQUAT_OK) {
             exit_status = run_logits(m, ids, output);
         }
@@ -162,7 +161,7 @@ int verb_merge(const arg_verb *verb, int argc, char **argv) {
         cli_log_setup(&args.common);
         exit_status = EXIT_USAGE;
         if (!output) {
-            fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
+            args_misused(verb, "--output is wanted");
         } else if (lora_args_parse(&loras, &list)) {
             const loquat_status status =
                 loquat_merge(args.positional.v[0], loras.v, loras.n, output, type);

@@ -53,8 +53,7 @@ int verb_imatrix(const arg_verb *verb, int argc, char **argv) {
         char *text = NULL;
         cli_log_setup(&args.common);
         if (!o.text || !output) {
-            fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
-            exit_status = EXIT_USAGE;
+            exit_status = args_misused(verb, "--file and --output are wanted");
         } else {
             const loquat_status status = loquat_imatrix(args.positional.v[0], output, &o, &text);
             exit_status = args_print(status, text);

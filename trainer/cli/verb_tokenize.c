@@ -158,8 +158,7 @@ int verb_tokenize(const arg_verb *verb, int argc, char **argv) {
         loquat_model *m = NULL;
         cli_log_setup(&args.common);
         if ((args.positional.n == 2) + !!t.file + !!t.messages != 1) {
-            fprintf(stderr, "usage: loquat %s %s\n", verb->name, verb->usage);
-            exit_status = EXIT_USAGE;
+            exit_status = args_misused(verb, "one of TEXT, --file and --messages is wanted");
         } else if (t.detokenize && args.common.json) {
             fprintf(stderr, "loquat tokenize: --detokenize prints bytes, not --json\n");
             exit_status = EXIT_USAGE;

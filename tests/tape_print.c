@@ -1,4 +1,6 @@
-/* A compiled tape as text: one line per schedule entry, then the arena. For people and tests. */
+/* See tape_print.h. */
+#include "tape_print.h"
+
 #include "str.h"
 #include "tape_parts.h"
 
@@ -30,7 +32,7 @@ static void print_entry(lq_str *s, int64_t at, const lq_entry *entry) {
     lq_str_putc(s, '\n');
 }
 
-lq_status lq_tape_print(const lq_tape *tape, char **out_text) {
+lq_status tape_print(const lq_tape *tape, char **out_text) {
     assert(tape->local);
     *out_text = NULL;
     lq_str s = LQ_STR_INIT;
