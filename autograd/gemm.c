@@ -238,6 +238,7 @@ static product make_product(float *c, int64_t ldc, float beta, float alpha,
                             const lq_gemm_term *term, int n_terms, int64_t m, int64_t n) {
     assert(beta == 0 || beta == 1);
     assert(n_terms >= 1 && n_terms <= LQ_GEMM_TERMS);
+    for (int i = 0; i < n_terms; i++) assert(term[i].k > 0);
     return (product){.kernel = lq_cpu_kernels()->gemm, .c = c, .ldc = ldc, .alpha = alpha,
                      .add = beta != 0, .term = term, .n_terms = n_terms, .m = m, .n = n};
 }
