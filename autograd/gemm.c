@@ -1,7 +1,6 @@
 /* The blocked product (after Goto & van de Geijn 2008), for instruction sets that bring a kernel;
  * others use OpenBLAS. Of b a strip as wide as a tile is packed, or read where it lies if few tiles
- * use it; a block of a stays in the second-level cache, where tile after tile reads it unpacked.
- * Weights come from memory once, so the next strip is asked for meanwhile. */
+ * use it; a block of a stays in the second-level cache, where tile after tile reads it unpacked. */
 #include "gemm.h"
 
 #include "base.h"
@@ -21,7 +20,6 @@ enum {
     MAX_WIDTH = 32,
     LEAST_ROWS = 8,               /* products with fewer rows are OpenBLAS's */
     UNPACKED_ROWS = 28,           /* up to here b is not worth packing */
-    CACHE_LINE = 16,              /* floats */
     MAX_PARTS = 256,              /* threads that share a product */
     COLS = 128,                   /* that a thread takes at a time */
     PARALLEL_PRODUCTS = 1 << 18   /* some 3 us of one core: less does not pay for a second one */
@@ -89,19 +87,6 @@ static void take_strip(const product *p, const block *b, int64_t col, int64_t co
     }
 }
 
-/* Asks for share i of n of the strip from column col on. */
-static void prefetch_strip(const product *p, const block *b, int64_t col, int64_t i, int64_t n) {
-    const int64_t cols = lq_min64(p->kernel->widths[0], p->n - col);
-    const lq_mat *const mat = &b->piece[0].term->b;
-    const int64_t k = b->piece[0].k, runs = mat->transposed ? cols : k,
-                  length = mat->transposed ? k : cols;
-    if (cols <= 0) return;
-    const float *const src = at(mat, b->piece[0].begin, col);
-    for (int64_t run = runs * i / n; run < runs * (i + 1) / n; run++)
-        for (int64_t j = 0; j < length; j += CACHE_LINE)
-            __builtin_prefetch(src + run * mat->ld + j, 0, 2);
-}
-
 /* ---- blocks of c ----------------------------------------------------------------------------- */
 
 static void multiply_strip(const product *p, const block *b, int64_t col, int64_t cols) {
@@ -120,7 +105,6 @@ static void multiply_strip(const product *p, const block *b, int64_t col, int64_
                          .n = b->n, .factor = factor};
     int h = 0;
     for (int64_t row = 0; row < b->rows; row += kernel->heights[h]) {
-        prefetch_strip(p, b, col + cols, row, b->rows);
         while (kernel->heights[h] > b->rows - row) h++;
         tile.c = p->c + (b->row + row) * p->ldc + col;
         for (int i = 0; i < b->n; i++)
@@ -238,6 +222,7 @@ static product make_product(float *c, int64_t ldc, float beta, float alpha,
                             const lq_gemm_term *term, int n_terms, int64_t m, int64_t n) {
     assert(beta == 0 || beta == 1);
     assert(n_terms >= 1 && n_terms <= LQ_GEMM_TERMS);
+    for (int i = 0; i < n_terms; i++) assert(term[i].k > 0);
     return (product){.kernel = lq_cpu_kernels()->gemm, .c = c, .ldc = ldc, .alpha = alpha,
                      .add = beta != 0, .term = term, .n_terms = n_terms, .m = m, .n = n};
 }

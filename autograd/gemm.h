@@ -15,7 +15,7 @@ typedef struct lq_mat {
     bool transposed;
 } lq_mat;
 
-/* One product of a sum: a (m,k) b (k,n). */
+/* One product of a sum: a (m,k) b (k,n), k from 1 on. */
 typedef struct lq_gemm_term {
     lq_mat a, b;
     int64_t k;

@@ -27,7 +27,7 @@ lq_status lq_remove_file(const char *path);                             /* absen
 lq_status lq_make_dirs(const char *path);                               /* mkdir -p */
 bool lq_file_exists(const char *path);
 bool lq_is_directory(const char *path);
-bool lq_is_same_file(const char *a, const char *b);                     /* both are there, and one */
+bool lq_is_same_file(const char *a, const char *b);                     /* both there, and one */
 bool lq_file_exists_in(const char *dir, const char *name);              /* allocates nothing */
 char *lq_path_join(const char *dir, const char *name);                  /* allocated */
 

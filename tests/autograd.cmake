@@ -41,6 +41,7 @@ foreach(op attention ce_head kd_head lora_linear)
     lq_check(${op} autograd)
     target_sources(check_${op} PRIVATE node_util.c)
 endforeach()
+target_include_directories(check_attention PRIVATE ${PROJECT_SOURCE_DIR}/autograd/cpu)
 target_sources(check_kd_head PRIVATE ref.c)
 # For conformance/check_formats.py, which compares with ggml.
 add_executable(quantize_rows conformance/quantize_rows.c)

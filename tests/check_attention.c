@@ -1,6 +1,7 @@
-/* ops/attention.c against the formula written out in double, forward and backward: head sizes,
- * grouped heads, segments, windows, soft caps, block tails; generation with a cache equals one pass
- * without. */
+/* ops/attention.c against the formula written out in double, forward and backward, with every table
+ * of kernels: head sizes, grouped heads, segments, windows, soft caps, block tails; generation with
+ * a cache equals one pass without; a NaN stays one. */
+#include "cpu.h"
 #include "node_util.h"
 #include "ops.h"
 #include "test_util.h"
@@ -20,7 +21,9 @@ static const shape_case cases[] = {
     {1, 1, 1, 8, 0, 0, 0},     {5, 2, 1, 8, 0, 2, 0},      {64, 2, 2, 16, 0, 0, 0},
     {65, 3, 1, 8, 0, 0, 0},    {200, 4, 2, 8, 0, 70, 0},   {150, 2, 1, 8, 9, 0, 0},
     {333, 2, 1, 8, 100, 129, 0}, {40, 2, 2, 8, 0, 0, 1.5f}, {300, 1, 1, 64, 64, 0, 2.0f},
-    {300, 9, 3, 4, 0, 1, 0},
+    {300, 9, 3, 4, 0, 1, 0},   {70, 2, 1, 1, 0, 0, 0},     {33, 4, 2, 3, 0, 20, 0},
+    {300, 1, 1, 7, 40, 0, 0},  {49, 2, 2, 9, 0, 0, 0},     {260, 3, 1, 15, 0, 100, 0},
+    {70, 2, 1, 17, 0, 0, 0},   {1, 2, 1, 16, 0, 0, 0},     {66, 1, 1, 5, 1, 0, 0},
 };
 
 static lq_attention_attr attr_of(const shape_case *c) {
@@ -115,8 +118,7 @@ static void add_qkv(test_node *t, const shape_case *c, bool trained) {
     test_node_ints(t, STARTS, starts, c->n);
 }
 
-START_TEST(matches_formula) {
-    const shape_case *c = &cases[_i];
+static void check_case(const shape_case *c) {
     const lq_attention_attr attr = attr_of(c);
     const lq_run run = {.training = true};
     test_node t = {.n_tensors = 0};
@@ -126,6 +128,40 @@ START_TEST(matches_formula) {
     test_node_backward(&t, &run);
     compare_with_reference(c, &t);
     test_node_clear(&t);
+}
+
+START_TEST(matches_formula) {
+    for (int i = 0; lq_cpu_tables()[i]; i++) {
+        lq_cpu_force(lq_cpu_tables()[i]);
+        check_case(&cases[_i]);
+    }
+    lq_cpu_force(NULL);
+}
+END_TEST
+
+static void check_nan(int head_dim) {
+    const shape_case c = {40, 1, 1, head_dim, 0, 0, 0};
+    const lq_attention_attr attr = attr_of(&c);
+    const lq_run run = {.training = false};
+    const int64_t row = 21, last = head_dim - 1;
+    test_node t = {.n_tensors = 0};
+    add_qkv(&t, &c, false);
+    lq_data_f32(t.node.in[Q])[row * head_dim + last] = NAN;
+    test_node_ready(&t, &lq_op_attention, &attr);
+    test_node_forward(&t, &run);
+    for (int64_t i = 0; i < c.n; i++)
+        ck_assert_int_eq(!!isnan(lq_data_f32(t.node.out)[i * head_dim]), i == row);
+    test_node_clear(&t);
+}
+
+START_TEST(nan_stays) {
+    for (int i = 0; lq_cpu_tables()[i]; i++) {
+        lq_cpu_force(lq_cpu_tables()[i]);
+        check_nan(8);
+        check_nan(11);
+        check_nan(32);
+    }
+    lq_cpu_force(NULL);
 }
 END_TEST
 
@@ -224,6 +260,7 @@ int main(void) {
     Suite *suite = suite_create("attention");
     TCase *tc = tcase_create("attention");
     tcase_add_loop_test(tc, matches_formula, 0, LQ_ARRAY_LEN(cases));
+    tcase_add_test(tc, nan_stays);
     tcase_add_test(tc, skips_absent_gradients);
     tcase_add_loop_test(tc, cache_equals_one_pass, 0, 2);
     tcase_add_test(tc, wrong_shapes_are_refused);

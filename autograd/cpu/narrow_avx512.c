@@ -15,9 +15,10 @@ enum { HALF = LQ_NARROW_HEAD / 2, CHUNK = 8 };
 #define LN_2 0.693147181f
 
 /* 2^x for x <= 0: x = k + r, and 2^r by the least-maximum fit of degree 5 (relative error 2e-7).
- * Far below, where nothing matters, it stays at 2^-126: a subnormal result takes long. */
+ * Far below, where nothing matters, it stays at 2^-126: a subnormal result takes long. The clamp
+ * keeps NaN. */
 INLINE __m512 exp2_of(__m512 x) {
-    x = _mm512_max_ps(x, _mm512_set1_ps(-126));
+    x = _mm512_max_ps(_mm512_set1_ps(-126), x);
     const __m512 k = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 r = _mm512_sub_ps(x, k);
     __m512 p = _mm512_set1_ps(0.001326473f);
@@ -271,6 +272,11 @@ INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const
     }
 }
 
+/* row += what `which` picks out of a and c. */
+INLINE void add_row(float *row, __mmask16 elements, __m512 a, __m512i which, __m512 c) {
+    store(row, elements, _mm512_add_ps(load(elements, row), _mm512_permutex2var_ps(a, which, c)));
+}
+
 /* dv and dk (rows head_dim apart) += the sums. */
 static void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums *from,
                      int64_t begin, int64_t end) {
@@ -280,13 +286,8 @@ static void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums 
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     for (int64_t key = begin; key < end; key++) {
         const __m512 a = _mm512_load_ps(from->of[key]), c = _mm512_load_ps(from->of[key] + LANES);
-        float *const dv = grad->dv + key * b->head_dim, *const dk = grad->dk + key * b->head_dim;
-        if (grad->dv)
-            store(dv, elements,
-                  _mm512_add_ps(load(elements, dv), _mm512_permutex2var_ps(a, even, c)));
-        if (grad->dk)
-            store(dk, elements,
-                  _mm512_add_ps(load(elements, dk), _mm512_permutex2var_ps(a, odd, c)));
+        if (grad->dv) add_row(grad->dv + key * b->head_dim, elements, a, even, c);
+        if (grad->dk) add_row(grad->dk + key * b->head_dim, elements, a, odd, c);
     }
 }
 

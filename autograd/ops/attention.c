@@ -86,8 +86,8 @@ static int64_t kv_head(const job *j, int64_t h) {
 }
 
 /* Of m keys from row `key` on, those that query row t sees: [*begin, *end), possibly none. */
-static void visible_keys(const job *j, int64_t t, int64_t key, int64_t m,
-                                int64_t *begin, int64_t *end) {
+static void visible_keys(const job *j, int64_t t, int64_t key, int64_t m, int64_t *begin,
+                         int64_t *end) {
     *begin = lq_min64(m, lq_max64(0, key_begin(j, t) - key));
     *end = lq_max64(*begin, lq_min64(m, key_end(j, t) - key));
 }
@@ -95,14 +95,15 @@ static void visible_keys(const job *j, int64_t t, int64_t key, int64_t m,
 static job make_job(const lq_node *node, const lq_run *run) {
     const lq_attention_attr *attr = node->attr;
     const bool cached = node->in[K_CACHE] != NULL;
-    job j = {.attr = attr, .q = lq_data_f32(node->in[Q]),
-                          .starts = lq_data_i32(node->in[STARTS]),
-                          .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
-                          .q_ld = (int64_t)attr->n_head * attr->head_dim,
-                          .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
-    j.k = lq_data_f32(node->in[cached ? K_CACHE : K]);
-    j.v = lq_data_f32(node->in[cached ? V_CACHE : V]);
-    return j;
+    return (job){.attr = attr,
+                 .q = lq_data_f32(node->in[Q]),
+                 .k = lq_data_f32(node->in[cached ? K_CACHE : K]),
+                 .v = lq_data_f32(node->in[cached ? V_CACHE : V]),
+                 .starts = lq_data_i32(node->in[STARTS]),
+                 .n = node->in[Q]->dim[0],
+                 .past = cached ? run->n_past : 0,
+                 .q_ld = (int64_t)attr->n_head * attr->head_dim,
+                 .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
 }
 
 /* ALiBi (arXiv 2108.12409): powers of 2^(-alibi/P) for the first P heads, P the power of 2 up to H,

@@ -1,8 +1,8 @@
 /* See clip.h. */
 #include "clip.h"
 
-#include "gemm.h"
 #include "cpu.h"
+#include "gemm.h"
 #include "saturation.h"
 
 #include <string.h>

@@ -5,8 +5,8 @@
  * h = act(gate) * up and G = dout down_e: dw_te = G.h, and dh = w_te G goes back through the rest.
  * Each of the three products may carry an adapter, as lora_linear, one A and B per expert, and may
  * round what enters it, with an identity backward. */
-#include "gemm.h"
 #include "cpu.h"
+#include "gemm.h"
 #include "ops.h"
 #include "rowwise.h"
 #include "wtile.h"

@@ -1,8 +1,8 @@
 /* See head.h. */
 #include "head.h"
 
-#include "gemm.h"
 #include "cpu.h"
+#include "gemm.h"
 #include "wtile.h"
 
 #include <assert.h>

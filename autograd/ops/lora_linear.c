@@ -5,8 +5,8 @@
  * small; merged, backward makes it. The dropout mask is a function of the run's key, the node and
  * the element, so it is drawn again in backward. With magnitudes (magnitude.h) the columns of out
  * before the bias, and of dy wherever it meets an unscaled weight, are times their factors. */
-#include "gemm.h"
 #include "clip.h"
+#include "gemm.h"
 #include "linear_parts.h"
 #include "magnitude.h"
 #include "ops.h"

@@ -2,8 +2,8 @@
  *   dd_b += sum over the block's elements of G code,   G = dy^T x
  * (through the rounding of d to F16 the gradient passes unchanged). G exists for a few rows of W at
  * a time. W's bytes hold the rounded scales already; the parameter itself is not read here. */
-#include "gemm.h"
 #include "block_scales.h"
+#include "gemm.h"
 #include "linear_parts.h"
 #include "ops.h"
 #include "wtile.h"
