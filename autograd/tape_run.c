@@ -13,7 +13,6 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     assert(tape->local && !tape->arena);
     tape->block = lq_alloc(tape->arena_bytes + ALIGN);
     if (!tape->block) return LQ_EMEM;
-    lq_advise_huge_pages(tape->block, tape->arena_bytes + ALIGN);
     const size_t past = (uintptr_t)tape->block % ALIGN;
     tape->arena = (char *)tape->block + (past ? ALIGN - past : 0);
     for (int64_t i = 0; i < tape->n_residents; i++) {
