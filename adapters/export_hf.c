@@ -154,6 +154,7 @@ lq_status lq_export_hf(const lq_adapter *a, const char *dir, const lq_format **t
     if (a->options.mode == LQ_QAT_SEPARATE)
         return lq_fail(LQ_EUNSUPPORTED, "export.merged_safetensors: qat.mode separate keeps the "
                        "adapter beside its quantized base; merged, they are another model");
+    LQ_TRY(lq_hf_can_write(a->model));
     LQ_GOTO(status, add_all(&x));
     LQ_GOTO(status, lq_make_dirs(dir));
     LQ_GOTO(status, lq_hf_write_files(a->model, x.type, dir));

@@ -25,9 +25,7 @@ static lq_status cpu_memory(lq_dev *dev, size_t *free_bytes, size_t *total_bytes
 static lq_status cpu_alloc(lq_dev *dev, void **out, size_t bytes) {
     (void)dev;
     *out = lq_alloc(bytes);
-    if (!*out) return LQ_EMEM;
-    lq_advise_huge_pages(*out, bytes);
-    return LQ_OK;
+    return *out ? LQ_OK : LQ_EMEM;
 }
 
 static void cpu_free(lq_dev *dev, void *p) {

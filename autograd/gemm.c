@@ -33,7 +33,7 @@ typedef struct product {
     bool add;
     const lq_gemm_term *term;
     int n_terms;
-    int64_t m, n;
+    int64_t m, n, k;              /* k: of all sums together */
 } product;
 
 /* Terms [begin, begin + k) of one of the sums. */
@@ -121,13 +121,11 @@ static int64_t most_depth(const product *p) {
 }
 
 static void multiply(const product *p) {
-    int64_t all = 0;
-    for (int i = 0; i < p->n_terms; i++) all += p->term[i].k;
-    const int64_t depth = div_up(div_up(all, div_up(all, most_depth(p))), 16) * 16;
+    const int64_t depth = div_up(div_up(p->k, div_up(p->k, most_depth(p))), 16) * 16;
     const int64_t some = lq_max64(BLOCK_ELEMENTS / depth, UNPACKED_ROWS + 1);
     const int64_t rows = div_up(p->m, div_up(p->m, some)), width = p->kernel->widths[0];
     for (int64_t row = 0; row < p->m; row += rows) {
-        for (int64_t deep = 0; deep < all; deep += depth) {
+        for (int64_t deep = 0; deep < p->k; deep += depth) {
             block b = {.row = row, .rows = lq_min64(rows, p->m - row), .add = p->add || deep};
             b.n = cut(p, deep, deep + depth, b.piece);
             for (int64_t col = 0; col < p->n; col += width)
@@ -202,14 +200,12 @@ static void multiply_part(const product *p, split cut, int64_t part, atomic_llon
 /* Each thread has a part; one that is done goes on with what others have not begun: cores are not
  * equally fast, nor all ours. */
 static void multiply_parallel(const product *p) {
-    int64_t k = 0;
-    for (int i = 0; i < p->n_terms; i++) k += p->term[i].k;
-    if (omp_in_parallel() || p->m * p->n * k < PARALLEL_PRODUCTS) {
+    if (omp_in_parallel() || p->m * p->n * p->k < PARALLEL_PRODUCTS) {
         multiply_serial(p);
         return;
     }
     const int64_t threads = lq_min64(omp_get_max_threads(), MAX_PARTS);
-    const split cut = choose_split(threads, p->m, p->n, k);
+    const split cut = choose_split(threads, p->m, p->n, p->k);
     const int64_t parts = cut.rows * cut.cols;
     atomic_llong next[MAX_PARTS];
     for (int64_t i = 0; i < parts; i++) atomic_init(&next[i], 0);
@@ -222,9 +218,13 @@ static product make_product(float *c, int64_t ldc, float beta, float alpha,
                             const lq_gemm_term *term, int n_terms, int64_t m, int64_t n) {
     assert(beta == 0 || beta == 1);
     assert(n_terms >= 1 && n_terms <= LQ_GEMM_TERMS);
-    for (int i = 0; i < n_terms; i++) assert(term[i].k > 0);
+    int64_t k = 0;
+    for (int i = 0; i < n_terms; i++) {
+        assert(term[i].k > 0);
+        k += term[i].k;
+    }
     return (product){.kernel = lq_cpu_kernels()->gemm, .c = c, .ldc = ldc, .alpha = alpha,
-                     .add = beta != 0, .term = term, .n_terms = n_terms, .m = m, .n = n};
+                     .add = beta != 0, .term = term, .n_terms = n_terms, .m = m, .n = n, .k = k};
 }
 
 void lq_gemm(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq_mat b, int64_t m,
@@ -245,10 +245,4 @@ void lq_gemm_sum(float *c, int64_t ldc, float beta, const lq_gemm_term *term, in
                  int64_t m, int64_t n) {
     const product p = make_product(c, ldc, beta, 1, term, n_terms, m, n);
     multiply_parallel(&p);
-}
-
-void lq_gemm_sum_serial(float *c, int64_t ldc, float beta, const lq_gemm_term *term, int n_terms,
-                        int64_t m, int64_t n) {
-    const product p = make_product(c, ldc, beta, 1, term, n_terms, m, n);
-    multiply_serial(&p);
 }

@@ -36,7 +36,5 @@ void lq_gemm_serial(float *c, int64_t ldc, float beta, float alpha, lq_mat a, lq
  * a short sum, such as an adapter's, costs least beside a long one. */
 void lq_gemm_sum(float *c, int64_t ldc, float beta, const lq_gemm_term *term, int n_terms,
                  int64_t m, int64_t n);
-void lq_gemm_sum_serial(float *c, int64_t ldc, float beta, const lq_gemm_term *term, int n_terms,
-                        int64_t m, int64_t n);
 
 #endif

@@ -30,6 +30,8 @@ int64_t lq_hf_row(const lq_hf_layout *layout, int64_t rows, int64_t r);
  * experts, else -1. The caller's; NULL: out of memory. */
 char *lq_hf_tensor_name(const lq_model *m, const lq_weight *w, int64_t expert);
 
+/* Refuses a model that no config.json can be made of. */
+lq_status lq_hf_can_write(const lq_model *m);
 /* Writes config.json and what belongs to the tokenizer into dir: copies, where m comes from a
  * directory. type: of the weights that will lie beside them. */
 lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char *dir);

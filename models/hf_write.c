@@ -76,19 +76,26 @@ static lq_status write_config(json_t *root, const lq_format *type, const char *d
     return status;
 }
 
-lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char *dir) {
+static lq_status make_config(json_t **out, const lq_model *m) {
     const lq_hf_family *f = lq_hf_family_of(m->arch->name);
     const char *base = lq_gguf_path(m->file);
-    json_t *root = NULL;
     if (!f)
         return lq_fail(LQ_EUNSUPPORTED, "Hugging Face's names of architecture %s are not known",
                        m->arch->name);
-    if (lq_hf_is_dir(base)) {
-        LQ_TRY(config_of_dir(&root, f, base));
-        LQ_TRY(write_config(root, type, dir));
-        return copy_files(base, dir);
-    }
-    LQ_TRY(lq_hf_config_make(&root, m));
+    return lq_hf_is_dir(base) ? config_of_dir(out, f, base) : lq_hf_config_make(out, m);
+}
+
+lq_status lq_hf_can_write(const lq_model *m) {
+    json_t *root = NULL;
+    const lq_status status = make_config(&root, m);
+    json_decref(root);
+    return status;
+}
+
+lq_status lq_hf_write_files(const lq_model *m, const lq_format *type, const char *dir) {
+    const char *base = lq_gguf_path(m->file);
+    json_t *root = NULL;
+    LQ_TRY(make_config(&root, m));
     LQ_TRY(write_config(root, type, dir));
-    return write_tokenizer(m, dir);
+    return lq_hf_is_dir(base) ? copy_files(base, dir) : write_tokenizer(m, dir);
 }

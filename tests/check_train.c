@@ -1,5 +1,6 @@
 /* What training promises: the loss falls, the exported file is what was validated, packing and
  * checkpointing change nothing, a bad number stops the run with the last good checkpoint kept. */
+#include "atomic_file.h"
 #include "run_fixture.h"
 
 #include <math.h>
@@ -191,6 +192,19 @@ START_TEST(clipped_estimator_refused) {
 }
 END_TEST
 
+/* A directory that nothing can be made of is said before the training, not after it. */
+START_TEST(unwritable_directory_is_said_first) {
+    fixture_run f;
+    const tiny_model model = {.rope_freqs = true};
+    fixture_make_of(&f, "no-directory", 2, "export: {merged_safetensors: true}\n", &model);
+    const fixture_result r = fixture_loquat("train %s", f.config);
+    ck_assert_msg(r.exit_status == 1 &&
+                      test_contains(r.err, "no config.json can be made of it") &&
+                      !test_contains(r.err, "step 1/2") && !lq_is_directory(f.out),
+                  "exit %d: %s", r.exit_status, r.err);
+}
+END_TEST
+
 START_TEST(exploding_run_stops) {
     fixture_run f;
     fixture_make(
@@ -215,6 +229,7 @@ int main(void) {
     tcase_add_test(tc, experts_are_asked_for);
     tcase_add_test(tc, clipped_estimator);
     tcase_add_test(tc, clipped_estimator_refused);
+    tcase_add_test(tc, unwritable_directory_is_said_first);
     tcase_add_test(tc, exploding_run_stops);
     suite_add_tcase(suite, tc);
     return test_run(suite);

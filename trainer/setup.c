@@ -3,6 +3,7 @@
 
 #include "atomic_file.h"
 #include "expert_load.h"
+#include "hf.h"
 #include "runtime.h"
 
 #include <math.h>
@@ -313,6 +314,7 @@ static lq_status open_all(lq_trainer *t) {
         lq_log(LQ_LOG_WARN, "sequence_len %lld is longer than the model's context %lld",
                (long long)c->sequence_len, (long long)t->model->hp.n_ctx_train);
     t->model->n_ctx = c->sequence_len;
+    if (c->exports.merged_safetensors) LQ_TRY(lq_hf_can_write(t->model));
     lq_base_hash_start(&t->base_hash, t->model);
     LQ_TRY(lq_expert_load_new(&t->expert_load, t->model));
     LQ_TRY(choose_start(t));

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 enum { MESSAGE_BYTES = 8192 };
@@ -64,14 +63,6 @@ static void *no_memory(size_t bytes) {
 void *lq_alloc(size_t bytes) {
     void *p = allowed(bytes) ? calloc(1, bytes ? bytes : 1) : NULL;
     return p ? p : no_memory(bytes);
-}
-
-enum { HUGE_PAGE = 2 << 20 };
-
-void lq_advise_huge_pages(void *p, size_t bytes) {
-    const uintptr_t begin = ((uintptr_t)p + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    const uintptr_t end = ((uintptr_t)p + bytes) / HUGE_PAGE * HUGE_PAGE;
-    if (begin < end) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 }
 
 void *lq_alloc_array(int64_t n, size_t elem_bytes) {

@@ -66,10 +66,6 @@ const char *lq_status_text(lq_status status);
         if ((status) != LQ_OK) goto done;             \
     } while (0)
 
-/* Asks for huge pages, where the system has them, under an array that has not been touched yet:
- * fewer page faults and address translations. Advice only: nothing depends on it. */
-void lq_advise_huge_pages(void *p, size_t bytes);
-
 /* ---- memory ---------------------------------------------------------------------------------
  * All return NULL on failure with LQ_EMEM already recorded, so callers write
  * `if (!p) return LQ_EMEM;`. Size 0 gives a unique pointer. Every product is overflow-checked. */

@@ -1,6 +1,7 @@
 /* The row kernels with AVX-512: 16 elements at a time, the rest under a mask, so every kernel is
  * one loop. */
 #include "cpu_tables.h"
+#include "scores_avx512.h"
 #include "vector_avx512.h"
 
 #include <immintrin.h>
@@ -69,24 +70,6 @@ static double exp_sum(float *y, const float *x, float shift, int64_t n) {
 
 /* ---- attention scores: 16 queries at a time -------------------------------------------------- */
 
-typedef struct columns { __m512i begin, end; int64_t first, stop; } columns;
-
-/* What queries [i, i + 16) see, and the keys that any of them sees. */
-static columns columns_at(const lq_scores *s, int64_t i) {
-    columns c = {_mm512_loadu_si512(s->begin + i), _mm512_loadu_si512(s->end + i), s->m, 0};
-    for (int64_t k = i; k < i + LANES; k++) {
-        if (s->begin[k] >= s->end[k]) continue;
-        if (s->begin[k] < c.first) c.first = s->begin[k];
-        if (s->end[k] > c.stop) c.stop = s->end[k];
-    }
-    return c;
-}
-
-static __mmask16 visible(const columns *c, int64_t key) {
-    const __m512i k = _mm512_set1_epi32((int)key);
-    return _mm512_mask_cmplt_epi32_mask(_mm512_cmpge_epi32_mask(k, c->begin), k, c->end);
-}
-
 static void clear(float *s, int64_t key, int64_t stop) {
     for (; key < stop; key++) _mm512_storeu_ps(s + key * LQ_SCORE_QUERIES, _mm512_setzero_ps());
 }
@@ -94,17 +77,17 @@ static void clear(float *s, int64_t key, int64_t stop) {
 static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
     for (int64_t i = 0; i < s->n; i += LANES) {
         float *const at = s->s + i;
-        const columns c = columns_at(s, i);
+        const seen c = seen_by(s, i);
         const __mmask16 m = lanes(s->n - i);
         const __m512 old = load(m, max + i);
         __m512 most = old, total = _mm512_setzero_ps();
         for (int64_t k = c.first; k < c.stop; k++)
-            most = _mm512_mask_max_ps(most, visible(&c, k), most,
+            most = _mm512_mask_max_ps(most, who_sees(&c, k), most,
                                       _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES));
         clear(at, 0, lq_min64(c.first, s->m));
         for (int64_t k = c.first; k < c.stop; k++) {
             const __m512 x = _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES);
-            const __m512 p = _mm512_maskz_mov_ps(visible(&c, k), vexp(_mm512_sub_ps(x, most)));
+            const __m512 p = _mm512_maskz_mov_ps(who_sees(&c, k), vexp(_mm512_sub_ps(x, most)));
             _mm512_storeu_ps(at + k * LQ_SCORE_QUERIES, p);
             total = _mm512_add_ps(total, p);
         }
@@ -123,20 +106,20 @@ static void softmax_bwd(const lq_scores *s, float *dp, const float *lse, const f
     const __m512 by = _mm512_set1_ps(scale), cap = _mm512_set1_ps(inverse_cap),
                  one = _mm512_set1_ps(1);
     for (int64_t i = 0; i < s->n; i += LANES) {
-        const columns c = columns_at(s, i);
+        const seen c = seen_by(s, i);
         const __mmask16 m = lanes(s->n - i);
         const __m512 minus = load(m, lse + i), less = load(m, correction + i);
         clear(s->s + i, 0, lq_min64(c.first, s->m));
         clear(dp + i, 0, lq_min64(c.first, s->m));
         for (int64_t k = c.first; k < c.stop; k++) {
             float *const at = s->s + k * LQ_SCORE_QUERIES + i, *const d = dp + (at - s->s);
-            const __mmask16 seen = visible(&c, k);
+            const __mmask16 mask = who_sees(&c, k);
             const __m512 x = _mm512_loadu_ps(at), r = _mm512_mul_ps(x, cap);
-            const __m512 p = _mm512_maskz_mov_ps(seen, vexp(_mm512_sub_ps(x, minus)));
+            const __m512 p = _mm512_maskz_mov_ps(mask, vexp(_mm512_sub_ps(x, minus)));
             const __m512 slope = _mm512_mul_ps(by, _mm512_fnmadd_ps(r, r, one));
             const __m512 e = _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(d), less));
             _mm512_storeu_ps(at, p);
-            _mm512_storeu_ps(d, _mm512_maskz_mul_ps(seen, e, slope));
+            _mm512_storeu_ps(d, _mm512_maskz_mul_ps(mask, e, slope));
         }
         clear(s->s + i, c.stop, s->m);
         clear(dp + i, c.stop, s->m);

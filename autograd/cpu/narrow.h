@@ -4,19 +4,17 @@
 #ifndef LOQUAT_NARROW_H
 #define LOQUAT_NARROW_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "cpu.h"
 
 enum { LQ_NARROW_HEAD = 16, LQ_NARROW_KEYS = 256 };
 
-/* n queries against m keys, at most LQ_SCORE_QUERIES (cpu.h) and LQ_NARROW_KEYS; query i sees
- * [begin[i], end[i]). Of the arrays head_dim numbers a row are used. */
+/* Queries against keys, at most LQ_NARROW_KEYS. Of the arrays head_dim numbers a row are used. */
 typedef struct lq_narrow {
-    int64_t n, m, head_dim;
+    const lq_scores *scores;   /* how many there are and what they see; it keeps no scores */
+    int64_t head_dim;
     float scale;
     const float *q, *k, *v;
     int64_t q_ld, kv_ld;
-    const int32_t *begin, *end;
 } lq_narrow;
 
 /* What backward needs besides and adds to; rows of dout and dq are q_ld apart, of dk and dv

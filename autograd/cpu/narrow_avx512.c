@@ -3,6 +3,7 @@
  * instances of the same code. Exponents are of 2: the queries are scaled by log2(e) besides. */
 #include "narrow.h"
 #include "cpu_tables.h"
+#include "scores_avx512.h"
 #include "transpose_avx512.h"
 
 #include <math.h>
@@ -32,33 +33,24 @@ INLINE __m512 exp2_of(__m512 x) {
 
 /* ---- 16 queries ------------------------------------------------------------------------------ */
 
-/* Queries [first, first + rows), what they see, the keys that any of them sees, [begin, end), and
- * those that all of them see, [all_begin, all_end). */
+/* Queries [first, first + rows), what they see, and the keys [all_begin, all_end) that all of them
+ * see. */
 typedef struct group {
-    int64_t first, rows, begin, end, all_begin, all_end;
+    int64_t first, rows, all_begin, all_end;
     __mmask16 lanes;
-    __m512i see_begin, see_end;
+    seen seen;
 } group;
 
 static group make_group(const lq_narrow *b, int64_t first) {
-    group g = {.first = first, .rows = b->n - first < LANES ? b->n - first : LANES, .begin = b->m,
-               .all_end = b->m};
+    const lq_scores *const s = b->scores;
+    group g = {.first = first, .rows = lq_min64(LANES, s->n - first), .all_end = s->m,
+               .seen = seen_by(s, first)};
     g.lanes = lanes(g.rows);
-    g.see_begin = _mm512_maskz_loadu_epi32(g.lanes, b->begin + first);
-    g.see_end = _mm512_maskz_loadu_epi32(g.lanes, b->end + first);
     for (int64_t i = first; i < first + g.rows; i++) {
-        if (b->begin[i] > g.all_begin) g.all_begin = b->begin[i];
-        if (b->end[i] < g.all_end) g.all_end = b->end[i];
-        if (b->begin[i] >= b->end[i]) continue;
-        if (b->begin[i] < g.begin) g.begin = b->begin[i];
-        if (b->end[i] > g.end) g.end = b->end[i];
+        g.all_begin = lq_max64(g.all_begin, s->begin[i]);
+        g.all_end = lq_min64(g.all_end, s->end[i]);
     }
     return g;
-}
-
-INLINE __mmask16 sees(const group *g, int64_t key) {
-    const __m512i k = _mm512_set1_epi32((int)key);
-    return _mm512_mask_cmplt_epi32_mask(_mm512_cmpge_epi32_mask(k, g->see_begin), k, g->see_end);
 }
 
 /* Elements of the group's rows, times factor: out[e] has element e of each. */
@@ -106,9 +98,9 @@ INLINE void forward_chunk(const lq_narrow *b, const group *g, const __m512 q[], 
     __m512 s[CHUNK], max = run->max;
 #pragma GCC unroll 8
     for (int j = 0; j < CHUNK; j++) {
-        const int64_t row = masked && key + j >= b->m ? b->m - 1 : key + j;
+        const int64_t row = masked && key + j >= b->scores->m ? b->scores->m - 1 : key + j;
         s[j] = project(q, b->k + row * b->kv_ld, D, head_dim);
-        if (masked) s[j] = _mm512_mask_mov_ps(least, sees(g, key + j), s[j]);
+        if (masked) s[j] = _mm512_mask_mov_ps(least, who_sees(&g->seen, key + j), s[j]);
         max = _mm512_max_ps(max, s[j]);
     }
     const __mmask16 same = _mm512_cmp_ps_mask(run->max, max, _CMP_EQ_OQ);
@@ -120,9 +112,9 @@ INLINE void forward_chunk(const lq_narrow *b, const group *g, const __m512 q[], 
     for (int e = 0; e < D; e++) run->out[e] = _mm512_mul_ps(run->out[e], shrink);
 #pragma GCC unroll 8
     for (int j = 0; j < CHUNK; j++) {
-        const int64_t row = masked && key + j >= b->m ? b->m - 1 : key + j;
+        const int64_t row = masked && key + j >= b->scores->m ? b->scores->m - 1 : key + j;
         __m512 p = exp2_of(_mm512_sub_ps(s[j], max));
-        if (masked) p = _mm512_maskz_mov_ps(sees(g, key + j), p);
+        if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key + j), p);
         run->sum = _mm512_add_ps(run->sum, p);
         accumulate(run->out, p, b->v + row * b->kv_ld, D, head_dim);
     }
@@ -138,7 +130,7 @@ INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float 
     run.sum = _mm512_setzero_ps();
 #pragma GCC unroll 16
     for (int e = 0; e < LANES; e++) run.out[e] = _mm512_setzero_ps();
-    for (int64_t key = g->begin; key < g->end; key += CHUNK)
+    for (int64_t key = g->seen.first; key < g->seen.stop; key += CHUNK)
         if (key >= g->all_begin && key + CHUNK <= g->all_end)
             forward_chunk(b, g, q, key, false, &run, D, head_dim);
         else
@@ -162,9 +154,9 @@ INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float 
 }
 
 static void forward(const lq_narrow *b, float *max, float *sum, float *out) {
-    for (int64_t i = 0; i < b->n; i += LANES) {
+    for (int64_t i = 0; i < b->scores->n; i += LANES) {
         const group g = make_group(b, i);
-        if (g.begin >= g.end) continue;
+        if (g.seen.first >= g.seen.stop) continue;
         if (b->head_dim == HALF) forward_group(b, &g, max, sum, out, HALF, HALF);
         else forward_group(b, &g, max, sum, out, LQ_NARROW_HEAD, b->head_dim);
     }
@@ -188,7 +180,7 @@ INLINE void backward_key(const lq_narrow *b, const group *g, columns *c, int64_t
     const float *const k = b->k + key * b->kv_ld, *const v = b->v + key * b->kv_ld;
     const __m512 s = project(c->q, k, D, head_dim);
     __m512 p = exp2_of(_mm512_sub_ps(s, c->lse));
-    if (masked) p = _mm512_maskz_mov_ps(sees(g, key), p);
+    if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
     const __m512 dp = project(c->dout, v, D, head_dim);
     const __m512 ds = _mm512_mul_ps(p, _mm512_sub_ps(dp, c->correction));
     accumulate(c->dq, ds, k, D, head_dim);
@@ -251,15 +243,15 @@ INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const
     c.correction = load(g->lanes, grad->correction + g->first);
 #pragma GCC unroll 16
     for (int e = 0; e < LANES; e++) c.dq[e] = _mm512_setzero_ps();
-    int64_t key = g->begin;
-    for (; key < g->end; key++)
+    int64_t key = g->seen.first;
+    for (; key < g->seen.stop; key++)
         if (key >= g->all_begin && key < g->all_end)
             backward_key(b, g, &c, key, false, p, D, head_dim);
         else
             backward_key(b, g, &c, key, true, p, D, head_dim);
     memset(p->of[key], 0, CHUNK * sizeof p->of[0]);
     interleave(with, b, grad, g, D);
-    for (key = g->begin; key < g->end; key += CHUNK) add_products(to, p, with, key, D);
+    for (key = g->seen.first; key < g->seen.stop; key += CHUNK) add_products(to, p, with, key, D);
     if (!grad->dq) return;
     transpose(c.dq);
     const __mmask16 elements = lanes(head_dim);
@@ -294,15 +286,15 @@ static void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums 
 static void backward(const lq_narrow *b, const lq_narrow_grad *grad) {
     pairs p;
     sums to;
-    int64_t begin = b->m, end = 0;
-    memset(to.of, 0, (size_t)(b->m + CHUNK) * sizeof to.of[0]);
-    for (int64_t i = 0; i < b->n; i += LANES) {
+    int64_t begin = b->scores->m, end = 0;
+    memset(to.of, 0, (size_t)(b->scores->m + CHUNK) * sizeof to.of[0]);
+    for (int64_t i = 0; i < b->scores->n; i += LANES) {
         const group g = make_group(b, i);
-        if (g.begin >= g.end) continue;
+        if (g.seen.first >= g.seen.stop) continue;
         if (b->head_dim == HALF) backward_group(b, grad, &g, &p, &to, HALF, HALF);
         else backward_group(b, grad, &g, &p, &to, LQ_NARROW_HEAD, b->head_dim);
-        if (g.begin < begin) begin = g.begin;
-        if (g.end > end) end = g.end;
+        if (g.seen.first < begin) begin = g.seen.first;
+        if (g.seen.stop > end) end = g.seen.stop;
     }
     add_sums(b, grad, &to, begin, end);
 }

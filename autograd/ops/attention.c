@@ -20,7 +20,7 @@
 enum { Q, K, V, STARTS, K_CACHE, V_CACHE, N_IN };
 /* A block of scores is 63 KiB, on the stack; as many keys as whole tiles of a product. */
 enum { BQ = LQ_SCORE_QUERIES, BK = 252 };
-enum { PARALLEL_PRODUCTS = 1 << 18, LEAST_TASKS = 12 };
+enum { PARALLEL_PRODUCTS = 1 << 18, LEAST_TASKS = 12, MOST_PARTS = 16 };
 
 static lq_status check_rows(const lq_tensor *t, const char *name, int64_t cols) {
     if (lq_is_activation_format(t->fmt) && t->ndim == 2 && t->dim[1] == cols) return LQ_OK;
@@ -157,9 +157,8 @@ static const lq_narrow_kernel *narrow_kernel(const lq_attention_attr *attr) {
 }
 
 static lq_narrow make_narrow(const job *j, const block *b, const lq_scores *scores) {
-    return (lq_narrow){.n = b->n, .m = b->m, .head_dim = j->attr->head_dim,
-                       .scale = j->attr->scale, .q = b->q, .k = b->k, .v = b->v, .q_ld = j->q_ld,
-                       .kv_ld = j->kv_ld, .begin = scores->begin, .end = scores->end};
+    return (lq_narrow){.scores = scores, .head_dim = j->attr->head_dim, .scale = j->attr->scale,
+                       .q = b->q, .k = b->k, .v = b->v, .q_ld = j->q_ld, .kv_ld = j->kv_ld};
 }
 
 /* s (m,n) = cap(scale k q^T), plus ALiBi. */
@@ -245,8 +244,8 @@ static void forward(const lq_node *node, const lq_run *run) {
 
 /* ---- backward ------------------------------------------------------------------------------- */
 
-/* A task's gradients: of one key head and the queries [begin, end). Rows of dk and dv, partial sums
- * that only keys before key_stop take part in, are d apart. */
+/* A task's gradients: of one key head and a range of queries. dk and dv are its partial sums, rows
+ * d apart. */
 typedef struct grads {
     const float *out, *dout, *lse;   /* of all heads */
     float *dq, *dk, *dv;             /* NULL: not wanted */
@@ -344,12 +343,14 @@ static void run_task(const job *j, const grads *all, int64_t kv, int64_t part) {
 /* dst (N,K*d) += the partial sums, in the parts' order. */
 static void add_partials(const job *j, float *partial, float *dst) {
     const int64_t d = j->attr->head_dim, parts = parts_of(j->attr);
+    int64_t end[MOST_PARTS];
     if (!dst) return;
+    for (int64_t part = 0; part < parts; part++) end[part] = part_begin(j->n, part + 1, parts);
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < j->n; t++)
         for (int64_t kv = 0; kv < j->attr->n_head_kv; kv++)
             for (int64_t part = 0; part < parts; part++)
-                if (t < part_begin(j->n, part + 1, parts))
+                if (t < end[part])
                     lq_cpu_kernels()->axpy(dst + t * j->kv_ld + kv * d, 1,
                                            partial_at(j, partial, kv, part) + t * d, d);
 }

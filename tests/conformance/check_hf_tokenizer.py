@@ -302,7 +302,9 @@ def is_new_punctuation(c):
 
 
 # What the converter is known to do otherwise: keys that differ, or a word of its reason to take no such directory.
-OTHER_KEYS = {"spm-json": ["tokenizer.ggml.scores"]}
+# Its hash of gpt-4o's ids is smaug-bpe's: both are Llama 3's vocabulary here, and the text that it hashes has no word
+# that their patterns split in different ways.
+OTHER_KEYS = {"spm-json": ["tokenizer.ggml.scores"], "gpt-4o": [PRE]}
 NOT_TAKEN = {"gemma-json": "tokenizer.model", "tekken.json": "mistral-common"}
 # Why llama.cpp and tokenizers are known to disagree (the guide has the reasons): families, and the text without the cause.
 # A difference counts as known only where the rest, without it, has the same ids on both sides.
