@@ -184,6 +184,63 @@ START_TEST(gives_what_the_cpu_gives) {
 }
 END_TEST
 
+/* ---- NaN ------------------------------------------------------------------------------------- */
+
+static lq_tensor *route_nan(op_bench *b) {
+    static float scores[BENCH_CAPACITY][EXPERTS];
+    for (int t = 0; t < BENCH_CAPACITY; t++)
+        for (int e = 0; e < EXPERTS; e++) scores[t][e] = e % (t + 2) == 1 ? NAN : (float)(e % 11);
+    const int64_t dim[] = {BENCH_CAPACITY, EXPERTS};
+    lq_tensor *const table = lq_tape_weight(b->tape, "scores", &lq_f32, 2, dim, scores);
+    return lq_route(b->tape, lq_embed(b->tape, b->ids, table, NULL, (lq_embed_attr){.scale = 1}),
+                    (lq_route_attr){9, true, 1});
+}
+
+/* One logit of each row. */
+static lq_tensor *ce_nan(op_bench *b) {
+    static float w[HEAD_V][HEAD_D] = {{NAN}};
+    lq_tensor *const h = bench_rows(b, HEAD_D);
+    const int64_t dim[] = {HEAD_V, HEAD_D};
+    return lq_ce_head(b->tape, h, lq_tape_weight(b->tape, "head", &lq_f32, 2, dim, w),
+                      bench_ints(b, some_masked), (lq_ce_head_attr){0});
+}
+
+/* The CPU, and the device with F32 and with BF16. */
+static lq_dev *open_any(int which) {
+    lq_dev *dev = NULL;
+    ck_ok(lq_dev_open(&dev, which == 0 ? "cpu" : "cuda", which == 2));
+    return dev;
+}
+
+START_TEST(nan_is_routed_to_as_many) {
+    static const op_case c = {.op = "route", "NaN", route_nan};
+    lq_dev *const dev = open_any(_i);
+    op_bench b;
+    ck_ok(bench_open(&b, dev, &c, BENCH_CAPACITY, (lq_tape_options){0}));
+    ck_ok(bench_run(&b, false));
+    for (int t = 0; t < BENCH_CAPACITY; t++) {
+        int chosen = 0;
+        for (int e = 0; e < EXPERTS; e++) chosen += b.result[t * EXPERTS + e] != 0;
+        ck_assert_int_eq(chosen, 9);
+    }
+    bench_close(&b);
+    lq_dev_close(dev);
+}
+END_TEST
+
+START_TEST(nan_is_in_the_loss) {
+    static const op_case c = {.op = "ce_head", "NaN", ce_nan, .is_loss = true};
+    lq_dev *const dev = open_any(_i);
+    op_bench b;
+    ck_ok(bench_open(&b, dev, &c, BENCH_CAPACITY, (lq_tape_options){0}));
+    ck_ok(bench_run(&b, false));
+    for (int t = 0; t < BENCH_CAPACITY; t++)
+        ck_assert(some_masked(t) < 0 ? b.result[2 * t] == 0 : isnan(b.result[2 * t]) != 0);
+    bench_close(&b);
+    lq_dev_close(dev);
+}
+END_TEST
+
 static bool has_device(void) {
     lq_dev *dev = NULL;
     const bool has = lq_dev_open(&dev, "cuda", false) == LQ_OK;
@@ -200,6 +257,8 @@ int main(void) {
     TCase *const tcase = tcase_create("wide_ops");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, gives_what_the_cpu_gives, 0, LQ_ARRAY_LEN(cases));
+    tcase_add_loop_test(tcase, nan_is_routed_to_as_many, 0, 3);
+    tcase_add_loop_test(tcase, nan_is_in_the_loss, 0, 3);
     suite_add_tcase(suite, tcase);
     return test_run(suite);
 }

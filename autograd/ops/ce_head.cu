@@ -15,12 +15,11 @@ static __global__ void row_kernel(int64_t V, int64_t ld, float cap, const int32_
     lq_head_cap(z, V, cap);
     __syncthreads();
     const float own = lq_to_float(z[own_at]);
-    __syncthreads();   /* z may be rewritten */
     lq_head_each(z, V, [&](int64_t v, float x) {
         soft.add(x);
         if (x > own || (x == own && v < own_at)) beaten = 1;
     });
-    soft.join();
+    soft.join();   /* has barriers: now z may be rewritten */
     beaten = lq_block_max(beaten);
     if (out && threadIdx.x == 0) {
         out[t * out_cols] = logf(soft.sum) + soft.max - own;

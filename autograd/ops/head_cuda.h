@@ -49,7 +49,7 @@ static inline unsigned lq_head_threads(int64_t V) {
     return (unsigned)lq_min64(512, LQ_WARP * ((V + 32 * LQ_WARP - 1) / (32 * LQ_WARP)));
 }
 
-/* sum of exp((x - max) * inv_t) over what was added, max being the largest. */
+/* sum of exp((x - max) * inv_t) over what was added, max being the largest; NaN if that was added. */
 struct lq_soft {
     float inv_t, max, sum;
 
@@ -57,14 +57,14 @@ struct lq_soft {
         if (x > max) {
             sum = sum * expf((max - x) * inv_t) + 1;
             max = x;
-        } else if (max > -INFINITY) {
+        } else if (x != -INFINITY) {
             sum += expf((x - max) * inv_t);
         }
     }
     /* The same over all of the block's threads. */
     __device__ void join() {
         const float most = lq_block_max(max);
-        sum = lq_block_sum(max > -INFINITY ? sum * expf((max - most) * inv_t) : 0);
+        sum = lq_block_sum(max > -INFINITY ? sum * expf((max - most) * inv_t) : sum);
         max = most;
     }
     __device__ float part(float x) const { return expf((x - max) * inv_t); }

@@ -31,13 +31,12 @@ static __device__ student read_row(const mix &m, T *z, int64_t label, float fact
     lq_head_cap(z, m.V, m.cap);
     __syncthreads();
     const float own = s.own = lq_to_float(z[label]);
-    __syncthreads();   /* z may be rewritten */
     lq_head_each(z, m.V, [&](int64_t v, float x) {
         s.plain.add(x);
         if (m.temperature != 1) s.q.add(x);
         if (x > own || (x == own && v < label)) beaten = 1;
     });
-    s.plain.join();
+    s.plain.join();   /* has barriers: now z may be rewritten */
     if (m.temperature == 1) s.q = s.plain;
     else s.q.join();
     s.is_top = lq_block_max(beaten) == 0;

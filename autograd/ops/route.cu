@@ -24,12 +24,13 @@ template <typename T> static __device__ softmax normaliser(const T *x, int n) {
     return s;
 }
 
-/* The best expert that no lane has in `taken` (bit i: expert lane + 32 i); of equals the first. */
+/* The best expert that no lane has in `taken` (bit i: expert lane + 32 i); of equals the first, NaN
+ * last, so that all lanes find the same. */
 template <typename T> static __device__ int best_left(const T *x, int n, unsigned taken) {
     float best = -INFINITY;
     int at = n;
     for (int e = lq_lane(), i = 0; e < n; e += LQ_WARP, i++) {
-        const float v = lq_to_float(x[e]);
+        const float v = fmaxf(lq_to_float(x[e]), -INFINITY);
         if (taken >> i & 1 || (at < n && !(v > best))) continue;
         best = v;
         at = e;
