@@ -13,17 +13,17 @@ static const void *stored_as(const lq_tensor *w, const lq_format *type) {
     return type == &lq_bf16 ? w->narrow : NULL;
 }
 
-static int64_t tile_rows(const lq_tensor *w, const lq_format *type) {
-    return stored_as(w, type) ? lq_rows(w) : lq_cuda_wtile_height(w);
-}
-
-int64_t lq_cuda_wtile_height(const lq_tensor *w) {
+static int64_t tile_height(const lq_tensor *w) {
     const int64_t rows = TILE_ELEMENTS / lq_cols(w) / TILE_ROW_STEP * TILE_ROW_STEP;
     return lq_min64(lq_rows(w), lq_max64(rows, TILE_ROW_STEP));
 }
 
+int64_t lq_cuda_wtile_step(const lq_tensor *w, const lq_format *type) {
+    return stored_as(w, type) ? lq_rows(w) : tile_height(w);
+}
+
 size_t lq_cuda_wtile_scratch(const lq_tensor *w, const lq_format *type) {
-    return w->fmt == type ? 0 : lq_format_bytes(type, lq_cuda_wtile_height(w) * lq_cols(w));
+    return w->fmt == type ? 0 : lq_format_bytes(type, tile_height(w) * lq_cols(w));
 }
 
 lq_status lq_cuda_wtile_accepts(const lq_tensor *w) {
@@ -45,7 +45,7 @@ lq_cuda_mat lq_cuda_wtile_rows(lq_dev *dev, const lq_tensor *w, const lq_format 
 
 void lq_cuda_wtile_forward(lq_dev *dev, const lq_tensor *w, const lq_format *type, const void *x,
                            void *y, float beta, int64_t n, void *scratch) {
-    const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w, type);
+    const int64_t D = lq_cols(w), O = lq_rows(w), height = lq_cuda_wtile_step(w, type);
     for (int64_t o = 0; o < O; o += height) {
         const int64_t rows = lq_min64(height, O - o);
         lq_cuda_mat tile = lq_cuda_wtile_rows(dev, w, type, o, rows, scratch);
@@ -57,7 +57,7 @@ void lq_cuda_wtile_forward(lq_dev *dev, const lq_tensor *w, const lq_format *typ
 
 void lq_cuda_wtile_backward(lq_dev *dev, const lq_tensor *w, const lq_format *type, const void *dy,
                             void *dx, int64_t n, void *scratch) {
-    const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w, type);
+    const int64_t D = lq_cols(w), O = lq_rows(w), height = lq_cuda_wtile_step(w, type);
     for (int64_t o = 0; o < O; o += height) {
         const int64_t rows = lq_min64(height, O - o);
         const lq_cuda_mat tile = lq_cuda_wtile_rows(dev, w, type, o, rows, scratch);

@@ -13,8 +13,9 @@ extern "C" {
 
 size_t lq_cuda_wtile_scratch(const lq_tensor *w, const lq_format *type);
 lq_status lq_cuda_wtile_accepts(const lq_tensor *w);   /* LQ_EUNSUPPORTED: no kernels for its format */
-int64_t lq_cuda_wtile_height(const lq_tensor *w);      /* rows of the tiles */
-/* Rows [o, o+n) of w (O,D), as stored. scratch: lq_cuda_wtile_scratch bytes for n <= height. */
+/* Rows of w's tiles: all where it is stored as `type`. */
+int64_t lq_cuda_wtile_step(const lq_tensor *w, const lq_format *type);
+/* Rows [o, o+n) of w (O,D), as stored. scratch: lq_cuda_wtile_scratch bytes for n <= step. */
 lq_cuda_mat lq_cuda_wtile_rows(lq_dev *dev, const lq_tensor *w, const lq_format *type, int64_t o,
                                int64_t n, void *scratch);
 /* y (n,O) = beta y + x (n,D) W^T; x and y of type. */

@@ -5,9 +5,9 @@
 static constexpr int out_cols = 2;
 
 template <typename T>
-static __global__ void row_kernel(int64_t V, int64_t ld, float cap, const int32_t *row,
-                                  const int32_t *label, T *logits, float *out, const float *dout,
-                                  bool gradient) {
+static __global__ void __launch_bounds__(LQ_HEAD_MAX_THREADS)
+    row_kernel(int64_t V, int64_t ld, float cap, const int32_t *row, const int32_t *label,
+               T *logits, float *out, const float *dout, bool gradient) {
     T *const z = logits + blockIdx.x * ld;
     const int64_t t = row[blockIdx.x], own_at = label[t];
     lq_soft soft = {1, -INFINITY, 0};

@@ -8,7 +8,8 @@ enum { CHUNK_BYTES = 1 << 29, MIN_ROWS = 64, MAX_ROWS = 2048, LIST_THREADS = 102
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 /* The rows with a label, in order; one block. */
-static __global__ void list_kernel(int64_t n, const int32_t *label, int32_t *row) {
+static __global__ void __launch_bounds__(LIST_THREADS)
+    list_kernel(int64_t n, const int32_t *label, int32_t *row) {
     __shared__ int warp_count[LIST_THREADS / LQ_WARP];
     const int warp = (int)threadIdx.x / LQ_WARP;
     int64_t before = 0;
@@ -149,16 +150,11 @@ static const char *at_col(const void *p, const lq_format *type, int64_t col) {
     return (const char *)p + lq_format_bytes(type, col);
 }
 
-static int64_t tile_rows(const lq_tensor *w, const lq_format *type) {
-    const bool is_stored = w->fmt == type || (type == &lq_bf16 && w->narrow);
-    return is_stored ? lq_rows(w) : lq_cuda_wtile_height(w);
-}
-
 static void make_logits(lq_dev *dev, const lq_cuda_chunk *c, void *tile) {
     for (int i = 0; i < c->n_sides; i++) {
         const lq_cuda_side *const s = &c->side[i];
         if (!s->h) continue;
-        const int64_t V = lq_rows(s->w), D = lq_cols(s->w), height = tile_rows(s->w, c->type);
+        const int64_t V = lq_rows(s->w), D = lq_cols(s->w), height = lq_cuda_wtile_step(s->w, c->type);
         gather(dev, c, s);
         for (int64_t o = 0; o < V; o += height) {
             const int64_t rows = lq_min64(height, V - o);
@@ -173,7 +169,7 @@ static void make_logits(lq_dev *dev, const lq_cuda_chunk *c, void *tile) {
 /* dh (n,D) = dlogits W */
 static void make_dh(lq_dev *dev, const lq_cuda_chunk *c, float *dh, void *tile) {
     const lq_cuda_side *const s = &c->side[0];
-    const int64_t V = lq_rows(s->w), D = lq_cols(s->w), height = tile_rows(s->w, c->type);
+    const int64_t V = lq_rows(s->w), D = lq_cols(s->w), height = lq_cuda_wtile_step(s->w, c->type);
     for (int64_t o = 0; o < V; o += height) {
         const int64_t rows = lq_min64(height, V - o);
         lq_cuda_gemm(dev, dh, &lq_f32, D, o > 0, 1,

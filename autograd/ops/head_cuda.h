@@ -44,9 +44,11 @@ void lq_cuda_head_backward(const lq_cuda_head *head, const lq_node *node, const 
 
 /* ---- for kernels of `rows`: a block per row -------------------------------------------------- */
 
+enum { LQ_HEAD_MAX_THREADS = 512 };
+
 /* Threads of the block: a few packs of 16 bytes for each. */
 static inline unsigned lq_head_threads(int64_t V) {
-    return (unsigned)lq_min64(512, LQ_WARP * ((V + 32 * LQ_WARP - 1) / (32 * LQ_WARP)));
+    return (unsigned)lq_min64(LQ_HEAD_MAX_THREADS, LQ_WARP * lq_blocks(V, 32 * LQ_WARP));
 }
 
 /* sum of exp((x - max) * inv_t) over what was added, max being the largest; NaN if that was added. */

@@ -67,8 +67,9 @@ static __device__ float log_ratio(const lq_soft &p, const lq_soft &q, float t, f
 }
 
 template <typename T>
-static __global__ void full_kernel(mix m, const int32_t *row, const int32_t *label, T *logits,
-                                   T *teacher, float *out, const float *dout) {
+static __global__ void __launch_bounds__(LQ_HEAD_MAX_THREADS)
+    full_kernel(mix m, const int32_t *row, const int32_t *label, T *logits, T *teacher, float *out,
+                const float *dout) {
     T *const z = logits + blockIdx.x * m.ld, *const t = teacher + blockIdx.x * m.ld;
     const int64_t at = row[blockIdx.x];
     const student s = read_row(m, z, label[at], dout ? dout[at * LQ_KD_COLS] : 1);
@@ -121,9 +122,10 @@ static __device__ lq_soft take_out(const mix &m, student &s, const int32_t *id, 
 }
 
 template <typename T>
-static __global__ void top_kernel(mix m, const int32_t *row, const int32_t *label, T *logits,
-                                  float *room, int64_t room_ld, const int32_t *ids,
-                                  const float *log_ps, float *out, const float *dout) {
+static __global__ void __launch_bounds__(LQ_HEAD_MAX_THREADS)
+    top_kernel(mix m, const int32_t *row, const int32_t *label, T *logits, float *room,
+               int64_t room_ld, const int32_t *ids, const float *log_ps, float *out,
+               const float *dout) {
     T *const z = logits + blockIdx.x * m.ld;
     float *const top = room + blockIdx.x * room_ld;
     const int64_t at = row[blockIdx.x];
