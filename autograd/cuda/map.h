@@ -34,4 +34,13 @@ static void lq_map(lq_dev *dev, int64_t n, F f, T *y, const X *...x) {
                   y, x...);
 }
 
+struct lq_plus {
+    __device__ float operator()(float a, float b) const { return a + b; }
+};
+
+struct lq_times {
+    float factor;
+    __device__ float operator()(float x) const { return factor * x; }
+};
+
 #endif

@@ -1,16 +1,10 @@
 /* out = a + b; see add.c. */
 #include "map.h"
 
-namespace {
-struct sum {
-    __device__ float operator()(float a, float b) const { return a + b; }
-};
-}
-
 static void forward(const lq_node *node, const lq_run *run) {
     lq_by_activation(node->out->fmt, [&](auto of) {
         using T = decltype(of);
-        lq_map(run->dev, lq_count(node->out), sum(), lq_data<T>(node->out),
+        lq_map(run->dev, lq_count(node->out), lq_plus(), lq_data<T>(node->out),
                lq_data<T>(node->in[0]), lq_data<T>(node->in[1]));
     });
 }
@@ -21,7 +15,7 @@ static void backward(const lq_node *node, const lq_run *run) {
         for (int i = 0; i < 2; i++) {
             T *const dx = lq_grad<T>(node->in[i]);
             if (dx)
-                lq_map(run->dev, lq_count(node->out), sum(), dx, dx, lq_grad<T>(node->out));
+                lq_map(run->dev, lq_count(node->out), lq_plus(), dx, dx, lq_grad<T>(node->out));
         }
     });
 }

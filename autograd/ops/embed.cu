@@ -23,13 +23,6 @@ static void gather_rows(const lq_node *node, lq_dev *dev, size_t row_bytes, void
               lq_data_i32(node->in[IDS]), (const P *)node->in[WEIGHT]->data, (P *)out);
 }
 
-namespace {
-struct times {
-    float factor;
-    __device__ float operator()(float x) const { return factor * x; }
-};
-}
-
 /* starts rises, so a segment's rows are found by bisection: the first with starts > start or, with
  * from_start, the first with starts >= start. */
 static __device__ int64_t bound(const int32_t *starts, int64_t n, int32_t start, bool from_start) {
@@ -101,7 +94,7 @@ static void forward(const lq_node *node, const lq_run *run) {
     lq_by_activation(node->out->fmt, [&](auto of) {
         typedef decltype(of) T;
         T *const y = lq_data<T>(node->out);
-        if (attr->scale != 1) lq_map(run->dev, n * d, times{attr->scale}, y, y);
+        if (attr->scale != 1) lq_map(run->dev, n * d, lq_times{attr->scale}, y, y);
         if (run->training && attr->noise_alpha > 0)
             lq_launch(run->dev, add_noise<T>, (unsigned)n, LQ_BLOCK, 0, n, d, attr->noise_alpha,
                       lq_random_key(run->key, node->id), lq_data_i32(node->in[STARTS]), y);

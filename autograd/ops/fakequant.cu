@@ -2,12 +2,6 @@
 #include "cuda_rounding.h"
 #include "map.h"
 
-namespace {
-struct plus {
-    __device__ float operator()(float dx, float dy) const { return dx + dy; }
-};
-}
-
 static void forward(const lq_node *node, const lq_run *run) {
     const lq_fakequant_attr *const attr = (const lq_fakequant_attr *)node->attr;
     lq_cuda_round(run->dev, attr->how, node->out->fmt, node->in[0]->data, node->out->data,
@@ -25,7 +19,7 @@ static void backward(const lq_node *node, const lq_run *run) {
     lq_by_activation(node->out->fmt, [&](auto of) {
         using T = decltype(of);
         T *const dx = lq_grad<T>(node->in[0]);
-        lq_map(run->dev, lq_count(node->out), plus(), dx, dx, lq_grad<T>(node->out));
+        lq_map(run->dev, lq_count(node->out), lq_plus(), dx, dx, lq_grad<T>(node->out));
     });
 }
 

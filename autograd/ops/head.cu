@@ -154,7 +154,8 @@ static void make_logits(lq_dev *dev, const lq_cuda_chunk *c, void *tile) {
     for (int i = 0; i < c->n_sides; i++) {
         const lq_cuda_side *const s = &c->side[i];
         if (!s->h) continue;
-        const int64_t V = lq_rows(s->w), D = lq_cols(s->w), height = lq_cuda_wtile_step(s->w, c->type);
+        const int64_t V = lq_rows(s->w), D = lq_cols(s->w);
+        const int64_t height = lq_cuda_wtile_step(s->w, c->type);
         gather(dev, c, s);
         for (int64_t o = 0; o < V; o += height) {
             const int64_t rows = lq_min64(height, V - o);

@@ -51,7 +51,7 @@ static inline unsigned lq_head_threads(int64_t V) {
     return (unsigned)lq_min64(LQ_HEAD_MAX_THREADS, LQ_WARP * lq_blocks(V, 32 * LQ_WARP));
 }
 
-/* sum of exp((x - max) * inv_t) over what was added, max being the largest; NaN if that was added. */
+/* sum of exp((x - max) * inv_t) over what was added, max being the largest. NaN makes it NaN. */
 struct lq_soft {
     float inv_t, max, sum;
 

@@ -2,11 +2,6 @@
 #include "map.h"
 
 namespace {
-struct times {
-    float factor;
-    __device__ float operator()(float x) const { return factor * x; }
-};
-
 struct plus_times {
     float factor;
     __device__ float operator()(float dx, float dy) const { return dx + factor * dy; }
@@ -18,7 +13,7 @@ static float factor_of(const lq_node *node) { return ((const lq_scale_attr *)nod
 static void forward(const lq_node *node, const lq_run *run) {
     lq_by_activation(node->out->fmt, [&](auto of) {
         using T = decltype(of);
-        lq_map(run->dev, lq_count(node->out), times{factor_of(node)}, lq_data<T>(node->out),
+        lq_map(run->dev, lq_count(node->out), lq_times{factor_of(node)}, lq_data<T>(node->out),
                lq_data<T>(node->in[0]));
     });
 }
