@@ -72,19 +72,23 @@ void test_node_ready(test_node *t, const lq_op *op, const void *attr) {
     }
     const size_t forward = op->scratch ? op->scratch(&t->node, false) : 0;
     const size_t backward = op->scratch ? op->scratch(&t->node, true) : 0;
-    t->scratch = lq_alloc_aligned(forward > backward ? forward : backward);
+    t->scratch_bytes = forward > backward ? forward : backward;
+    t->scratch = lq_alloc_aligned(t->scratch_bytes);
     ck_assert_ptr_nonnull(t->scratch);
 }
 
+/* What an earlier node left behind is nobody's to read. */
+static void *nan_scratch(const test_node *t) { return memset(t->scratch, 0xff, t->scratch_bytes); }
+
 void test_node_forward(test_node *t, const lq_run *run) {
     lq_run r = *run;
-    r.scratch = t->scratch;
+    r.scratch = nan_scratch(t);
     t->node.op->kernel[LQ_CPU].fwd(&t->node, &r);
 }
 
 void test_node_backward(test_node *t, const lq_run *run) {
     lq_run r = *run;
-    r.scratch = t->scratch;
+    r.scratch = nan_scratch(t);
     t->node.op->kernel[LQ_CPU].bwd(&t->node, &r);
 }
 
