@@ -1,7 +1,7 @@
 /* What an operation is (lq_op, one row per op in LQ_OPS) and a use of it in a tape (lq_node).
  *
- * Rules without exception: forward overwrites `out` (and `saved`); backward adds into `in[i]->grad`
- * and skips it when absent. Kernels allocate nothing; they get `scratch` bytes. Token rows are
+ * Rules without exception: forward overwrites `out` (and `saved`); backward adds into `in[i]->grad`,
+ * or writes it where `fresh` says so, and skips it when absent. Kernels allocate nothing; they get `scratch` bytes. Token rows are
  * dim[0] of activations. Same input and thread count give the same bits. */
 #ifndef LOQUAT_OP_H
 #define LOQUAT_OP_H
@@ -23,6 +23,7 @@ typedef struct lq_node {
     lq_tensor *out;
     lq_tensor *saved;          /* written by forward for backward; NULL if the op keeps nothing */
     const void *attr;          /* the op's own options struct (ops.h), copied into the tape */
+    unsigned fresh;            /* LQ_IN(i) bits of gradients that hold nothing yet (lq_kernels) */
     int segment;               /* checkpointing segment (a layer), or -1 */
     uint32_t id;               /* the same in a recomputed clone; keys random numbers */
 } lq_node;
@@ -43,6 +44,7 @@ typedef struct lq_kernels {
     lq_kernel_fn fwd, bwd;
     size_t (*scratch)(const lq_node *node, bool backward);  /* bytes at full capacity; NULL: none */
     lq_status (*accepts)(const lq_node *node);   /* asked when compiled; NULL: whatever shape does */
+    unsigned writes;   /* LQ_IN(i) bits of gradients that bwd writes if fresh; others are cleared */
 } lq_kernels;
 
 #define LQ_IN(i) (1u << (i))
@@ -69,6 +71,11 @@ struct lq_op {
 
 static inline unsigned lq_bwd_reads(const lq_node *node) {
     return node->op->bwd_reads ? node->op->bwd_reads(node) : 0;
+}
+
+/* What a sum into the gradient of input i starts from: 0 or what is there, times beta. */
+static inline float lq_grad_beta(const lq_node *node, int i) {
+    return node->fresh & LQ_IN(i) ? 0 : 1;
 }
 
 static inline unsigned lq_products(const lq_node *node) {

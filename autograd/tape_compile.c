@@ -1,8 +1,8 @@
 /* Compiling a tape: the flat schedule, what lives when, and where in the arena.
  *
  * The forward pass runs all nodes in order. The backward pass runs those whose output has a
- * gradient that something downstream added to, in reverse; a gradient is cleared right before its
- * first use. With checkpointing a segment's nodes are cloned in front of its backward entries and
+ * gradient that something downstream added to, in reverse; the first to add to a gradient writes it,
+ * or it is cleared right before. With checkpointing a segment's nodes are cloned in front of its backward entries and
  * those read the clones, so neither kernels nor the planner know of it. A clone shares gradients,
  * attr and id with its original. */
 #include "plan.h"
@@ -36,13 +36,22 @@ static lq_tensor *input_grad(const lq_node *node, int i) {
     return node->in[i] && !(node->op->nograd & LQ_IN(i)) ? node->in[i]->grad : NULL;
 }
 
+/* Can backward write the gradient of input i? Not if another input has the same one. */
+static bool can_write(const lq_tape *tape, const lq_node *node, int i) {
+    const lq_kernels *const kernels = node->op->kernel[tape->run.dev->id];
+    for (int k = 0; k < node->op->n_in; k++)
+        if (k != i && input_grad(node, k) == node->in[i]->grad) return false;
+    return kernels && kernels->writes & LQ_IN(i);
+}
+
 static lq_status push_backward(lq_tape *tape, lq_node *node) {
     if (!node->out->grad) return LQ_OK;
     for (int i = 0; i < node->op->n_in; i++) {
         lq_tensor *const grad = input_grad(node, i);
         if (!grad || grad->kind != LQ_ACTIVATION || grad->first >= 0) continue;
-        grad->first = (int)tape->n_entries; /* marks it as cleared */
-        LQ_TRY(push(tape, LQ_ENTRY_ZERO, NULL, grad));
+        grad->first = (int)tape->n_entries; /* marks it as written or cleared */
+        if (can_write(tape, node, i)) node->fresh |= LQ_IN(i);
+        else LQ_TRY(push(tape, LQ_ENTRY_ZERO, NULL, grad));
     }
     return push(tape, LQ_ENTRY_BACKWARD, node, NULL);
 }

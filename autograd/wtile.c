@@ -53,7 +53,7 @@ void lq_wtile_forward_sum(const lq_tensor *w, const lq_gemm_term *side, const fl
 }
 
 void lq_wtile_backward_sum(const lq_tensor *w, const lq_gemm_term *side, const float *dy,
-                           float *dx, int64_t n, void *scratch) {
+                           float beta, float *dx, int64_t n, void *scratch) {
     const int64_t D = lq_cols(w), O = lq_rows(w), height = tile_rows(w);
     for (int64_t o = 0; o < O; o += height) {
         const int64_t rows = lq_min64(height, O - o);
@@ -61,7 +61,7 @@ void lq_wtile_backward_sum(const lq_tensor *w, const lq_gemm_term *side, const f
         lq_gemm_term term[2] = {{{dy + o, O, false}, tile, rows}};
         const bool last = side && o + rows == O;
         if (last) term[1] = *side;
-        lq_gemm_sum(dx, D, 1, term, last ? 2 : 1, n, D);
+        lq_gemm_sum(dx, D, o ? 1 : beta, term, last ? 2 : 1, n, D);
     }
 }
 
@@ -69,6 +69,7 @@ void lq_wtile_forward(const lq_tensor *w, const float *x, float *y, int64_t n, v
     lq_wtile_forward_sum(w, NULL, x, y, n, scratch);
 }
 
-void lq_wtile_backward(const lq_tensor *w, const float *dy, float *dx, int64_t n, void *scratch) {
-    lq_wtile_backward_sum(w, NULL, dy, dx, n, scratch);
+void lq_wtile_backward(const lq_tensor *w, const float *dy, float beta, float *dx, int64_t n,
+                       void *scratch) {
+    lq_wtile_backward_sum(w, NULL, dy, beta, dx, n, scratch);
 }

@@ -89,9 +89,13 @@ START_TEST(products_match_naive) {
         naive_forward(&b, p);
         test_close("y", b.y, b.want, p->n * p->o, 1e-4, 1e-5);
         memcpy(b.dx, b.x, (size_t)(p->n * p->d) * sizeof *b.dx);
-        lq_wtile_backward(&b.w, b.dy, b.dx, p->n, b.scratch);
+        lq_wtile_backward(&b.w, b.dy, 1, b.dx, p->n, b.scratch);
         naive_backward(&b, p);
         test_close("dx", b.dx, b.want, p->n * p->d, 1e-4, 1e-5);
+        memset(b.dx, 0xff, (size_t)(p->n * p->d) * sizeof *b.dx);
+        lq_wtile_backward(&b.w, b.dy, 0, b.dx, p->n, b.scratch);
+        for (int64_t i = 0; i < p->n * p->d; i++) b.dx[i] += b.x[i];
+        test_close("written dx", b.dx, b.want, p->n * p->d, 1e-4, 1e-5);
         close_buffers(&b);
     }
 }

@@ -3,6 +3,8 @@
 #include "ops.h"
 #include "rowwise.h"
 
+#include <string.h>
+
 static lq_status shape(lq_node *node) {
     LQ_TRY(lq_check_same(node->in[0], "a", node->in[1], "b"));
     lq_set_matrix(node->out, node->in[0]->dim[0], node->in[0]->dim[1]);
@@ -13,6 +15,12 @@ static void sum(float *y, const float *a, const float *b, int64_t rows, int64_t 
     const lq_cpu *const cpu = lq_cpu_kernels();
 #pragma omp parallel for schedule(static) if (rows * cols >= LQ_PARALLEL_ELEMENTS)
     for (int64_t t = 0; t < rows; t++) cpu->add(y + t * cols, a + t * cols, b + t * cols, cols);
+}
+
+static void copy(float *y, const float *x, int64_t rows, int64_t cols) {
+#pragma omp parallel for schedule(static) if (rows * cols >= LQ_PARALLEL_ELEMENTS)
+    for (int64_t t = 0; t < rows; t++)
+        memcpy(y + t * cols, x + t * cols, (size_t)cols * sizeof *y);
 }
 
 static void forward(const lq_node *node, const lq_run *run) {
@@ -26,11 +34,14 @@ static void backward(const lq_node *node, const lq_run *run) {
     const float *const dy = lq_grad_f32(node->out);
     for (int i = 0; i < 2; i++) {
         float *const dx = lq_grad_f32(node->in[i]);
-        if (dx) sum(dx, dx, dy, lq_rows(node->out), lq_cols(node->out));
+        if (dx && node->fresh & LQ_IN(i)) copy(dx, dy, lq_rows(node->out), lq_cols(node->out));
+        else if (dx) sum(dx, dx, dy, lq_rows(node->out), lq_cols(node->out));
     }
 }
 
-static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward};
+static const lq_kernels on_cpu = {
+    .fwd = forward, .bwd = backward, .writes = LQ_IN(0) | LQ_IN(1),
+};
 
 const lq_op lq_op_add = {
     .name = "add",

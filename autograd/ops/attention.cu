@@ -124,4 +124,4 @@ static lq_status accepts(const lq_node *node) {
     return LQ_OK;
 }
 
-extern "C" const lq_kernels lq_cuda_attention = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_attention = {forward, backward, scratch, accepts, 0};

@@ -67,4 +67,4 @@ static size_t scratch(const lq_node *node, bool of_backward) {
 
 static lq_status accepts(const lq_node *node) { return lq_cuda_head_accepts(&head, node); }
 
-extern "C" const lq_kernels lq_cuda_ce_head = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_ce_head = {forward, backward, scratch, accepts, 0};

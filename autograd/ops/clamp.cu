@@ -34,4 +34,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_clamp = {forward, backward, NULL, NULL};
+extern "C" const lq_kernels lq_cuda_clamp = {forward, backward, NULL, NULL, 0};

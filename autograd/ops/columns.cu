@@ -45,4 +45,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_columns = {forward, backward, NULL, NULL};
+extern "C" const lq_kernels lq_cuda_columns = {forward, backward, NULL, NULL, 0};

@@ -123,4 +123,4 @@ static lq_status accepts(const lq_node *node) {
     return row && row->dequant ? LQ_OK : lq_fail(LQ_EUNSUPPORTED, "a table of %s", fmt->label);
 }
 
-extern "C" const lq_kernels lq_cuda_embed = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_embed = {forward, backward, scratch, accepts, 0};

@@ -178,7 +178,7 @@ static void part_forward(const part *p, const float *x, float *y, int64_t n, con
 static void part_backward_x(const part *p, const float *dy, float *dx, int64_t n,
                             const buffers *s) {
     const int64_t O = p->w.dim[0], D = p->w.dim[1], R = p->rank;
-    lq_wtile_backward(&p->w, dy, dx, n, s->tile);
+    lq_wtile_backward(&p->w, dy, 1, dx, n, s->tile);
     if (!R || p->lora.merged) return;
     lq_gemm(s->dlow, R, 0, 1, (lq_mat){dy, O, false}, (lq_mat){p->b, R, false}, n, R, O);
     lq_gemm(dx, D, 1, p->lora.scale, (lq_mat){s->dlow, R, false}, (lq_mat){p->a, D, false}, n, D,

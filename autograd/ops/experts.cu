@@ -327,4 +327,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_experts = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_experts = {forward, backward, scratch, accepts, 0};

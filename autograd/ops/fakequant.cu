@@ -23,4 +23,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_fakequant = {forward, backward, scratch, NULL};
+extern "C" const lq_kernels lq_cuda_fakequant = {forward, backward, scratch, NULL, 0};

@@ -4,6 +4,7 @@
 #include "rowwise.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { GATE, UP, N_IN };
 
@@ -83,16 +84,21 @@ static void backward(const lq_node *node, const lq_run *run) {
     const float *const gate = lq_data_f32(node->in[GATE]), *const dy = lq_grad_f32(node->out);
     float *const dgate = lq_grad_f32(node->in[GATE]);
     float *const dup = node->in[UP] ? lq_grad_f32(node->in[UP]) : NULL;
+    const size_t bytes = (size_t)cols * sizeof *dup;
     fill_ones(node, run);
 #pragma omp parallel for schedule(static) if (rows * cols >= LQ_PARALLEL_ELEMENTS)
     for (int64_t t = 0; t < rows; t++) {
         const int64_t at = t * cols;
+        if (dgate && node->fresh & LQ_IN(GATE)) memset(dgate + at, 0, bytes);
+        if (dup && node->fresh & LQ_IN(UP)) memset(dup + at, 0, bytes);
         k.mul_bwd(dgate ? dgate + at : NULL, dup ? dup + at : NULL, gate + at,
                   up_row(node, run, t), dy + at, cols);
     }
 }
 
-static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+static const lq_kernels on_cpu = {
+    .fwd = forward, .bwd = backward, .scratch = scratch, .writes = LQ_IN(GATE) | LQ_IN(UP),
+};
 
 const lq_op lq_op_glu = {
     .name = "glu",

@@ -120,8 +120,7 @@ static void make_logits(const lq_head_chunk *c) {
 
 static void make_dh(lq_head_chunk *c) {
     const lq_head_side *s = &c->side[0];
-    memset(c->dh, 0, float_bytes(c->n, lq_cols(s->w)));
-    lq_wtile_backward(s->w, s->logits, c->dh, c->n, s->tile);
+    lq_wtile_backward(s->w, s->logits, 0, c->dh, c->n, s->tile);
 }
 
 bool lq_head_is_top(const float *logits, int32_t label, float max) {

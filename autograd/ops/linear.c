@@ -77,14 +77,17 @@ static void backward(const lq_node *node, const lq_run *run) {
     const lq_tensor *x = node->in[X], *w = node->in[W];
     const int64_t N = x->dim[0], D = x->dim[1], O = w->dim[0];
     const float *const dy = lq_grad_f32(node->out); /* (N,O) */
-    if (x->grad) lq_wtile_backward(w, dy, lq_grad_f32(x), N, run->scratch);
+    if (x->grad)
+        lq_wtile_backward(w, dy, lq_grad_beta(node, X), lq_grad_f32(x), N, run->scratch);
     if (w->grad)
         lq_gemm(lq_grad_f32(w), D, 1, 1, (lq_mat){dy, O, true}, (lq_mat){lq_data_f32(x), D, false},
                 O, D, N);
     lq_linear_bias_backward(node->in[BIAS], dy, N);
 }
 
-static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+static const lq_kernels on_cpu = {
+    .fwd = forward, .bwd = backward, .scratch = scratch, .writes = LQ_IN(X),
+};
 
 static unsigned products(const lq_node *node) {
     (void)node;

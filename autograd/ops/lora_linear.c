@@ -166,23 +166,27 @@ static const float *before_magnitude(const lq_node *node, const float *dout, flo
     return scratch;
 }
 
-/* dx += dy W + drop'(Q A), the adapter's part not when merged; a rounded x takes W's part. */
+/* dx += dy W + drop'(Q A), the adapter's part not when merged; a rounded x takes W's part. What is
+ * fresh is written. */
 static void backward_x(const lq_node *node, const lq_run *run, const float *dy, const float *q,
                        float *dropped) {
     const lq_tensor *x = node->in[X], *w = node->in[W], *a = node->in[A];
     const int64_t N = x->dim[0], D = x->dim[1], R = a->dim[0];
     const lq_gemm_term side = {{q, R, false}, {lq_data_f32(a), D, false}, R};
-    float *const dx = lq_grad_f32(x), *const dx_of_w = lq_grad_f32(input_of_w(node));
+    const int of_w = node->in[ROUNDED] ? ROUNDED : X;
+    float *const dx = lq_grad_f32(x), *const dx_of_w = lq_grad_f32(node->in[of_w]);
     const bool adapter = dx && !((const lq_lora_attr *)node->attr)->merged;
     const bool together = adapter && dx == dx_of_w && !drops(node, run);
     if (dx_of_w)
-        lq_wtile_backward_sum(w, together ? &side : NULL, dy, dx_of_w, N, run->scratch);
+        lq_wtile_backward_sum(w, together ? &side : NULL, dy, lq_grad_beta(node, of_w), dx_of_w, N,
+                              run->scratch);
     if (!adapter || together) return;
+    const float beta = dx == dx_of_w ? 1 : lq_grad_beta(node, X);
     if (drops(node, run)) {
         lq_gemm_sum(dropped, D, 0, &side, 1, N, D);
-        apply_dropout(node, run, dropped, dx, true);
+        apply_dropout(node, run, dropped, dx, beta != 0);
     } else {
-        lq_gemm_sum(dx, D, 1, &side, 1, N, D);
+        lq_gemm_sum(dx, D, beta, &side, 1, N, D);
     }
 }
 
@@ -212,7 +216,9 @@ static void backward(const lq_node *node, const lq_run *run) {
                          base + l.clip);
 }
 
-static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+static const lq_kernels on_cpu = {
+    .fwd = forward, .bwd = backward, .scratch = scratch, .writes = LQ_IN(X) | LQ_IN(ROUNDED),
+};
 
 static unsigned products(const lq_node *node) {
     (void)node;

@@ -261,4 +261,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     adapter_backward(node, run, dy);
 }
 
-extern "C" const lq_kernels lq_cuda_lora_linear = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_lora_linear = {forward, backward, scratch, accepts, 0};

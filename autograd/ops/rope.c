@@ -129,10 +129,13 @@ static void forward(const lq_node *node, const lq_run *run) {
 }
 
 static void backward(const lq_node *node, const lq_run *run) {
-    rotate(node, run, lq_grad_f32(node->in[0]), lq_grad_f32(node->out), -1, true);
+    rotate(node, run, lq_grad_f32(node->in[0]), lq_grad_f32(node->out), -1,
+           !(node->fresh & LQ_IN(0)));
 }
 
-static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
+static const lq_kernels on_cpu = {
+    .fwd = forward, .bwd = backward, .scratch = scratch, .writes = LQ_IN(0),
+};
 
 const lq_op lq_op_rope = {
     .name = "rope",

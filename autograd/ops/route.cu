@@ -121,4 +121,4 @@ static lq_status accepts(const lq_node *node) {
                    (long long)lq_cols(node->out), (int)MAX_EXPERTS);
 }
 
-extern "C" const lq_kernels lq_cuda_route = {forward, backward, NULL, accepts};
+extern "C" const lq_kernels lq_cuda_route = {forward, backward, NULL, accepts, 0};

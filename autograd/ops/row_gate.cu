@@ -62,4 +62,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_row_gate = {forward, backward, NULL, NULL};
+extern "C" const lq_kernels lq_cuda_row_gate = {forward, backward, NULL, NULL, 0};

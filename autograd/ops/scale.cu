@@ -27,4 +27,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     });
 }
 
-extern "C" const lq_kernels lq_cuda_scale = {forward, backward, NULL, NULL};
+extern "C" const lq_kernels lq_cuda_scale = {forward, backward, NULL, NULL, 0};

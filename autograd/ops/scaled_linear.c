@@ -75,7 +75,7 @@ static void scales_backward(const lq_node *node, float *tile) {
 static void backward(const lq_node *node, const lq_run *run) {
     const lq_tensor *x = node->in[X];
     const float *const dy = lq_grad_f32(node->out);
-    if (x->grad) lq_wtile_backward(node->in[W], dy, lq_grad_f32(x), x->dim[0], run->scratch);
+    if (x->grad) lq_wtile_backward(node->in[W], dy, 1, lq_grad_f32(x), x->dim[0], run->scratch);
     if (node->in[SCALES]->grad) scales_backward(node, run->scratch);
     lq_linear_bias_backward(node->in[BIAS], dy, x->dim[0]);
 }

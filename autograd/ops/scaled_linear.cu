@@ -65,4 +65,4 @@ static void backward(const lq_node *node, const lq_run *run) {
     lq_cuda_bias_backward(run->dev, node->in[BIAS], x->fmt, dy, x->dim[0]);
 }
 
-extern "C" const lq_kernels lq_cuda_scaled_linear = {forward, backward, scratch, accepts};
+extern "C" const lq_kernels lq_cuda_scaled_linear = {forward, backward, scratch, accepts, 0};
