@@ -27,10 +27,11 @@ typedef struct lq_device_row {
     lq_status (*alloc)(lq_dev *dev, void **out, size_t bytes);
     void (*free)(lq_dev *dev, void *p);                  /* waits for the queue; NULL is fine */
     bool (*owns)(lq_dev *dev, const void *p);            /* is p the device's memory? */
-    /* Host memory that copies reach without a detour: only from it are they asynchronous. */
+    /* Host memory that queued copies read and write when their turn comes. */
     lq_status (*alloc_pinned)(lq_dev *dev, void **out, size_t bytes);
-    void (*free_pinned)(lq_dev *dev, void *p);
-    /* Queued. Either side may be the device's memory or the host's. */
+    void (*free_pinned)(lq_dev *dev, void *p);           /* as free */
+    /* Queued. Either side may be the device's memory or the host's; where that is not pinned, copy
+     * waits for the queue and is done when it returns. */
     void (*copy)(lq_dev *dev, void *to, const void *from, size_t bytes);
     void (*fill)(lq_dev *dev, void *p, int byte, size_t bytes);
     void (*fill_f32)(lq_dev *dev, float *p, float value, int64_t n);

@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY=passive
 
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOQUAT_WERROR=ON -DLOQUAT_CUDA=ON \
     -DLOQUAT_CUDA_ARCHITECTURES=native -DLOQUAT_BENCH=ON >/dev/null
-cmake --build "$build" --target loquat check_ops check_wide_ops check_attention_cuda make_model
+cmake --build "$build" --target loquat check_ops check_wide_ops check_attention_cuda bench_make_model
 
 # A test that finds no GPU passes over its cases: not here.
 "$build/loquat" logits examples/pip-F16.gguf --ids "1 2 3" --output "$build/ids.npy" --device cuda
@@ -32,6 +32,6 @@ for config in car-plain car; do
 done
 
 if [ -n "${PEER_PYTHON:-}" ]; then
-    python3 bench/run.py "$build/loquat" "$build/bench/make_model" --peer-python "$PEER_PYTHON" --only cuda --rounds 1
+    python3 bench/run.py "$build/loquat" "$build/bench/bench_make_model" --peer-python "$PEER_PYTHON" --only cuda --rounds 1
 fi
 echo "all checks on the GPU have passed"

@@ -93,6 +93,39 @@ START_TEST(bf16_follows_the_curve) {
 }
 END_TEST
 
+/* ---- waits ----------------------------------------------------------------------------------- */
+
+/* How often a run of so many steps waited for the device. */
+static int64_t waits_of(const char *extra, int steps) {
+    fixture_run f;
+    char path[400];
+    fixture_make(&f, "waits", steps, extra);
+    snprintf(path, sizeof path, "%s/waits", f.dir);
+    ck_assert_int_eq(setenv("EMULATED_WAITS", path, 1), 0);
+    train(LOQUAT_EMULATED, &f, f.out, "--device cuda --eval-steps 99 --save-steps 99");
+    ck_assert_int_eq(unsetenv("EMULATED_WAITS"), 0);
+    FILE *const file = fopen(path, "r");
+    long long n = 0;
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%lld", &n), 1);
+    fclose(file);
+    return n;
+}
+
+static const struct { const char *extra; int waits; } steps[] = {
+    {"", 1},
+    {"gradient_checkpointing: true\nlora_dropout: 0.1\n", 1},
+    {"qat: {weight_dtype: q4_0, mode: merged}\n", 1},
+    {"kd: {teacher: self, alpha: 0.5}\n", 1},
+};
+
+START_TEST(steps_wait_once) {
+    const int64_t few = waits_of(steps[_i].extra, 4), more = waits_of(steps[_i].extra, 8);
+    ck_assert_msg(more - few == 4 * steps[_i].waits, "%s: %lld waits in 4 steps", steps[_i].extra,
+                  (long long)(more - few));
+}
+END_TEST
+
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
 #define DEVICE(name) "--device " name " --bf16 false"
@@ -188,6 +221,7 @@ int main(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
     tcase_add_test(tcase, bf16_follows_the_curve);
+    tcase_add_loop_test(tcase, steps_wait_once, 0, LQ_ARRAY_LEN(steps));
     tcase_add_loop_test(tcase, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
     tcase_add_test(tcase, other_verbs);
     tcase_add_loop_test(tcase, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));

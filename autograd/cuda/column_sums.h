@@ -9,7 +9,8 @@ enum { LQ_SUM_COLS = 32, LQ_SUM_ROWS = 32 };
 
 /* out[j] += sum over i of f(i, j) */
 template <typename F>
-__global__ void lq_column_sums_kernel(int64_t rows, int64_t cols, F f, float *out) {
+__global__ void __launch_bounds__(LQ_SUM_COLS *LQ_SUM_ROWS)
+lq_column_sums_kernel(int64_t rows, int64_t cols, F f, float *out) {
     __shared__ float part[LQ_SUM_ROWS][LQ_SUM_COLS];
     const int64_t j = (int64_t)blockIdx.x * LQ_SUM_COLS + threadIdx.x;
     float sum = 0;
