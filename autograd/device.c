@@ -61,15 +61,20 @@ static void cpu_convert(lq_dev *dev, void *to, const void *from, const lq_format
     fmt->dequant(from, to, n);
 }
 
-static void cpu_mark(lq_dev *dev, int mark) {
+static void cpu_mark(lq_dev *dev, void **m) {
     (void)dev;
-    (void)mark;
+    (void)m;
 }
 
-static lq_status cpu_reach(lq_dev *dev, int mark) {
+static lq_status cpu_reach(lq_dev *dev, void *m) {
     (void)dev;
-    (void)mark;
+    (void)m;
     return LQ_OK;
+}
+
+static void cpu_unmark(lq_dev *dev, void *m) {
+    (void)dev;
+    (void)m;
 }
 
 static lq_status cpu_check(lq_dev *dev) {
@@ -81,7 +86,7 @@ const lq_device_row lq_device_cpu = {
     .name = "cpu", .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .owns = cpu_owns, .alloc_pinned = cpu_alloc,
     .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32,
-    .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach,
+    .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach, .unmark = cpu_unmark,
     .check = cpu_check, .wait = cpu_check,
 };
 

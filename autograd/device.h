@@ -16,8 +16,6 @@ typedef enum lq_device { LQ_CPU, LQ_CUDA, LQ_N_DEV } lq_device;
 
 typedef struct lq_dev lq_dev;
 
-enum { LQ_DEV_MARKS = 4 };
-
 typedef struct lq_device_row {
     const char *name;                                    /* as the config spells it */
     lq_status (*open)(lq_dev *dev);                      /* dev->index is set; sets queue and own */
@@ -37,10 +35,11 @@ typedef struct lq_device_row {
     void (*fill_f32)(lq_dev *dev, float *p, float value, int64_t n);
     /* n elements of a format as what dev keeps activations in; both are the device's memory. */
     void (*convert)(lq_dev *dev, void *to, const void *from, const lq_format *fmt, int64_t n);
-    /* Remembers this point of the queue as mark 0 .. LQ_DEV_MARKS - 1; reach: waits until the queue
-     * has passed it (at once if it was never set). */
-    void (*mark)(lq_dev *dev, int mark);
-    lq_status (*reach)(lq_dev *dev, int mark);
+    /* Marks are points of the queue. mark: *m is the present one; NULL at first, unmark gives it
+     * back. reach: waits until the queue has passed m, not at all for NULL. */
+    void (*mark)(lq_dev *dev, void **m);
+    lq_status (*reach)(lq_dev *dev, void *m);
+    void (*unmark)(lq_dev *dev, void *m);
     lq_status (*check)(lq_dev *dev);                     /* the first error so far; does not wait */
     lq_status (*wait)(lq_dev *dev);                      /* until the queue is empty */
     const struct lq_span_kernels *span;                  /* span.h; NULL: the CPU's ways */

@@ -21,7 +21,6 @@ static char *range;
 static size_t top;                     /* pages below are accessible while open */
 static allocation list[MAX_ALLOCATIONS];
 static pinned pinned_list[MAX_PINNED];
-static int64_t marks[LQ_DEV_MARKS];    /* entries of the queue before each */
 static int n_list, n_open;
 
 void __asan_poison_memory_region(void const volatile *p, size_t n) __attribute__((weak));
@@ -200,15 +199,23 @@ static void emulated_convert(lq_dev *dev, void *to, const void *from, const lq_f
     lq_cuda_format_of(fmt)->dequant(dev, from, to, dev->activation, n);
 }
 
-static void emulated_mark(lq_dev *dev, int mark) {
+/* A mark is how many entries of the queue are before it. */
+static void emulated_mark(lq_dev *dev, void **m) {
     (void)dev;
-    marks[mark] = lq_emulated_queued();
+    if (!*m) *m = malloc(sizeof(int64_t));
+    if (!*m) lq_emulated_die("no memory for a mark");
+    *(int64_t *)*m = lq_emulated_queued();
 }
 
-static lq_status emulated_reach(lq_dev *dev, int mark) {
+static lq_status emulated_reach(lq_dev *dev, void *m) {
     (void)dev;
-    lq_emulated_reach(marks[mark]);
+    if (m) lq_emulated_reach(*(int64_t *)m);
     return LQ_OK;
+}
+
+static void emulated_unmark(lq_dev *dev, void *m) {
+    (void)dev;
+    free(m);
 }
 
 static lq_status emulated_check(lq_dev *dev) {
@@ -228,6 +235,6 @@ const lq_device_row lq_device_cuda = {
     .alloc_pinned = emulated_alloc_pinned, .free_pinned = emulated_free_pinned,
     .copy = emulated_copy, .fill = emulated_fill, .fill_f32 = emulated_fill_f32,
     .convert = emulated_convert,
-    .mark = emulated_mark, .reach = emulated_reach, .check = emulated_check,
+    .mark = emulated_mark, .reach = emulated_reach, .unmark = emulated_unmark, .check = emulated_check,
     .wait = emulated_wait, .span = &lq_cuda_span, .effective = &lq_cuda_effective,
 };

@@ -10,7 +10,6 @@ typedef struct lq_cuda_plans lq_cuda_plans;   /* gemm_cuda.cu */
 
 typedef struct lq_cuda_own {
     char error[240];                 /* the first of queued work; "": none */
-    cudaEvent_t mark[LQ_DEV_MARKS];
     lq_cuda_plans *plans;
 } lq_cuda_own;
 

@@ -84,8 +84,6 @@ static void cuda_close(lq_dev *dev) {
     lq_cuda_enter(dev);
     if (dev->queue) cudaStreamSynchronize((cudaStream_t)dev->queue);
     lq_cuda_plans_close(own);
-    for (int i = 0; i < LQ_DEV_MARKS; i++)
-        if (own->mark[i]) cudaEventDestroy(own->mark[i]);
     if (dev->queue) cudaStreamDestroy((cudaStream_t)dev->queue);
     lq_free(own);
     dev->own = dev->queue = NULL;
@@ -98,9 +96,6 @@ static lq_status open_own(lq_dev *dev) {
     if (error != cudaSuccess) return failed(error, "opening the device");
     dev->queue = stream;
     LQ_TRY(find_kernels(dev->index));
-    for (int i = 0; i < LQ_DEV_MARKS && error == cudaSuccess; i++)
-        error = cudaEventCreateWithFlags(&own_of(dev)->mark[i], cudaEventDisableTiming);
-    if (error != cudaSuccess) return failed(error, "making an event");
     return lq_cuda_plans_open(dev);
 }
 
@@ -200,9 +195,18 @@ static void cuda_convert(lq_dev *dev, void *to, const void *from, const lq_forma
     lq_cuda_format_of(fmt)->dequant(dev, from, to, dev->activation, n);
 }
 
-static void cuda_mark(lq_dev *dev, int mark) {
-    lq_cuda_enter(dev);
-    note(dev, "an event", cudaEventRecord(own_of(dev)->mark[mark], (cudaStream_t)dev->queue));
+static void cuda_mark(lq_dev *dev, void **m) {
+    cudaEvent_t event = (cudaEvent_t)*m;
+    cudaError_t error = lq_cuda_enter(dev);
+    if (error == cudaSuccess && !event)
+        error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    *m = event;
+    if (error == cudaSuccess) error = cudaEventRecord(event, (cudaStream_t)dev->queue);
+    note(dev, "an event", error);
+}
+
+static void cuda_unmark(lq_dev *dev, void *m) {
+    if (m) note(dev, "an event", cudaEventDestroy((cudaEvent_t)m));
 }
 
 static lq_status cuda_check(lq_dev *dev) {
@@ -210,8 +214,8 @@ static lq_status cuda_check(lq_dev *dev) {
     return error[0] ? lq_fail(LQ_EDEVICE, "device 'cuda:%d': %s", dev->index, error) : LQ_OK;
 }
 
-static lq_status cuda_reach(lq_dev *dev, int mark) {
-    note(dev, "work on the device", cudaEventSynchronize(own_of(dev)->mark[mark]));
+static lq_status cuda_reach(lq_dev *dev, void *m) {
+    if (m) note(dev, "work on the device", cudaEventSynchronize((cudaEvent_t)m));
     return cuda_check(dev);
 }
 
@@ -223,6 +227,6 @@ static lq_status cuda_wait(lq_dev *dev) {
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
     cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert,
-    cuda_mark, cuda_reach, cuda_check, cuda_wait, &lq_cuda_span,
+    cuda_mark, cuda_reach, cuda_unmark, cuda_check, cuda_wait, &lq_cuda_span,
     &lq_cuda_effective,
 };
