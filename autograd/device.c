@@ -143,6 +143,14 @@ lq_status lq_dev_open(lq_dev **out, const char *name, bool bf16) {
     return lq_fail(LQ_ECONFIG, "device '%s': wanted auto, cpu, cuda or cuda:INDEX", name);
 }
 
+lq_status lq_dev_full(lq_dev *dev, size_t bytes) {
+    size_t free_bytes = 0, total = 0;
+    LQ_TRY(dev->row->memory(dev, &free_bytes, &total));
+    return lq_fail(LQ_EMEM, "device '%s:%d': %.3f GB wanted, %.3f of %.3f GB are free",
+                   dev->row->name, dev->index, (double)bytes / 1e9, (double)free_bytes / 1e9,
+                   (double)total / 1e9);
+}
+
 /* ---- residents ------------------------------------------------------------------------------- */
 
 typedef struct lq_resident {

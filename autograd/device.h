@@ -70,6 +70,8 @@ lq_status lq_dev_resident(lq_dev *dev, const void **out, const void *p, size_t b
 /* The same of n elements of a format, converted to what the device keeps activations in. */
 lq_status lq_dev_resident_as(lq_dev *dev, const void **out, const void *p, const lq_format *fmt,
                              int64_t n);
+/* LQ_EMEM: what was wanted and what is free; for rows' alloc. */
+lq_status lq_dev_full(lq_dev *dev, size_t bytes);
 /* Drops the copies of host memory that starts at p: to be called before that memory is freed while
  * the device stays open, or the next thing at that address is taken for it. */
 void lq_dev_forget(lq_dev *dev, const void *p);

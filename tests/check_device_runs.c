@@ -229,17 +229,39 @@ START_TEST(mistakes_are_named) {
 }
 END_TEST
 
+START_TEST(what_is_too_large_is_named) {
+    fixture_run f;
+    fixture_make(&f, "large", 2, "");
+    fixture_program(LOQUAT_EMULATED);
+    ck_assert_int_eq(setenv("EMULATED_BYTES", "1000000", 1), 0);
+    const fixture_result r = fixture_loquat("train %s --device cuda", f.config);
+    ck_assert_int_eq(unsetenv("EMULATED_BYTES"), 0);
+    ck_assert_int_ne(r.exit_status, 0);
+    static const char *const parts[] = {"micro_batch_size", "activations of ",
+                                        "device 'cuda:0'", "GB wanted", "of 0.001 GB are free"};
+    for (int i = 0; i < LQ_ARRAY_LEN(parts); i++)
+        ck_assert_msg(strstr(r.err, parts[i]), "found '%s', wanted '%s'", r.err, parts[i]);
+}
+END_TEST
+
+static TCase *add_case(Suite *suite, const char *name) {
+    TCase *const tcase = tcase_create(name);
+    tcase_set_timeout(tcase, 120);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 int main(void) {
     Suite *const suite = suite_create("device_runs");
-    TCase *const tcase = tcase_create("device_runs");
-    tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
-    tcase_add_test(tcase, bf16_follows_the_curve);
-    tcase_add_test(tcase, batches_pile_up);
-    tcase_add_loop_test(tcase, steps_wait_once, 0, LQ_ARRAY_LEN(steps));
-    tcase_add_loop_test(tcase, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
-    tcase_add_test(tcase, other_verbs);
-    tcase_add_loop_test(tcase, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
-    suite_add_tcase(suite, tcase);
+    TCase *const runs = add_case(suite, "runs"), *const queue = add_case(suite, "queue");
+    TCase *const mistaken = add_case(suite, "mistakes");
+    tcase_add_loop_test(runs, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
+    tcase_add_test(runs, bf16_follows_the_curve);
+    tcase_add_loop_test(runs, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
+    tcase_add_test(runs, other_verbs);
+    tcase_add_test(queue, batches_pile_up);
+    tcase_add_loop_test(queue, steps_wait_once, 0, LQ_ARRAY_LEN(steps));
+    tcase_add_loop_test(mistaken, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
+    tcase_add_test(mistaken, what_is_too_large_is_named);
     return test_run(suite);
 }

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 
 bool test_device_is_emulated(void);
+/* Is there a device 'cuda'? If it is a GPU, the tests that follow run in this process: main asks. */
+bool test_has_device(void);
 void test_reverse_device(bool reversed);   /* threads and blocks run in descending order */
 
 #endif

@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 
 enum { POISON = 0xa5, ALIGN = 256, MAX_ALLOCATIONS = 1 << 16, MAX_PINNED = 64 };
-static const size_t range_bytes = (size_t)1 << 34;   /* addresses; memory comes with the pages */
+static const size_t most_bytes = (size_t)1 << 34;   /* addresses; memory comes with the pages */
 
 typedef struct allocation { size_t at, bytes; } allocation;   /* sorted by at */
 typedef struct pinned { char *p; size_t bytes; } pinned;
@@ -18,6 +18,7 @@ typedef struct copying { void *to; const void *from; size_t bytes; } copying;
 typedef struct filling { void *p; int byte; float value; size_t n; } filling;
 
 static char *range;
+static size_t range_bytes;             /* most_bytes, or what EMULATED_BYTES says */
 static size_t top;                     /* pages below are accessible while open */
 static allocation list[MAX_ALLOCATIONS];
 static pinned pinned_list[MAX_PINNED];
@@ -43,6 +44,8 @@ static lq_status emulated_open(lq_dev *dev) {
     if (dev->index != 0)
         return lq_fail(LQ_EDEVICE, "device 'cuda:%d': 1 GPU found, the last is cuda:0", dev->index);
     if (range) return LQ_OK;
+    const char *const wanted = getenv("EMULATED_BYTES");
+    range_bytes = wanted ? strtoull(wanted, NULL, 10) : most_bytes;
     void *const p = mmap(NULL, range_bytes, PROT_NONE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return lq_fail(LQ_EDEVICE, "no address range for an emulated device");
@@ -68,13 +71,12 @@ static size_t room(size_t bytes) { return (bytes + ALIGN + ALIGN - 1) / ALIGN * 
 
 /* First fit; what is between two allocations is out of bounds for AddressSanitizer. */
 static lq_status emulated_alloc(lq_dev *dev, void **out, size_t bytes) {
-    (void)dev;
     int i = 0;
     size_t at = 0;
     for (; i < n_list && list[i].at - at < room(bytes); i++) at = list[i].at + room(list[i].bytes);
     *out = NULL;
     if (n_list == MAX_ALLOCATIONS || at > range_bytes || range_bytes - at < room(bytes))
-        return lq_fail(LQ_EMEM, "the emulated device has no %zu bytes left", bytes);
+        return lq_dev_full(dev, bytes);
     memmove(list + i + 1, list + i, (size_t)(n_list - i) * sizeof *list);
     list[i] = (allocation){at, bytes};
     n_list++;

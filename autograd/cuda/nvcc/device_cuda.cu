@@ -117,16 +117,13 @@ static lq_status cuda_memory(lq_dev *dev, size_t *free_bytes, size_t *total_byte
 }
 
 static lq_status cuda_alloc(lq_dev *dev, void **out, size_t bytes) {
-    size_t free_bytes = 0, total = 0;
     cudaError_t error = lq_cuda_enter(dev);
     if (error == cudaSuccess) error = cudaMalloc(out, bytes ? bytes : 1);
     if (error == cudaSuccess) return LQ_OK;
     *out = NULL;
     cudaGetLastError();   /* the next call starts clean */
-    if (error != cudaErrorMemoryAllocation) return failed(error, "cudaMalloc");
-    LQ_TRY(cuda_memory(dev, &free_bytes, &total));
-    return lq_fail(LQ_EMEM, "device 'cuda:%d': %.2f GB wanted, %.2f of %.2f GB are free",
-                   dev->index, (double)bytes / 1e9, (double)free_bytes / 1e9, (double)total / 1e9);
+    return error == cudaErrorMemoryAllocation ? lq_dev_full(dev, bytes)
+                                              : failed(error, "cudaMalloc");
 }
 
 /* Freeing alone need not wait for work that uses p. */
