@@ -220,7 +220,6 @@ START_TEST(case_is_right) {
 END_TEST
 
 int main(void) {
-    test_has_device();
     Suite *const suite = suite_create("ops");
     TCase *const tcase = tcase_create("ops");
     tcase_set_timeout(tcase, 60);

@@ -4,9 +4,9 @@
 
 #include <stdbool.h>
 
-bool test_device_is_emulated(void);
-/* Is there a device 'cuda'? If it is a GPU, the tests that follow run in this process: main asks. */
+/* Is there a device 'cuda', emulated or real? Prints why not. */
 bool test_has_device(void);
+bool test_device_is_emulated(void);
 void test_reverse_device(bool reversed);   /* threads and blocks run in descending order */
 
 #endif
