@@ -131,6 +131,7 @@ static const struct { const char *extra; int waits; } steps[] = {
     {"lora_dropout: 0.1\n", 1},
     {"qat: {weight_dtype: q4_0, mode: merged}\n", 1},
     {"kd: {teacher: self, alpha: 0.5}\n", 1},
+    {"kd: {teacher: self, alpha: 0.5, top_k: 5}\n", 1},
 };
 
 START_TEST(steps_wait_once) {

@@ -18,7 +18,9 @@ struct lq_net_buffers {
     slot slot[LOSS_SLOTS];
     int n_slots;             /* taken, not summed yet */
     lq_loss summed;          /* of slots that had to make room */
-    void *own; size_t own_bytes;   /* lq_net_buffer's */
+    void *own[2]; size_t own_bytes;   /* lq_net_buffer's, pinned */
+    void *own_read[2];
+    int own_turn;
 };
 
 static lq_status open_buffers(lq_net *net) {
@@ -59,9 +61,10 @@ static void close_buffers(lq_net *net) {
     for (int i = 0; i < 2; i++) {
         net->dev->row->unmark(net->dev, b->read[i]);
         net->dev->row->free_pinned(net->dev, b->input[i]);
+        net->dev->row->unmark(net->dev, b->own_read[i]);
+        net->dev->row->free_pinned(net->dev, b->own[i]);
     }
     net->dev->row->free_pinned(net->dev, b->loss);
-    net->dev->row->free_pinned(net->dev, b->own);
     lq_free(b);
 }
 
@@ -120,17 +123,25 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) 
     sent(net);
 }
 
+static lq_status alloc_own(lq_net *net, size_t bytes) {
+    struct lq_net_buffers *const b = net->buffers;
+    b->own_bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        net->dev->row->free_pinned(net->dev, b->own[i]);
+        LQ_TRY(net->dev->row->alloc_pinned(net->dev, &b->own[i], bytes));
+        memset(b->own[i], 0, bytes);
+    }
+    b->own_bytes = bytes;
+    return LQ_OK;
+}
+
 lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out) {
     struct lq_net_buffers *const b = net->buffers;
-    if (b->own_bytes != bytes) {
-        net->dev->row->free_pinned(net->dev, b->own);
-        b->own_bytes = 0;
-        LQ_TRY(net->dev->row->alloc_pinned(net->dev, &b->own, bytes));
-        memset(b->own, 0, bytes);
-        b->own_bytes = bytes;
-    }
-    LQ_TRY(net->dev->row->wait(net->dev)); /* what it held has been read */
-    *out = b->own;
+    if (b->own_bytes != bytes) LQ_TRY(alloc_own(net, bytes));
+    net->dev->row->mark(net->dev, &b->own_read[b->own_turn]); /* the last call's is read by then */
+    b->own_turn ^= 1;
+    LQ_TRY(net->dev->row->reach(net->dev, b->own_read[b->own_turn]));
+    *out = b->own[b->own_turn];
     return LQ_OK;
 }
 

@@ -29,7 +29,8 @@ void lq_net_load(lq_net *net, const lq_batch *b);
  * has a label. */
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 
-/* Zeroed memory of the net for the host's use: the same at every call of this many bytes. */
+/* Memory for what the caller writes to the tape before the next call: zeros, or what it was left
+ * with by an earlier call of this many bytes. */
 lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out);
 
 /* Sums over rows of a loss net's output. objective: what is minimised, nll unless there is a

@@ -29,10 +29,12 @@ enum { PLAIN_SHARED_BYTES = 48 << 10 };   /* more has to be asked for */
 
 static void note_kernel(lq_dev *dev, const void *kernel, cudaError_t error) {
     const char *name = NULL;
+    char text[128];
     if (error == cudaSuccess) return;
-    if (cudaFuncGetName(&name, kernel) != cudaSuccess) name = "a kernel";
-    note(dev, name, error);
-    cudaGetLastError();
+    if (cudaFuncGetName(&name, kernel) != cudaSuccess) name = "";
+    snprintf(text, sizeof text, "starting kernel %.100s", name);
+    note(dev, text, error);
+    cudaGetLastError();   /* the next call starts clean */
 }
 
 void lq_cuda_before_launch(lq_dev *dev, const void *kernel, size_t shared_bytes) {
