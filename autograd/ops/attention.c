@@ -313,7 +313,7 @@ static parts make_parts(const job *j) {
     }
     while (part <= p.n) p.begin[part++] = j->n;
     for (int i = 0; i < p.n; i++)
-        p.first[i] = p.begin[i] < j->n ? key_begin(j, p.begin[i]) : j->n;
+        p.first[i] = p.begin[i] < p.begin[i + 1] ? key_begin(j, p.begin[i]) : p.begin[i + 1];
     return p;
 }
 
