@@ -138,11 +138,15 @@ static lq_status alloc_own(lq_net *net, size_t bytes) {
 lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out) {
     struct lq_net_buffers *const b = net->buffers;
     if (b->own_bytes != bytes) LQ_TRY(alloc_own(net, bytes));
-    net->dev->row->mark(net->dev, &b->own_read[b->own_turn]); /* the last call's is read by then */
     b->own_turn ^= 1;
     LQ_TRY(net->dev->row->reach(net->dev, b->own_read[b->own_turn]));
     *out = b->own[b->own_turn];
     return LQ_OK;
+}
+
+void lq_net_buffer_sent(lq_net *net) {
+    struct lq_net_buffers *const b = net->buffers;
+    net->dev->row->mark(net->dev, &b->own_read[b->own_turn]);
 }
 
 /* ---- losses ---------------------------------------------------------------------------------- */
