@@ -61,15 +61,20 @@ static void cpu_convert(lq_dev *dev, void *to, const void *from, const lq_format
     fmt->dequant(from, to, n);
 }
 
-static void cpu_mark(lq_dev *dev, int mark) {
+static void cpu_mark(lq_dev *dev, void **m) {
     (void)dev;
-    (void)mark;
+    (void)m;
 }
 
-static lq_status cpu_reach(lq_dev *dev, int mark) {
+static lq_status cpu_reach(lq_dev *dev, void *m) {
     (void)dev;
-    (void)mark;
+    (void)m;
     return LQ_OK;
+}
+
+static void cpu_unmark(lq_dev *dev, void *m) {
+    (void)dev;
+    (void)m;
 }
 
 static lq_status cpu_check(lq_dev *dev) {
@@ -81,7 +86,7 @@ const lq_device_row lq_device_cpu = {
     .name = "cpu", .open = cpu_open, .close = cpu_close, .memory = cpu_memory,
     .alloc = cpu_alloc, .free = cpu_free, .owns = cpu_owns, .alloc_pinned = cpu_alloc,
     .free_pinned = cpu_free, .copy = cpu_copy, .fill = cpu_fill, .fill_f32 = cpu_fill_f32,
-    .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach,
+    .convert = cpu_convert, .mark = cpu_mark, .reach = cpu_reach, .unmark = cpu_unmark,
     .check = cpu_check, .wait = cpu_check,
 };
 
@@ -136,6 +141,14 @@ lq_status lq_dev_open(lq_dev **out, const char *name, bool bf16) {
     for (int id = 0; id < LQ_N_DEV; id++)
         if (parse(name, names[id], &index)) return open_row(out, (lq_device)id, index, bf16);
     return lq_fail(LQ_ECONFIG, "device '%s': wanted auto, cpu, cuda or cuda:INDEX", name);
+}
+
+lq_status lq_dev_full(lq_dev *dev, size_t bytes) {
+    size_t free_bytes = 0, total = 0;
+    LQ_TRY(dev->row->memory(dev, &free_bytes, &total));
+    return lq_fail(LQ_EMEM, "device '%s:%d': %.3f GB wanted, %.3f of %.3f GB are free",
+                   dev->row->name, dev->index, (double)bytes / 1e9, (double)free_bytes / 1e9,
+                   (double)total / 1e9);
 }
 
 /* ---- residents ------------------------------------------------------------------------------- */

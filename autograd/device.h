@@ -16,8 +16,6 @@ typedef enum lq_device { LQ_CPU, LQ_CUDA, LQ_N_DEV } lq_device;
 
 typedef struct lq_dev lq_dev;
 
-enum { LQ_DEV_MARKS = 4 };
-
 typedef struct lq_device_row {
     const char *name;                                    /* as the config spells it */
     lq_status (*open)(lq_dev *dev);                      /* dev->index is set; sets queue and own */
@@ -27,19 +25,21 @@ typedef struct lq_device_row {
     lq_status (*alloc)(lq_dev *dev, void **out, size_t bytes);
     void (*free)(lq_dev *dev, void *p);                  /* waits for the queue; NULL is fine */
     bool (*owns)(lq_dev *dev, const void *p);            /* is p the device's memory? */
-    /* Host memory that copies reach without a detour: only from it are they asynchronous. */
+    /* Host memory that queued copies read and write when their turn comes. */
     lq_status (*alloc_pinned)(lq_dev *dev, void **out, size_t bytes);
-    void (*free_pinned)(lq_dev *dev, void *p);
-    /* Queued. Either side may be the device's memory or the host's. */
+    void (*free_pinned)(lq_dev *dev, void *p);           /* as free */
+    /* Queued. Either side may be the device's memory or the host's; where that is not pinned, copy
+     * waits for the queue and is done when it returns. */
     void (*copy)(lq_dev *dev, void *to, const void *from, size_t bytes);
     void (*fill)(lq_dev *dev, void *p, int byte, size_t bytes);
     void (*fill_f32)(lq_dev *dev, float *p, float value, int64_t n);
     /* n elements of a format as what dev keeps activations in; both are the device's memory. */
     void (*convert)(lq_dev *dev, void *to, const void *from, const lq_format *fmt, int64_t n);
-    /* Remembers this point of the queue as mark 0 .. LQ_DEV_MARKS - 1; reach: waits until the queue
-     * has passed it (at once if it was never set). */
-    void (*mark)(lq_dev *dev, int mark);
-    lq_status (*reach)(lq_dev *dev, int mark);
+    /* Marks are points of the queue. mark: *m is the present one; NULL at first, unmark gives it
+     * back. reach: waits until the queue has passed m, not at all for NULL. */
+    void (*mark)(lq_dev *dev, void **m);
+    lq_status (*reach)(lq_dev *dev, void *m);
+    void (*unmark)(lq_dev *dev, void *m);
     lq_status (*check)(lq_dev *dev);                     /* the first error so far; does not wait */
     lq_status (*wait)(lq_dev *dev);                      /* until the queue is empty */
     const struct lq_span_kernels *span;                  /* span.h; NULL: the CPU's ways */
@@ -70,6 +70,8 @@ lq_status lq_dev_resident(lq_dev *dev, const void **out, const void *p, size_t b
 /* The same of n elements of a format, converted to what the device keeps activations in. */
 lq_status lq_dev_resident_as(lq_dev *dev, const void **out, const void *p, const lq_format *fmt,
                              int64_t n);
+/* LQ_EMEM: what was wanted and what is free; for rows' alloc. */
+lq_status lq_dev_full(lq_dev *dev, size_t bytes);
 /* Drops the copies of host memory that starts at p: to be called before that memory is freed while
  * the device stays open, or the next thing at that address is taken for it. */
 void lq_dev_forget(lq_dev *dev, const void *p);

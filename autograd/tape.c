@@ -92,7 +92,8 @@ lq_tensor *lq_tape_add_tensor(lq_tape *tape, lq_kind kind, const char *name) {
 }
 
 static lq_status add_grad(lq_tape *tape, lq_tensor *t) {
-    lq_tensor *const grad = lq_tape_add_tensor(tape, t->kind, NULL);
+    lq_tensor *const grad =
+        lq_tape_add_tensor(tape, t->kind == LQ_PARAM ? LQ_GRADIENT : t->kind, NULL);
     if (!grad) return LQ_EMEM;
     if (t->kind == LQ_ACTIVATION) grad->fmt = t->fmt;
     grad->ndim = t->ndim;

@@ -53,7 +53,6 @@ lq_status lq_tape_alloc(lq_tape *tape);            /* the only large allocation 
 /* ---- running ---- */
 /* Rows of the next run, 1..max_rows: sets dim[0] of every input and activation. */
 void lq_tape_set_rows(lq_tape *tape, int64_t rows);
-/* key: random numbers of this run. n_past: see lq_run. */
 /* The rows of this run of an input, from host memory. */
 void lq_tape_write(lq_tape *tape, const lq_tensor *input, const void *from);
 /* Rows [first, first + n) of an output as F32 on the host, when the forward pass is through: valid
@@ -62,6 +61,7 @@ lq_status lq_tape_view(lq_tape *tape, const lq_tensor *output, int64_t first, in
                        const float **out);
 /* What the tape's activations are kept in. */
 const lq_format *lq_tape_activation(const lq_tape *tape);
+/* key: random numbers of this run. n_past: see lq_run. */
 lq_status lq_tape_forward(lq_tape *tape, uint64_t key, int64_t n_past);
 /* After a forward of the same rows and key: fills the loss's gradient with 1 and adds into every
  * parameter's gradient. */

@@ -41,9 +41,19 @@ static lq_status place_weight(lq_tape *tape, lq_tensor *t) {
 static lq_status place_weights(lq_tape *tape) {
     for (int64_t i = 0; i < tape->n_tensors; i++) {
         lq_tensor *const t = tape->tensor[i];
-        if (t->kind == LQ_WEIGHT && t->data) LQ_TRY(place_weight(tape, t));
+        if (t->kind != LQ_WEIGHT || !t->data) continue;
+        const lq_status status = place_weight(tape, t);
+        if (status != LQ_OK)
+            return lq_fail_context(status, "weight %s: ", t->name ? t->name : "without a name");
     }
     return LQ_OK;
+}
+
+static lq_status alloc_arena(lq_tape *tape) {
+    lq_dev *const dev = tape->run.dev;
+    const lq_status status = dev->row->alloc(dev, &tape->block, tape->arena_bytes + ALIGN);
+    if (status == LQ_OK) return LQ_OK;
+    return lq_fail_context(status, "activations of %lld rows: ", (long long)tape->max_rows);
 }
 
 /* The inputs' `host`. */
@@ -68,10 +78,9 @@ static lq_status place_inputs(lq_tape *tape) {
 /* Not cleared by hand: pages that a run with few rows never touches are never backed by memory. */
 lq_status lq_tape_alloc(lq_tape *tape) {
     assert(tape->local && !tape->arena);
-    lq_dev *const dev = tape->run.dev;
     LQ_TRY(place_weights(tape));
     LQ_TRY(lq_tape_alloc_narrow(tape));
-    LQ_TRY(dev->row->alloc(dev, &tape->block, tape->arena_bytes + ALIGN));
+    LQ_TRY(alloc_arena(tape));
     const size_t past = (uintptr_t)tape->block % ALIGN;
     tape->arena = (char *)tape->block + (past ? ALIGN - past : 0);
     for (int64_t i = 0; i < tape->n_residents; i++) {

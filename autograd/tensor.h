@@ -11,8 +11,9 @@ extern "C" {
 typedef enum lq_kind {
     LQ_WEIGHT,      /* frozen: someone else's data, never written through here; no gradient */
     LQ_PARAM,       /* trained; data and grad lie in the flat parameter span */
+    LQ_GRADIENT,    /* of a parameter */
     LQ_INPUT,       /* written by the host before each run: ids, labels, positions */
-    LQ_ACTIVATION   /* in the tape's arena */
+    LQ_ACTIVATION   /* in the tape's arena, or the gradient of one */
 } lq_kind;
 
 typedef struct lq_tensor lq_tensor;

@@ -93,6 +93,54 @@ START_TEST(bf16_follows_the_curve) {
 }
 END_TEST
 
+/* More batches on their way than a net has buffers for. */
+START_TEST(batches_pile_up) {
+    fixture_run f;
+    char cpu[300], cuda[300];
+    fixture_make(&f, "pile", 3, "");
+    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
+    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
+    train(NULL, &f, cpu, "--gradient-accumulation-steps 6 --device cpu");
+    train(LOQUAT_EMULATED, &f, cuda,
+          "--gradient-accumulation-steps 6 --device cuda --bf16 false");
+    close_curves("six batches a step", cpu, cuda, 1e-4);
+}
+END_TEST
+
+/* ---- waits ----------------------------------------------------------------------------------- */
+
+/* How often a run of so many steps waited for the device. */
+static int64_t waits_of(const char *extra, int steps) {
+    fixture_run f;
+    char path[400];
+    fixture_make(&f, "waits", steps, extra);
+    snprintf(path, sizeof path, "%s/waits", f.dir);
+    ck_assert_int_eq(setenv("EMULATED_WAITS", path, 1), 0);
+    train(LOQUAT_EMULATED, &f, f.out, "--device cuda --eval-steps 99 --save-steps 99 "
+          "--logging-steps 99");
+    ck_assert_int_eq(unsetenv("EMULATED_WAITS"), 0);
+    FILE *const file = fopen(path, "r");
+    long long n = 0;
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%lld", &n), 1);
+    fclose(file);
+    return n;
+}
+
+static const struct { const char *extra; int waits; } steps[] = {
+    {"lora_dropout: 0.1\n", 1},
+    {"qat: {weight_dtype: q4_0, mode: merged}\n", 1},
+    {"kd: {teacher: self, alpha: 0.5}\n", 1},
+    {"kd: {teacher: self, alpha: 0.5, top_k: 5}\n", 1},
+};
+
+START_TEST(steps_wait_once) {
+    const int64_t few = waits_of(steps[_i].extra, 2), more = waits_of(steps[_i].extra, 4);
+    ck_assert_msg(more - few == 2 * steps[_i].waits, "%s: %lld waits in 2 steps", steps[_i].extra,
+                  (long long)(more - few));
+}
+END_TEST
+
 /* ---- checkpoints ----------------------------------------------------------------------------- */
 
 #define DEVICE(name) "--device " name " --bf16 false"
@@ -208,16 +256,42 @@ START_TEST(mistakes_are_named) {
 }
 END_TEST
 
+START_TEST(what_is_too_large_is_named) {
+    fixture_run f;
+    fixture_make(&f, "large", 2, "");
+    fixture_program(LOQUAT_EMULATED);
+    ck_assert_int_eq(setenv("EMULATED_BYTES", "1000000", 1), 0);
+    const fixture_result r = fixture_loquat("train %s --device cuda", f.config);
+    ck_assert_int_eq(unsetenv("EMULATED_BYTES"), 0);
+    ck_assert_int_ne(r.exit_status, 0);
+    static const char *const parts[] = {"micro_batch_size", "activations of ",
+                                        "device 'cuda:0'", "GB wanted", "of 0.001 GB are free"};
+    for (int i = 0; i < LQ_ARRAY_LEN(parts); i++)
+        ck_assert_msg(strstr(r.err, parts[i]), "found '%s', wanted '%s'", r.err, parts[i]);
+}
+END_TEST
+
+static TCase *add_case(Suite *suite, const char *name) {
+    TCase *const tcase = tcase_create(name);
+    tcase_set_timeout(tcase, 120);
+    suite_add_tcase(suite, tcase);
+    return tcase;
+}
+
 int main(void) {
     Suite *const suite = suite_create("device_runs");
-    TCase *const tcase = tcase_create("device_runs");
-    tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
-    tcase_add_test(tcase, bf16_follows_the_curve);
-    tcase_add_loop_test(tcase, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
-    tcase_add_loop_test(tcase, exported_again_on_the_cpu, 0, LQ_ARRAY_LEN(merged));
-    tcase_add_test(tcase, other_verbs);
-    tcase_add_loop_test(tcase, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
-    suite_add_tcase(suite, tcase);
+    TCase *const runs = add_case(suite, "runs"), *const queue = add_case(suite, "queue");
+    TCase *const mistaken = add_case(suite, "mistakes");
+    tcase_add_loop_test(runs, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
+    tcase_add_test(runs, bf16_follows_the_curve);
+    tcase_add_loop_test(runs, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
+    tcase_add_loop_test(runs, exported_again_on_the_cpu, 0, LQ_ARRAY_LEN(merged));
+    tcase_add_test(runs, other_verbs);
+    tcase_add_test(queue, batches_pile_up);
+    tcase_add_loop_test(mistaken, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
+    if (strstr(LOQUAT_EMULATED, "emulated")) { /* a GPU neither counts waits nor has little memory */
+        tcase_add_loop_test(queue, steps_wait_once, 0, LQ_ARRAY_LEN(steps));
+        tcase_add_test(mistaken, what_is_too_large_is_named);
+    }
     return test_run(suite);
 }

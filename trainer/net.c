@@ -12,12 +12,15 @@ typedef struct slot { int64_t rows, labels; } slot;
 
 struct lq_net_buffers {
     int32_t *input[2];       /* (N_INPUTS, capacity), pinned */
+    void *read[2];           /* marks: where the device has read each */
     int turn;
     float *loss;             /* (LOSS_SLOTS, capacity, cols of out), pinned; NULL: no labels */
     slot slot[LOSS_SLOTS];
     int n_slots;             /* taken, not summed yet */
     lq_loss summed;          /* of slots that had to make room */
-    void *own; size_t own_bytes;   /* lq_net_buffer's */
+    void *own[2]; size_t own_bytes;   /* lq_net_buffer's, pinned */
+    void *own_read[2];
+    int own_turn;
 };
 
 static lq_status open_buffers(lq_net *net) {
@@ -55,9 +58,13 @@ done:
 static void close_buffers(lq_net *net) {
     struct lq_net_buffers *const b = net->buffers;
     if (!b) return;
-    for (int i = 0; i < 2; i++) net->dev->row->free_pinned(net->dev, b->input[i]);
+    for (int i = 0; i < 2; i++) {
+        net->dev->row->unmark(net->dev, b->read[i]);
+        net->dev->row->free_pinned(net->dev, b->input[i]);
+        net->dev->row->unmark(net->dev, b->own_read[i]);
+        net->dev->row->free_pinned(net->dev, b->own[i]);
+    }
     net->dev->row->free_pinned(net->dev, b->loss);
-    net->dev->row->free_pinned(net->dev, b->own);
     lq_free(b);
 }
 
@@ -71,9 +78,14 @@ void lq_net_close(lq_net *net) {
 
 /* A buffer that the device has read. */
 static int32_t *next_input(lq_net *net) {
-    net->buffers->turn ^= 1;
-    net->dev->row->reach(net->dev, net->buffers->turn); /* an error comes out of the forward pass */
-    return net->buffers->input[net->buffers->turn];
+    struct lq_net_buffers *const b = net->buffers;
+    b->turn ^= 1;
+    net->dev->row->reach(net->dev, b->read[b->turn]); /* an error comes out of the forward pass */
+    return b->input[b->turn];
+}
+
+static void sent(const lq_net *net) {
+    net->dev->row->mark(net->dev, &net->buffers->read[net->buffers->turn]);
 }
 
 static int32_t *send(const lq_net *net, const lq_tensor *input, int32_t *buffer) {
@@ -95,7 +107,7 @@ void lq_net_load(lq_net *net, const lq_batch *b) {
     at = send_copy(net, net->io.pos, at, b->pos, b->n_tokens);
     at = send_copy(net, net->io.starts, at, b->starts, b->n_tokens);
     if (net->io.labels) send_copy(net, net->io.labels, at, b->labels, b->n_tokens);
-    net->dev->row->mark(net->dev, net->buffers->turn);
+    sent(net);
 }
 
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) {
@@ -108,21 +120,33 @@ void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first) 
     at = send(net, net->io.starts, at);
     for (int64_t t = 0; net->io.labels && t < n; t++) at[t] = -1;
     if (net->io.labels) send(net, net->io.labels, at);
-    net->dev->row->mark(net->dev, net->buffers->turn);
+    sent(net);
+}
+
+static lq_status alloc_own(lq_net *net, size_t bytes) {
+    struct lq_net_buffers *const b = net->buffers;
+    b->own_bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        net->dev->row->free_pinned(net->dev, b->own[i]);
+        LQ_TRY(net->dev->row->alloc_pinned(net->dev, &b->own[i], bytes));
+        memset(b->own[i], 0, bytes);
+    }
+    b->own_bytes = bytes;
+    return LQ_OK;
 }
 
 lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out) {
     struct lq_net_buffers *const b = net->buffers;
-    if (b->own_bytes != bytes) {
-        net->dev->row->free_pinned(net->dev, b->own);
-        b->own_bytes = 0;
-        LQ_TRY(net->dev->row->alloc_pinned(net->dev, &b->own, bytes));
-        memset(b->own, 0, bytes);
-        b->own_bytes = bytes;
-    }
-    LQ_TRY(net->dev->row->wait(net->dev)); /* what it held has been read */
-    *out = b->own;
+    if (b->own_bytes != bytes) LQ_TRY(alloc_own(net, bytes));
+    b->own_turn ^= 1;
+    LQ_TRY(net->dev->row->reach(net->dev, b->own_read[b->own_turn]));
+    *out = b->own[b->own_turn];
     return LQ_OK;
+}
+
+void lq_net_buffer_sent(lq_net *net) {
+    struct lq_net_buffers *const b = net->buffers;
+    net->dev->row->mark(net->dev, &b->own_read[b->own_turn]);
 }
 
 /* ---- losses ---------------------------------------------------------------------------------- */

@@ -29,8 +29,10 @@ void lq_net_load(lq_net *net, const lq_batch *b);
  * has a label. */
 void lq_net_load_ids(lq_net *net, const int32_t *ids, int64_t n, int64_t first);
 
-/* Zeroed memory of the net for the host's use: the same at every call of this many bytes. */
+/* Memory for what the caller writes to the tape, and then says to have sent: zeros, or what an
+ * earlier call of this many bytes left there. */
 lq_status lq_net_buffer(lq_net *net, size_t bytes, void **out);
+void lq_net_buffer_sent(lq_net *net);
 
 /* Sums over rows of a loss net's output. objective: what is minimised, nll unless there is a
  * teacher; kl: the divergence from it. */

@@ -65,6 +65,7 @@ lq_status lq_top_load(const lq_top_table *t, const lq_batch *b, lq_net *student,
     }
     lq_tape_write(student->tape, student->io.teacher, ids);
     lq_tape_write(student->tape, student->io.teacher_log_p, log_p);
+    lq_net_buffer_sent(student);
     return LQ_OK;
 }
 

@@ -16,8 +16,8 @@ typedef struct lq_cuda_mat {
     bool transposed;
 } lq_cuda_mat;
 
-/* c (m,n) = beta c + alpha a (m,k) b (k,n). a and b have one format, c its own. With beta 0 c is not
- * read. */
+/* c (m,n) = beta c + alpha a (m,k) b (k,n). a and b have one format; c has it, too, or is F32. With
+ * beta 0 c is not read. */
 void lq_cuda_gemm(lq_dev *dev, void *c, const lq_format *c_fmt, int64_t ldc, float beta,
                   float alpha, lq_cuda_mat a, lq_cuda_mat b, int64_t m, int64_t n, int64_t k);
 

@@ -5,10 +5,11 @@
 
 enum { X, W, BIAS, N_IN };
 
+/* A block per row. */
 template <typename T>
-static __global__ void bias_kernel(T *y, const float *bias, int64_t n, int64_t cols) {
-    for (int64_t i = lq_thread_first(); i < n * cols; i += lq_thread_step())
-        lq_accumulate(&y[i], bias[i % cols]);
+static __global__ void bias_kernel(T *y, const float *bias, int64_t cols) {
+    T *const row = y + blockIdx.x * cols;
+    for (int64_t j = threadIdx.x; j < cols; j += LQ_BLOCK) lq_accumulate(&row[j], bias[j]);
 }
 
 namespace {
@@ -23,8 +24,8 @@ void lq_cuda_bias(lq_dev *dev, const lq_tensor *bias, const lq_format *type, voi
     if (!bias) return;
     lq_by_activation(type, [&](auto t) {
         typedef decltype(t) T;
-        lq_launch(dev, bias_kernel<T>, lq_blocks(n * bias->dim[0], LQ_BLOCK), LQ_BLOCK, 0, (T *)y,
-                  lq_data<float>(bias), n, bias->dim[0]);
+        lq_launch(dev, bias_kernel<T>, (unsigned)n, LQ_BLOCK, 0, (T *)y, lq_data<float>(bias),
+                  bias->dim[0]);
     });
 }
 

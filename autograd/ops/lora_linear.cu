@@ -32,13 +32,15 @@ static __global__ void dropout_kernel(T *y, const T *x, float p, uint64_t key, b
     }
 }
 
-/* out (n,O) = x with column o times m[o] / norm[o], or 0 where the row has no direction. */
+/* out (n,O) = x with column o times m[o] / norm[o], or 0 where the row has no direction. A block
+ * per row. */
 template <typename T>
 static __global__ void magnitude_kernel(T *out, const T *x, const float *m, const float *norm,
-                                        int64_t n, int64_t cols) {
-    for (int64_t i = lq_thread_first(); i < n * cols; i += lq_thread_step()) {
-        const int64_t o = i % cols;
-        out[i] = lq_from_float<T>(norm[o] > 0 ? lq_to_float(x[i]) * (m[o] / norm[o]) : 0);
+                                        int64_t cols) {
+    const int64_t first = blockIdx.x * cols;
+    for (int64_t o = threadIdx.x; o < cols; o += LQ_BLOCK) {
+        const float v = lq_to_float(x[first + o]);
+        out[first + o] = lq_from_float<T>(norm[o] > 0 ? v * (m[o] / norm[o]) : 0);
     }
 }
 
@@ -123,8 +125,8 @@ static void scale_columns(const lq_node *node, lq_dev *dev, const void *x, void 
     const int64_t n = node->in[X]->dim[0], O = node->in[W]->dim[0];
     lq_by_activation(node->in[X]->fmt, [&](auto type) {
         typedef decltype(type) T;
-        lq_launch(dev, magnitude_kernel<T>, lq_blocks(n * O, LQ_BLOCK), LQ_BLOCK, 0, (T *)out,
-                  (const T *)x, lq_data<float>(node->in[M]), lq_data<float>(node->in[NORM]), n, O);
+        lq_launch(dev, magnitude_kernel<T>, (unsigned)n, LQ_BLOCK, 0, (T *)out, (const T *)x,
+                  lq_data<float>(node->in[M]), lq_data<float>(node->in[NORM]), O);
     });
 }
 

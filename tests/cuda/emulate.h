@@ -4,7 +4,10 @@
  *
  * A misuse ends the program with a message: a barrier that some threads never reach, a warp
  * operation that lacks lanes of its mask. Threads run in ascending order or, reversed, in descending
- * order (blocks too): a result that depends on it is a race. */
+ * order (blocks too): a result that depends on it is a race.
+ *
+ * Kernels, fills and copies are only queued, and done when the host waits: so a host that reads too
+ * early, or writes what a copy has yet to read, gets wrong numbers here as there. */
 #ifndef LOQUAT_EMULATE_H
 #define LOQUAT_EMULATE_H
 
@@ -24,6 +27,11 @@ extern lq_uint3 threadIdx, blockIdx, blockDim, gridDim;   /* of the thread that 
 void lq_emulate(lq_uint3 grid, lq_uint3 block, size_t shared_bytes, void (*body)(void *),
                 void *ctx);
 void lq_emulate_reversed(bool reversed);
+
+/* ---- the queue ---- */
+void lq_emulated_queue(void (*run)(void *ctx), void *ctx);   /* run frees ctx */
+int64_t lq_emulated_queued(void);                /* entries so far */
+void lq_emulated_reach(int64_t n);               /* the host waits for the first n entries */
 
 /* ---- called by threads ---- */
 void *lq_emulated_shared(void);                  /* the block's dynamic shared memory, poisoned */

@@ -37,6 +37,16 @@ function(lq_check_emulated name)
     lq_register(${name})
 endfunction()
 
+# In a build for GPUs weigh.cu is there twice; this directory compiles it as C++, its own one with nvcc.
+if(LOQUAT_HAS_CUDA)
+    add_subdirectory(cuda)
+endif()
+function(lq_weigh_on_gpu check)
+    if(LOQUAT_HAS_CUDA)
+        target_sources(${check} PRIVATE $<TARGET_OBJECTS:weigh_on_gpu>)
+    endif()
+endfunction()
+
 # Everything above autograd as it is, on the emulated device.
 set(emulated_objects)
 foreach(folder base data models adapters optim configs trainer)

@@ -49,8 +49,16 @@ template <typename... P, typename... A>
 static void lq_launch(lq_dev *, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                       A... args) {
     (lq_check_argument<P>(P(args)), ...);
-    auto call = [&] { kernel(P(args)...); };
-    lq_emulate(grid, block, shared_bytes, [](void *ctx) { (*(decltype(call) *)ctx)(); }, &call);
+    auto thread = [=] { kernel(P(args)...); };
+    auto launch = [=] {
+        auto body = thread;
+        lq_emulate(grid, block, shared_bytes, [](void *ctx) { (*(decltype(body) *)ctx)(); }, &body);
+    };
+    typedef decltype(launch) closure;
+    lq_emulated_queue([](void *ctx) {
+        (*(closure *)ctx)();
+        delete (closure *)ctx;
+    }, new closure(launch));
 }
 
 /* ---- what threads call ----------------------------------------------------------------------- */

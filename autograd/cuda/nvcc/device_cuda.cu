@@ -23,6 +23,39 @@ static void note(lq_dev *dev, const char *what, cudaError_t error) {
     lq_cuda_note(dev, what, error == cudaSuccess ? NULL : cudaGetErrorString(error));
 }
 
+/* ---- kernels --------------------------------------------------------------------------------- */
+
+enum { PLAIN_SHARED_BYTES = 48 << 10 };   /* more has to be asked for */
+
+static void note_kernel(lq_dev *dev, const void *kernel, cudaError_t error) {
+    const char *name = NULL;
+    char text[128];
+    if (error == cudaSuccess) return;
+    if (cudaFuncGetName(&name, kernel) != cudaSuccess) name = "";
+    snprintf(text, sizeof text, "starting kernel %.100s", name);
+    note(dev, text, error);
+    cudaGetLastError();   /* the next call starts clean */
+}
+
+void lq_cuda_before_launch(lq_dev *dev, const void *kernel, size_t shared_bytes) {
+    note(dev, "the device", lq_cuda_enter(dev));
+    if (shared_bytes > PLAIN_SHARED_BYTES)
+        note_kernel(dev, kernel,
+                    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                         (int)shared_bytes));
+}
+
+void lq_cuda_after_launch(lq_dev *dev, const void *kernel) {
+    note_kernel(dev, kernel, cudaGetLastError());
+}
+
+static __global__ void fill_kernel(float *p, float value, int64_t n) {
+    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) p[i] = value;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
 static lq_status find_device(int index) {
     int n = 0;
     const cudaError_t error = cudaGetDeviceCount(&n);
@@ -34,12 +67,25 @@ static lq_status find_device(int index) {
                    n == 1 ? "" : "s", n - 1);
 }
 
+/* Has this build kernels for this GPU? */
+static lq_status find_kernels(int index) {
+    cudaFuncAttributes attributes;
+    cudaDeviceProp gpu;
+    const cudaError_t error = cudaFuncGetAttributes(&attributes, (const void *)fill_kernel);
+    if (error == cudaSuccess) return LQ_OK;
+    cudaGetLastError();
+    if (cudaGetDeviceProperties(&gpu, index) != cudaSuccess) return failed(error, "its kernels");
+    return lq_fail(LQ_EDEVICE, "device 'cuda:%d': %s is of compute capability %d.%d, for which "
+                   "this build has no kernels (%s); see LOQUAT_CUDA_ARCHITECTURES", index, gpu.name,
+                   gpu.major, gpu.minor, cudaGetErrorString(error));
+}
+
 static void cuda_close(lq_dev *dev) {
     lq_cuda_own *const own = own_of(dev);
     if (!own) return;
+    lq_cuda_enter(dev);
+    if (dev->queue) cudaStreamSynchronize((cudaStream_t)dev->queue);
     lq_cuda_plans_close(own);
-    for (int i = 0; i < LQ_DEV_MARKS; i++)
-        if (own->mark[i]) cudaEventDestroy(own->mark[i]);
     if (dev->queue) cudaStreamDestroy((cudaStream_t)dev->queue);
     lq_free(own);
     dev->own = dev->queue = NULL;
@@ -47,13 +93,11 @@ static void cuda_close(lq_dev *dev) {
 
 static lq_status open_own(lq_dev *dev) {
     cudaStream_t stream;
-    cudaError_t error = cudaSetDevice(dev->index);
+    cudaError_t error = lq_cuda_enter(dev);
     if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
     if (error != cudaSuccess) return failed(error, "opening the device");
     dev->queue = stream;
-    for (int i = 0; i < LQ_DEV_MARKS && error == cudaSuccess; i++)
-        error = cudaEventCreateWithFlags(&own_of(dev)->mark[i], cudaEventDisableTiming);
-    if (error != cudaSuccess) return failed(error, "making an event");
+    LQ_TRY(find_kernels(dev->index));
     return lq_cuda_plans_open(dev);
 }
 
@@ -66,26 +110,34 @@ static lq_status cuda_open(lq_dev *dev) {
     return status;
 }
 
+/* ---- memory ---------------------------------------------------------------------------------- */
+
 static lq_status cuda_memory(lq_dev *dev, size_t *free_bytes, size_t *total_bytes) {
-    (void)dev;
-    const cudaError_t error = cudaMemGetInfo(free_bytes, total_bytes);
+    cudaError_t error = lq_cuda_enter(dev);
+    if (error == cudaSuccess) error = cudaMemGetInfo(free_bytes, total_bytes);
     return error == cudaSuccess ? LQ_OK : failed(error, "asking for free memory");
 }
 
 static lq_status cuda_alloc(lq_dev *dev, void **out, size_t bytes) {
-    size_t free_bytes = 0, total = 0;
-    const cudaError_t error = cudaMalloc(out, bytes ? bytes : 1);
+    cudaError_t error = lq_cuda_enter(dev);
+    if (error == cudaSuccess) error = cudaMalloc(out, bytes ? bytes : 1);
     if (error == cudaSuccess) return LQ_OK;
     *out = NULL;
     cudaGetLastError();   /* the next call starts clean */
-    if (error != cudaErrorMemoryAllocation) return failed(error, "cudaMalloc");
-    LQ_TRY(cuda_memory(dev, &free_bytes, &total));
-    return lq_fail(LQ_EMEM, "device 'cuda:%d': %.2f GB wanted, %.2f of %.2f GB are free",
-                   dev->index, (double)bytes / 1e9, (double)free_bytes / 1e9, (double)total / 1e9);
+    return error == cudaErrorMemoryAllocation ? lq_dev_full(dev, bytes)
+                                              : failed(error, "cudaMalloc");
+}
+
+/* Freeing alone need not wait for work that uses p. */
+static void drain(lq_dev *dev) {
+    lq_cuda_enter(dev);
+    note(dev, "work on the device", cudaStreamSynchronize((cudaStream_t)dev->queue));
 }
 
 static void cuda_free(lq_dev *dev, void *p) {
-    if (p) note(dev, "cudaFree", cudaFree(p));
+    if (!p) return;
+    drain(dev);
+    note(dev, "cudaFree", cudaFree(p));
 }
 
 static bool cuda_owns(lq_dev *dev, const void *p) {
@@ -97,8 +149,8 @@ static bool cuda_owns(lq_dev *dev, const void *p) {
 }
 
 static lq_status cuda_alloc_pinned(lq_dev *dev, void **out, size_t bytes) {
-    (void)dev;
-    const cudaError_t error = cudaMallocHost(out, bytes ? bytes : 1);
+    cudaError_t error = lq_cuda_enter(dev);
+    if (error == cudaSuccess) error = cudaMallocHost(out, bytes ? bytes : 1);
     if (error == cudaSuccess) return LQ_OK;
     *out = NULL;
     cudaGetLastError();
@@ -106,21 +158,31 @@ static lq_status cuda_alloc_pinned(lq_dev *dev, void **out, size_t bytes) {
 }
 
 static void cuda_free_pinned(lq_dev *dev, void *p) {
-    if (p) note(dev, "cudaFreeHost", cudaFreeHost(p));
+    if (!p) return;
+    drain(dev);
+    note(dev, "cudaFreeHost", cudaFreeHost(p));
 }
 
+/* ---- the queue ------------------------------------------------------------------------------- */
+
+static bool is_pageable(const void *p) {
+    cudaPointerAttributes a;
+    if (cudaPointerGetAttributes(&a, p) == cudaSuccess) return a.type == cudaMemoryTypeUnregistered;
+    cudaGetLastError();
+    return true;
+}
+
+/* CUDA does not promise that pageable memory has been read, or written, when a copy returns. */
 static void cuda_copy(lq_dev *dev, void *to, const void *from, size_t bytes) {
+    lq_cuda_enter(dev);
     note(dev, "a copy",
          cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, (cudaStream_t)dev->queue));
+    if (is_pageable(to) || is_pageable(from)) drain(dev);
 }
 
 static void cuda_fill(lq_dev *dev, void *p, int byte, size_t bytes) {
+    lq_cuda_enter(dev);
     note(dev, "a fill", cudaMemsetAsync(p, byte, bytes, (cudaStream_t)dev->queue));
-}
-
-static __global__ void fill_kernel(float *p, float value, int64_t n) {
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) p[i] = value;
 }
 
 static void cuda_fill_f32(lq_dev *dev, float *p, float value, int64_t n) {
@@ -132,29 +194,38 @@ static void cuda_convert(lq_dev *dev, void *to, const void *from, const lq_forma
     lq_cuda_format_of(fmt)->dequant(dev, from, to, dev->activation, n);
 }
 
-static void cuda_mark(lq_dev *dev, int mark) {
-    note(dev, "an event", cudaEventRecord(own_of(dev)->mark[mark], (cudaStream_t)dev->queue));
+static void cuda_mark(lq_dev *dev, void **m) {
+    cudaEvent_t event = (cudaEvent_t)*m;
+    cudaError_t error = lq_cuda_enter(dev);
+    if (error == cudaSuccess && !event)
+        error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+    *m = event;
+    if (error == cudaSuccess) error = cudaEventRecord(event, (cudaStream_t)dev->queue);
+    note(dev, "an event", error);
+}
+
+static void cuda_unmark(lq_dev *dev, void *m) {
+    if (m) note(dev, "an event", cudaEventDestroy((cudaEvent_t)m));
 }
 
 static lq_status cuda_check(lq_dev *dev) {
-    note(dev, "a kernel", cudaGetLastError());
     const char *const error = own_of(dev)->error;
     return error[0] ? lq_fail(LQ_EDEVICE, "device 'cuda:%d': %s", dev->index, error) : LQ_OK;
 }
 
-static lq_status cuda_reach(lq_dev *dev, int mark) {
-    note(dev, "work on the device", cudaEventSynchronize(own_of(dev)->mark[mark]));
+static lq_status cuda_reach(lq_dev *dev, void *m) {
+    if (m) note(dev, "work on the device", cudaEventSynchronize((cudaEvent_t)m));
     return cuda_check(dev);
 }
 
 static lq_status cuda_wait(lq_dev *dev) {
-    note(dev, "work on the device", cudaStreamSynchronize((cudaStream_t)dev->queue));
+    drain(dev);
     return cuda_check(dev);
 }
 
 extern "C" const lq_device_row lq_device_cuda = {
     "cuda", cuda_open, cuda_close, cuda_memory, cuda_alloc, cuda_free, cuda_owns,
     cuda_alloc_pinned, cuda_free_pinned, cuda_copy, cuda_fill, cuda_fill_f32, cuda_convert,
-    cuda_mark, cuda_reach, cuda_check, cuda_wait, &lq_cuda_span,
+    cuda_mark, cuda_reach, cuda_unmark, cuda_check, cuda_wait, &lq_cuda_span,
     &lq_cuda_effective,
 };

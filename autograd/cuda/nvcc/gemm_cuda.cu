@@ -4,17 +4,19 @@
 #include "cuda_gemm.h"
 #include "cuda_own.h"
 
+#include <assert.h>
 #include <cublasLt.h>
+#include <stdio.h>
 #include <string.h>
 
-enum { N_PLANS = 4096, WORKSPACE = 32 << 20, MOST_ALIGNED = 256 };
+enum { N_PLANS = 4096, PROBES = 8, WORKSPACE = 32 << 20, MOST_ALIGNED = 256 };
 
-/* All that the choice may depend on; compared as bytes, so zeroed before it is filled. */
+/* All that the choice depends on; compared as bytes, so it has no padding. */
 typedef struct plan_key {
     int64_t m, n, k, lda, ldb, ldc;
     const lq_format *in_fmt, *c_fmt;
-    int a_transposed, b_transposed, reads_c;
-    int align_a, align_b, align_c;
+    int64_t a_transposed, b_transposed;
+    int64_t align_a, align_b, align_c;
 } plan_key;
 
 typedef struct plan {
@@ -30,12 +32,15 @@ struct lq_cuda_plans {
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
     void *workspace;
-    plan plan[N_PLANS];   /* by the key's hash; a newcomer takes the place of another shape's */
+    plan plan[N_PLANS];   /* near the key's hash; where it is full, a newcomer replaces another */
 };
 
-static void note(lq_dev *dev, const char *what, cublasStatus_t status) {
-    lq_cuda_note(dev, what,
-                 status == CUBLAS_STATUS_SUCCESS ? NULL : cublasLtGetStatusString(status));
+static void note(lq_dev *dev, const char *what, const plan_key *key, cublasStatus_t status) {
+    char text[160];
+    if (status == CUBLAS_STATUS_SUCCESS) return;
+    snprintf(text, sizeof text, "%s, %lld x %lld x %lld, %s to %s", what, (long long)key->m,
+             (long long)key->n, (long long)key->k, key->in_fmt->name, key->c_fmt->name);
+    lq_cuda_note(dev, text, cublasLtGetStatusString(status));
 }
 
 static cudaDataType_t type_of(const lq_format *fmt) {
@@ -80,9 +85,9 @@ void lq_cuda_plans_close(lq_cuda_own *own) {
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 
-static int alignment(const void *p) {
-    int bytes = MOST_ALIGNED;
-    while ((uintptr_t)p % (unsigned)bytes) bytes /= 2;
+static int64_t alignment(const void *p) {
+    int64_t bytes = MOST_ALIGNED;
+    while ((uintptr_t)p % (uintptr_t)bytes) bytes /= 2;
     return bytes;
 }
 
@@ -149,12 +154,22 @@ static cublasStatus_t make_plan(const lq_cuda_plans *plans, plan *p, const plan_
     return CUBLAS_STATUS_SUCCESS;
 }
 
+/* This key's plan, or the place for it. */
+static plan *find_plan(lq_cuda_plans *plans, const plan_key *key) {
+    const unsigned first = hash(key);
+    for (unsigned i = 0; i < PROBES; i++) {
+        plan *const p = &plans->plan[(first + i) % N_PLANS];
+        if (!p->used || memcmp(&p->key, key, sizeof *key) == 0) return p;
+    }
+    return &plans->plan[first % N_PLANS];
+}
+
 static plan *plan_for(lq_dev *dev, const plan_key *key) {
     lq_cuda_plans *const plans = lq_cuda_own_of(dev)->plans;
-    plan *const p = &plans->plan[hash(key) % N_PLANS];
+    plan *const p = find_plan(plans, key);
     if (p->used && memcmp(&p->key, key, sizeof *key) == 0) return p;
     const cublasStatus_t status = make_plan(plans, p, key);
-    note(dev, "cuBLASLt has no way for a product", status);
+    note(dev, "cuBLASLt has no way for a product", key, status);
     return status == CUBLAS_STATUS_SUCCESS ? p : NULL;
 }
 
@@ -162,17 +177,13 @@ extern "C" void lq_cuda_gemm(lq_dev *dev, void *c, const lq_format *c_fmt, int64
                              float alpha, lq_cuda_mat a, lq_cuda_mat b, int64_t m, int64_t n,
                              int64_t k) {
     const lq_cuda_plans *const plans = lq_cuda_own_of(dev)->plans;
-    plan_key key;
-    if (m == 0 || n == 0) return;
-    memset(&key, 0, sizeof key);
-    key.m = m, key.n = n, key.k = k;
-    key.lda = a.ld, key.ldb = b.ld, key.ldc = ldc;
-    key.in_fmt = a.fmt, key.c_fmt = c_fmt;
-    key.a_transposed = a.transposed, key.b_transposed = b.transposed, key.reads_c = beta != 0;
-    key.align_a = alignment(a.data), key.align_b = alignment(b.data), key.align_c = alignment(c);
+    const plan_key key = {m, n, k, a.ld, b.ld, ldc, a.fmt, c_fmt, a.transposed, b.transposed,
+                          alignment(a.data), alignment(b.data), alignment(c)};
+    assert(a.fmt == b.fmt && (c_fmt == a.fmt || c_fmt == &lq_f32));
+    lq_cuda_enter(dev);
     const plan *const p = plan_for(dev, &key);
     if (!p) return;
-    note(dev, "a product",
+    note(dev, "a product", &key,
          cublasLtMatmul(plans->handle, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c, p->c,
                         c, p->c, &p->algo, plans->workspace, p->workspace_bytes,
                         (cudaStream_t)dev->queue));

@@ -13,14 +13,17 @@
 
 typedef __nv_bfloat16 lq_b16;
 
+/* device_cuda.cu: before a launch and behind it; a failed one is kept for the device's check. */
+extern "C" void lq_cuda_before_launch(lq_dev *dev, const void *kernel, size_t shared_bytes);
+extern "C" void lq_cuda_after_launch(lq_dev *dev, const void *kernel);
+
 /* kernel<<<grid, block, shared_bytes, the device's queue>>>(args...) */
 template <typename... P, typename... A>
 static void lq_launch(lq_dev *dev, void (*kernel)(P...), dim3 grid, dim3 block,
                       size_t shared_bytes, A... args) {
-    if (shared_bytes > 48 * 1024)   /* more has to be asked for */
-        cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             (int)shared_bytes);
+    lq_cuda_before_launch(dev, (const void *)kernel, shared_bytes);
     kernel<<<grid, block, shared_bytes, (cudaStream_t)dev->queue>>>(P(args)...);
+    lq_cuda_after_launch(dev, (const void *)kernel);
 }
 
 /* T *const name: the block's dynamic shared memory, 128-byte aligned. */
