@@ -219,9 +219,10 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(same_text(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none",
                      "another teacher"));
     LQ_TRY(read_position(h, &at));
-    LQ_TRY(read_span(t->dev, h, "param", lq_adapter_param(t->adapter), n));
-    LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
+    LQ_TRY(read_span(lq_dev_cpu(), h, "param", t->adapter->param, n));
     LQ_TRY(read_taken(h, t->adapter));
+    lq_adapter_send(t->adapter);
+    LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
     if (t->ema) LQ_TRY(read_span(t->dev, h, "ema", t->ema, n));
     if (t->searched) LQ_TRY(read_span(t->dev, h, "searched", t->searched, n));
     if (at.best_step >= 0 && t->best) LQ_TRY(read_span(t->dev, h, "best", t->best, n));
