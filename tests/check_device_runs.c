@@ -163,6 +163,12 @@ START_TEST(other_verbs) {
     r = fixture_loquat("chat %s --prompt hello --max-new-tokens 8 --device cuda", f.model);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     ck_assert_str_eq(r.out, text);
+    r = fixture_loquat("plan %s --device cuda", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "MB of the device's memory"), "%s%s",
+                  r.out, r.err);
+    r = fixture_loquat("train %s --device auto --json", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.err, "device cuda:0: ") &&
+                      test_contains(r.out, "\"device\": \"cuda:0\""), "%s%s", r.out, r.err);
 }
 END_TEST
 
