@@ -265,11 +265,7 @@ START_TEST(cache_equals_one_pass) {
 END_TEST
 
 int main(void) {
-    if (lq_dev_open(&dev, "cuda", false) != LQ_OK) {
-        fprintf(stderr, "skipped: %s\n", lq_error());
-        return 77;
-    }
-    lq_dev_close(dev);
+    if (!test_has_device()) return 77;
     Suite *const suite = suite_create("attention on CUDA");
     TCase *const tc = tcase_create("attention on CUDA");
     tcase_set_timeout(tc, 60);

@@ -2,6 +2,7 @@
  * whole block of threads shares, 16-byte accesses, tails behind them, more rows than a block has.
  * Skips where there is no device but the CPU. */
 #include "op_bench.h"
+#include "test_device.h"
 #include "test_util.h"
 
 #include <math.h>
@@ -184,18 +185,8 @@ START_TEST(gives_what_the_cpu_gives) {
 }
 END_TEST
 
-static bool has_device(void) {
-    lq_dev *dev = NULL;
-    const bool has = lq_dev_open(&dev, "cuda", false) == LQ_OK;
-    lq_dev_close(dev);
-    return has;
-}
-
 int main(void) {
-    if (!has_device()) {
-        fprintf(stderr, "skipped: %s\n", lq_error());
-        return 77;
-    }
+    if (!test_has_device()) return 77;
     Suite *const suite = suite_create("wide_ops");
     TCase *const tcase = tcase_create("wide_ops");
     tcase_set_timeout(tcase, 60);
