@@ -1,37 +1,73 @@
 #!/bin/sh
-# On a machine with a GPU and the CUDA toolkit: builds for that GPU, then runs the op cases, the quantizers and the shipped
-# example on it, all of compute-sanitizer's tools over the op cases, and the speed comparison if a peer is given.
-#   scripts/check_gpu.sh [BUILD_DIR]        PEER_PYTHON=python with torch, transformers, peft: also the benchmark
+# On a machine with a GPU and the CUDA toolkit, step by step or all of them:
+#   build     for that GPU
+#   kernels   op cases, quantizers' bytes, rebuilt weights, attention: against the CPU's
+#   runs      whole runs: every mode's curve, checkpoints that move between devices, the shipped example in F32 and BF16
+#   sanitize  compute-sanitizer's four tools over the kernels' tests
+#   bench     against a peer: PEER_PYTHON=python with torch, transformers, peft; without it, nothing
+#   scripts/check_gpu.sh [BUILD_DIR [STEP...]]
 set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build/gpu}
-nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,memory.total --format=csv
-export OMP_WAIT_POLICY=passive
+[ $# -eq 0 ] || shift
+export OMP_WAIT_POLICY=passive CK_DEFAULT_TIMEOUT=300
+kernels="ops wide_ops attention_cuda cuda_formats_gpu merge_device_gpu adapter_device_gpu"
 
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOQUAT_WERROR=ON -DLOQUAT_CUDA=ON \
-    -DLOQUAT_CUDA_ARCHITECTURES=native -DLOQUAT_BENCH=ON >/dev/null
-cmake --build "$build" --target loquat check_ops check_wide_ops check_attention_cuda make_model
+# A test that finds no GPU is skipped: not here. One process, since opening the device takes longer than a test.
+check() {
+    echo "check_$1"
+    CK_FORK=no "$build/tests/check_$1"
+}
 
-# A test that finds no GPU passes over its cases: not here.
-"$build/loquat" logits examples/pip-F16.gguf --ids "1 2 3" --output "$build/ids.npy" --device cuda
-for check in ops wide_ops attention_cuda; do
-    "$build/tests/check_$check"
-done
+step_build() {
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOQUAT_WERROR=ON -DLOQUAT_CUDA=ON \
+        -DLOQUAT_CUDA_ARCHITECTURES=native -DLOQUAT_BENCH=ON >/dev/null
+    # shellcheck disable=SC2046,SC2086
+    cmake --build "$build" --target loquat bench_make_model check_device_runs_gpu $(printf 'check_%s ' $kernels)
+}
 
-for tool in memcheck racecheck initcheck synccheck; do
-    echo "compute-sanitizer: $tool"
-    CK_FORK=no compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/check_ops"
-done
+step_kernels() {
+    for name in $kernels; do check "$name"; done
+}
 
-for config in car-plain car; do
-    for device in cpu cuda; do
-        "$build/loquat" train "examples/$config.yaml" --device $device --bf16 false --max-steps 40 --logging-steps 1 \
-            --output-dir "$build/$config-$device" --overwrite-output-dir true --quiet
+train() {
+    "$build/loquat" train "examples/$1.yaml" --device "$2" --bf16 "$3" --max-steps 40 --logging-steps 1 \
+        --output-dir "$build/$1-$2-$3" --overwrite-output-dir true --quiet
+}
+
+compare() {
+    python3 scripts/compare_curves.py "$build/$1/metrics.jsonl" "$build/$2/metrics.jsonl" "$3"
+}
+
+step_runs() {
+    CK_DEFAULT_TIMEOUT=120 "$build/tests/check_device_runs_gpu"
+    for config in car-plain car; do
+        train $config cpu false
+        train $config cuda false
+        train $config cuda true
+        compare $config-cpu-false $config-cuda-false 1e-3
+        compare $config-cpu-false $config-cuda-true 5e-2
     done
-    python3 scripts/compare_curves.py "$build/$config-cpu/metrics.jsonl" "$build/$config-cuda/metrics.jsonl" 1e-3
-done
+}
 
-if [ -n "${PEER_PYTHON:-}" ]; then
-    python3 bench/run.py "$build/loquat" "$build/bench/make_model" --peer-python "$PEER_PYTHON" --only cuda --rounds 1
-fi
-echo "all checks on the GPU have passed"
+step_sanitize() {
+    for tool in memcheck racecheck initcheck synccheck; do
+        for name in $kernels; do
+            echo "compute-sanitizer: $tool, check_$name"
+            CK_FORK=no compute-sanitizer --tool "$tool" --error-exitcode 1 "$build/tests/check_$name"
+        done
+    done
+}
+
+step_bench() {
+    [ -n "${PEER_PYTHON:-}" ] || return 0
+    python3 bench/run.py "$build/loquat" "$build/bench/bench_make_model" --peer-python "$PEER_PYTHON" --only cuda --rounds 1
+}
+
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,memory.total --format=csv
+[ $# -gt 0 ] || set -- build kernels runs sanitize bench
+for step in "$@"; do
+    echo "== $step"
+    "step_$step"
+done
+echo "passed on the GPU: $*"

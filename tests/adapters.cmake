@@ -30,5 +30,5 @@ target_include_directories(check_merge_device PRIVATE ${PROJECT_SOURCE_DIR}/adap
 target_link_libraries(check_merge_device PRIVATE OpenMP::OpenMP_C PkgConfig::JANSSON)
 set(adapter_device_sources check_adapter_device.c adapter_fixture.c test_device.c)
 lq_check_emulated(adapter_device ${adapter_device_sources})
-lq_check_gpu(adapter_device tiny_model ${adapter_device_sources})
+lq_check_gpu(adapter_device "adapters;tiny_model" ${adapter_device_sources})
 lq_link_emulated(check_adapter_device lq_adapters lq_tiny_model)

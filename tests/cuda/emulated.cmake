@@ -37,14 +37,15 @@ function(lq_check_emulated name)
     lq_register(${name})
 endfunction()
 
-# lq_check_gpu(name folder source...): the same test on a GPU, where the build has the device: check_<name>_gpu.
-function(lq_check_gpu name folder)
+# lq_check_gpu(name folders source...): the same test on a GPU, where the build has the device: check_<name>_gpu.
+function(lq_check_gpu name folders)
     if(NOT LOQUAT_HAS_CUDA)
         return()
     endif()
     add_executable(check_${name}_gpu ${ARGN})
     target_include_directories(check_${name}_gpu PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda)
-    target_link_libraries(check_${name}_gpu PRIVATE lq_test_util lq_${folder})
+    list(TRANSFORM folders PREPEND lq_)
+    target_link_libraries(check_${name}_gpu PRIVATE lq_test_util ${folders})
     lq_register(${name}_gpu)
 endfunction()
 
