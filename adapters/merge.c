@@ -2,14 +2,13 @@
  * merge.h. */
 #include "merge.h"
 
-#include "gemm.h"
+#include "exact.h"
 #include "merge_parts.h"
 #include "reround.h"
 #include "saturation.h"
 
 #include <assert.h>
 #include <float.h>
-#include <math.h>
 #include <omp.h>
 #include <string.h>
 
@@ -153,17 +152,11 @@ static void quantize(const lq_merge_job *job, int64_t row, int64_t n, const floa
                             job->importance + (row + i) / lq_merge_mat_rows(job) * job->cols);
 }
 
-static float length(const float *x, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    return (float)sqrt(sum);
-}
-
 /* Rows of tile become m / length of them; a row of zeros stays what it is. */
 static void scale_rows(const lq_merge_job *job, int64_t row, int64_t n, float *tile) {
     for (int64_t i = 0; i < n; i++) {
         float *const x = tile + i * job->cols;
-        const float norm = length(x, job->cols);
+        const float norm = lq_exact_length(x, job->cols);
         const float factor = job->m && norm > 0 ? job->m[row + i] / norm : 1;
         if (job->norm) job->norm[row + i] = norm;
         for (int64_t j = 0; j < job->cols; j++) x[j] *= factor;
@@ -188,9 +181,8 @@ static void add_product(const lq_merge_job *job, int64_t row, int64_t n, float *
                         const float *a, const float *b) {
     const int64_t mat = row / lq_merge_mat_rows(job);
     if (!a || !job->rank) return;
-    lq_gemm_serial(tile, job->cols, 1, scale, (lq_mat){b + row * job->rank, job->rank, false},
-                   (lq_mat){a + mat * job->rank * job->cols, job->cols, false}, n, job->cols,
-                   job->rank);
+    lq_exact_add_product(tile, scale, b + row * job->rank, a + mat * job->rank * job->cols, n,
+                         job->cols, job->rank);
 }
 
 /* Rows [row, row + n) of the job's result, in F32. False: a value that no file should hold. */

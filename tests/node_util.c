@@ -53,7 +53,7 @@ static void fill_nan(lq_tensor *x) {
     for (int64_t i = 0; i < elements(x); i++) lq_data_f32(x)[i] = NAN;
 }
 
-size_t test_node_scratch(const test_node *t, bool backward) {
+static size_t scratch_bytes(const test_node *t, bool backward) {
     const lq_kernels *const kernels = t->node.op->kernel[LQ_CPU];
     return kernels->scratch ? kernels->scratch(&t->node, backward) : 0;
 }
@@ -75,20 +75,24 @@ void test_node_ready(test_node *t, const lq_op *op, const void *attr) {
         allocate(t->node.saved);
         fill_nan(t->node.saved);
     }
-    const size_t forward = test_node_scratch(t, false), backward = test_node_scratch(t, true);
-    t->scratch = lq_alloc_aligned(forward > backward ? forward : backward);
+    const size_t forward = scratch_bytes(t, false), backward = scratch_bytes(t, true);
+    t->scratch_bytes = forward > backward ? forward : backward;
+    t->scratch = lq_alloc_aligned(t->scratch_bytes);
     ck_assert_ptr_nonnull(t->scratch);
 }
 
+/* What an earlier node left behind is nobody's to read. */
+static void *nan_scratch(const test_node *t) { return memset(t->scratch, 0xff, t->scratch_bytes); }
+
 void test_node_forward(test_node *t, const lq_run *run) {
     lq_run r = *run;
-    r.scratch = t->scratch;
+    r.scratch = nan_scratch(t);
     t->node.op->kernel[LQ_CPU]->fwd(&t->node, &r);
 }
 
 void test_node_backward(test_node *t, const lq_run *run) {
     lq_run r = *run;
-    r.scratch = t->scratch;
+    r.scratch = nan_scratch(t);
     t->node.op->kernel[LQ_CPU]->bwd(&t->node, &r);
 }
 

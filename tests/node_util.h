@@ -13,6 +13,7 @@ typedef struct test_node {
     lq_tensor tensor[NODE_MAX_TENSORS];  /* inputs, out, saved, gradients; their data is owned */
     int n_tensors;
     void *scratch;
+    size_t scratch_bytes;
 } test_node;
 
 /* Adds input `in` (rows, cols; cols 0: one dimension) of uniform numbers in [-1, 1); with a zero
@@ -26,8 +27,7 @@ lq_tensor *test_node_ints(test_node *t, int in, const int32_t *values, int64_t n
 /* Shapes and allocates the output with a random gradient, what is saved, and the scratch. Outputs
  * start as NaN, so that what forward leaves out shows. */
 void test_node_ready(test_node *t, const lq_op *op, const void *attr);
-size_t test_node_scratch(const test_node *t, bool backward);   /* bytes of the kernel's */
-void test_node_forward(test_node *t, const lq_run *run);   /* run's scratch is filled in */
+void test_node_forward(test_node *t, const lq_run *run);   /* run's scratch is filled in: NaN */
 void test_node_backward(test_node *t, const lq_run *run);
 void test_node_clear(test_node *t);
 

@@ -18,7 +18,8 @@ lq_status lq_best_open(lq_best *b, const lq_config *c, const char *run_dir) {
     lq_template *parsed = NULL;
     *b = (lq_best){.model = NULL};
     LQ_TRY(lq_model_open_as(&b->model, c->base_model, true, c->base_quant));
-    lq_base_hash_start(&b->base_hash, b->model);
+    lq_base_hash_open(&b->base_hash, b->model);
+    lq_base_hash_begin(&b->base_hash);
     LQ_TRY(lq_types_from_config(&b->types, c, run_dir));
     LQ_TRY(lq_adapter_from_config(&b->adapter, b->model, c, &b->types, false));
     LQ_TRY(read_parameters(b, run_dir));

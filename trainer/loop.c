@@ -159,6 +159,7 @@ static bool is_logged(const lq_trainer *t, int64_t step) {
 
 static lq_status after_step(lq_trainer *t) {
     const int64_t step = t->at.step;
+    lq_base_hash_begin(&t->base_hash);
     t->at.seconds = t->seconds_started + lq_seconds() - t->started;
     if (is_logged(t, step)) LQ_TRY(log_step(t));
     else report(t, NULL, NULL, false);

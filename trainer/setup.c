@@ -317,7 +317,7 @@ static lq_status open_all(lq_trainer *t) {
                (long long)c->sequence_len, (long long)t->model->hp.n_ctx_train);
     t->model->n_ctx = c->sequence_len;
     if (c->exports.merged_safetensors) LQ_TRY(lq_hf_can_write(t->model));
-    lq_base_hash_start(&t->base_hash, t->model);
+    lq_base_hash_open(&t->base_hash, t->model);
     LQ_TRY(lq_expert_load_new(&t->expert_load, t->model));
     LQ_TRY(choose_start(t));
     LQ_TRY(open_data(t));

@@ -47,7 +47,8 @@ static lq_status open_other(lq_teacher *t, const char *path, const lq_model *stu
     t->model = t->own;
     t->own->n_ctx = student->n_ctx;
     LQ_TRY(check_vocabulary(t->own, student, path));
-    lq_base_hash_start(&t->own_hash, t->own);
+    lq_base_hash_open(&t->own_hash, t->own);
+    lq_base_hash_begin(&t->own_hash);
     return LQ_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Sixteen F32 lanes with AVX-512, for groups_lanes.h. Arithmetic is done by the compiler's vector
+/* Sixteen F32 lanes with AVX-512, for groups_lanes.h and exact_lanes.h. Arithmetic is done by the compiler's vector
  * operators. */
 #ifndef LOQUAT_LANES_AVX512_H
 #define LOQUAT_LANES_AVX512_H
@@ -17,6 +17,7 @@ static inline lanes load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void store(float *p, lanes v) { _mm512_storeu_ps(p, v); }
 static inline lanes all(float x) { return _mm512_set1_ps(x); }
 static inline lanes magnitude(lanes v) { return _mm512_abs_ps(v); }
+static inline lanes fused(lanes a, lanes b, lanes c) { return _mm512_fmadd_ps(a, b, c); }
 static inline lanes lesser(lanes a, lanes b) { return _mm512_min_ps(a, b); }
 static inline lanes greater(lanes a, lanes b) { return _mm512_max_ps(a, b); }
 

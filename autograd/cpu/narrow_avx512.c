@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { HALF = LQ_NARROW_HEAD / 2, CHUNK = 8 };
+enum { HALF = LQ_NARROW_HEAD / 2, CHUNK = 8, SOME_KEYS = 64 };
 
 #define INLINE static inline __attribute__((always_inline))
 #define LOG2_E 1.44269504f
@@ -33,8 +33,8 @@ INLINE __m512 exp2_of(__m512 x) {
 
 /* ---- 16 queries ------------------------------------------------------------------------------ */
 
-/* Queries [first, first + rows), what they see, and the keys [all_begin, all_end) that all of them
- * see. */
+/* Queries [first, first + rows), what they see, and the keys [all_begin, all_end) among it that all
+ * of them see. */
 typedef struct group {
     int64_t first, rows, all_begin, all_end;
     __mmask16 lanes;
@@ -50,6 +50,8 @@ static group make_group(const lq_narrow *b, int64_t first) {
         g.all_begin = lq_max64(g.all_begin, s->begin[i]);
         g.all_end = lq_min64(g.all_end, s->end[i]);
     }
+    g.all_begin = lq_min64(lq_max64(g.all_begin, g.seen.first), g.seen.stop);
+    g.all_end = lq_max64(g.all_begin, lq_min64(g.all_end, g.seen.stop));
     return g;
 }
 
@@ -91,33 +93,35 @@ INLINE void accumulate(__m512 sum[], __m512 factor, const float *row, const int 
 
 typedef struct running { __m512 max, sum, out[LANES]; } running;
 
-/* CHUNK keys from `key` on; masked: some of them some queries do not see, or there are fewer. */
-INLINE void forward_chunk(const lq_narrow *b, const group *g, const __m512 q[], int64_t key,
-                          const bool masked, running *run, const int D, int64_t head_dim) {
-    const __m512 least = _mm512_set1_ps(-INFINITY), one = _mm512_set1_ps(1);
-    __m512 s[CHUNK], max = run->max;
-#pragma GCC unroll 8
-    for (int j = 0; j < CHUNK; j++) {
-        const int64_t row = masked && key + j >= b->scores->m ? b->scores->m - 1 : key + j;
-        s[j] = project(q, b->k + row * b->kv_ld, D, head_dim);
-        if (masked) s[j] = _mm512_mask_mov_ps(least, who_sees(&g->seen, key + j), s[j]);
-        max = _mm512_max_ps(max, s[j]);
+/* The scores of a group's keys, in passes of which each keeps all it needs in registers. */
+typedef struct key_scores { _Alignas(64) float of[LQ_NARROW_KEYS][LANES]; } key_scores;
+
+/* Keys [key, stop): their scores and the maximum; masked: some of them some queries do not see. */
+INLINE void score_keys(const lq_narrow *b, const group *g, const __m512 q[], int64_t key,
+                       int64_t stop, const bool masked, key_scores *to, running *run, const int D,
+                       int64_t head_dim) {
+    const __m512 least = _mm512_set1_ps(-INFINITY);
+    __m512 max = run->max;
+    for (; key < stop; key++) {
+        __m512 s = project(q, b->k + key * b->kv_ld, D, head_dim);
+        if (masked) s = _mm512_mask_mov_ps(least, who_sees(&g->seen, key), s);
+        _mm512_store_ps(to->of[key], s);
+        max = _mm512_max_ps(max, s);
     }
-    const __mmask16 same = _mm512_cmp_ps_mask(run->max, max, _CMP_EQ_OQ);
-    const __m512 shrink =
-        _mm512_mask_mov_ps(exp2_of(_mm512_sub_ps(run->max, max)), same, one);
     run->max = max;
-    run->sum = _mm512_mul_ps(run->sum, shrink);
-#pragma GCC unroll 16
-    for (int e = 0; e < D; e++) run->out[e] = _mm512_mul_ps(run->out[e], shrink);
-#pragma GCC unroll 8
-    for (int j = 0; j < CHUNK; j++) {
-        const int64_t row = masked && key + j >= b->scores->m ? b->scores->m - 1 : key + j;
-        __m512 p = exp2_of(_mm512_sub_ps(s[j], max));
-        if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key + j), p);
-        run->sum = _mm512_add_ps(run->sum, p);
-        accumulate(run->out, p, b->v + row * b->kv_ld, D, head_dim);
+}
+
+INLINE void add_keys(const lq_narrow *b, const group *g, int64_t key, int64_t stop,
+                     const bool masked, const key_scores *from, running *run, const int D,
+                     int64_t head_dim) {
+    running r = *run;
+    for (; key < stop; key++) {
+        __m512 p = exp2_of(_mm512_sub_ps(_mm512_load_ps(from->of[key]), r.max));
+        if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
+        r.sum = _mm512_add_ps(r.sum, p);
+        accumulate(r.out, p, b->v + key * b->kv_ld, D, head_dim);
     }
+    *run = r;
 }
 
 INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float *sum, float *out,
@@ -130,11 +134,13 @@ INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float 
     run.sum = _mm512_setzero_ps();
 #pragma GCC unroll 16
     for (int e = 0; e < LANES; e++) run.out[e] = _mm512_setzero_ps();
-    for (int64_t key = g->seen.first; key < g->seen.stop; key += CHUNK)
-        if (key >= g->all_begin && key + CHUNK <= g->all_end)
-            forward_chunk(b, g, q, key, false, &run, D, head_dim);
-        else
-            forward_chunk(b, g, q, key, true, &run, D, head_dim);
+    key_scores s;
+    score_keys(b, g, q, g->seen.first, g->all_begin, true, &s, &run, D, head_dim);
+    score_keys(b, g, q, g->all_begin, g->all_end, false, &s, &run, D, head_dim);
+    score_keys(b, g, q, g->all_end, g->seen.stop, true, &s, &run, D, head_dim);
+    add_keys(b, g, g->seen.first, g->all_begin, true, &s, &run, D, head_dim);
+    add_keys(b, g, g->all_begin, g->all_end, false, &s, &run, D, head_dim);
+    add_keys(b, g, g->all_end, g->seen.stop, true, &s, &run, D, head_dim);
     const __mmask16 same = _mm512_cmp_ps_mask(old, run.max, _CMP_EQ_OQ);
     const __m512 shrink = _mm512_mask_mov_ps(exp2_of(_mm512_sub_ps(old, run.max)), same, one);
     store(sum + g->first, g->lanes,
@@ -165,27 +171,43 @@ static void forward(const lq_narrow *b, float *max, float *sum, float *out) {
 /* ---- backward ------------------------------------------------------------------------------- */
 
 /* Of a key and 16 queries: p and ds / scale side by side, queries in the order below. */
-typedef struct pairs { _Alignas(64) float of[LQ_NARROW_KEYS + CHUNK][2 * LANES]; } pairs;
+typedef struct pairs { _Alignas(64) float of[SOME_KEYS][2 * LANES]; } pairs;
 
 /* What interleaving two vectors, a quarter at a time, makes of the order of queries. */
 static const int order[LANES] = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
 
-/* dv and dk of a key, element by element side by side. */
-typedef struct sums { _Alignas(64) float of[LQ_NARROW_KEYS + CHUNK][2 * LQ_NARROW_HEAD]; } sums;
+/* dv and dk of a key, element by element side by side: 2 D numbers a key. */
+typedef struct sums { _Alignas(64) float of[(LQ_NARROW_KEYS + CHUNK) * 2 * LQ_NARROW_HEAD]; } sums;
 
 typedef struct columns { __m512 q[LANES], dout[LANES], dq[LANES], lse, correction; } columns;
 
-INLINE void backward_key(const lq_narrow *b, const group *g, columns *c, int64_t key,
-                         const bool masked, pairs *to, const int D, int64_t head_dim) {
-    const float *const k = b->k + key * b->kv_ld, *const v = b->v + key * b->kv_ld;
-    const __m512 s = project(c->q, k, D, head_dim);
-    __m512 p = exp2_of(_mm512_sub_ps(s, c->lse));
-    if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
-    const __m512 dp = project(c->dout, v, D, head_dim);
-    const __m512 ds = _mm512_mul_ps(p, _mm512_sub_ps(dp, c->correction));
-    accumulate(c->dq, ds, k, D, head_dim);
-    _mm512_store_ps(to->of[key], _mm512_unpacklo_ps(p, ds));
-    _mm512_store_ps(to->of[key] + LANES, _mm512_unpackhi_ps(p, ds));
+/* p of keys [key, stop), the first of them at to->of[0]. */
+INLINE void weigh_keys(const lq_narrow *b, const group *g, const columns *c, int64_t first,
+                       int64_t key, int64_t stop, const bool masked, pairs *to, const int D,
+                       int64_t head_dim) {
+    for (; key < stop; key++) {
+        const __m512 s = project(c->q, b->k + key * b->kv_ld, D, head_dim);
+        __m512 p = exp2_of(_mm512_sub_ps(s, c->lse));
+        if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
+        _mm512_store_ps(to->of[key - first], p);
+    }
+}
+
+/* ds goes beside p, and into dq. */
+INLINE void differ_keys(const lq_narrow *b, columns *c, int64_t first, int64_t stop, pairs *to,
+                        const int D, int64_t head_dim) {
+    __m512 dq[LANES];
+    memcpy(dq, c->dq, sizeof dq);
+    for (int64_t key = first; key < stop; key++) {
+        float *const at = to->of[key - first];
+        const __m512 p = _mm512_load_ps(at);
+        const __m512 dp = project(c->dout, b->v + key * b->kv_ld, D, head_dim);
+        const __m512 ds = _mm512_mul_ps(p, _mm512_sub_ps(dp, c->correction));
+        accumulate(dq, ds, b->k + key * b->kv_ld, D, head_dim);
+        _mm512_store_ps(at, _mm512_unpacklo_ps(p, ds));
+        _mm512_store_ps(at + LANES, _mm512_unpackhi_ps(p, ds));
+    }
+    memcpy(c->dq, dq, sizeof dq);
 }
 
 /* with (D/8 vectors a query): dout and scale q, element by element side by side. */
@@ -205,22 +227,22 @@ INLINE void interleave(__m512 with[LANES][2], const lq_narrow *b, const lq_narro
     }
 }
 
-/* Adds the pairs of CHUNK keys times what they go with. */
-INLINE void add_products(sums *to, const pairs *from, const __m512 with[LANES][2], int64_t key,
-                         const int D) {
+/* Adds the pairs of CHUNK keys times what they go with to their sums. */
+INLINE void add_products(float *to, const float from[][2 * LANES],
+                         const __m512 with[LANES][2], const int D) {
     const int vectors = D / HALF;
     __m512 sum[CHUNK][2];
 #pragma GCC unroll 8
     for (int j = 0; j < CHUNK; j++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
-            sum[j][v] = _mm512_load_ps(to->of[key + j] + v * LANES);
+            sum[j][v] = _mm512_load_ps(to + j * 2 * D + v * LANES);
 #pragma GCC unroll 4
     for (int i = 0; i < LANES; i++)
 #pragma GCC unroll 8
         for (int j = 0; j < CHUNK; j++) {
             double pair;
-            memcpy(&pair, from->of[key + j] + 2 * i, sizeof pair);
+            memcpy(&pair, from[j] + 2 * i, sizeof pair);
             const __m512 both = _mm512_castpd_ps(_mm512_set1_pd(pair));
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
@@ -230,7 +252,7 @@ INLINE void add_products(sums *to, const pairs *from, const __m512 with[LANES][2
     for (int j = 0; j < CHUNK; j++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
-            _mm512_store_ps(to->of[key + j] + v * LANES, sum[j][v]);
+            _mm512_store_ps(to + j * 2 * D + v * LANES, sum[j][v]);
 }
 
 INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const group *g,
@@ -243,15 +265,19 @@ INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const
     c.correction = load(g->lanes, grad->correction + g->first);
 #pragma GCC unroll 16
     for (int e = 0; e < LANES; e++) c.dq[e] = _mm512_setzero_ps();
-    int64_t key = g->seen.first;
-    for (; key < g->seen.stop; key++)
-        if (key >= g->all_begin && key < g->all_end)
-            backward_key(b, g, &c, key, false, p, D, head_dim);
-        else
-            backward_key(b, g, &c, key, true, p, D, head_dim);
-    memset(p->of[key], 0, CHUNK * sizeof p->of[0]);
     interleave(with, b, grad, g, D);
-    for (key = g->seen.first; key < g->seen.stop; key += CHUNK) add_products(to, p, with, key, D);
+    for (int64_t first = g->seen.first; first < g->seen.stop; first += SOME_KEYS) {
+        const int64_t stop = lq_min64(g->seen.stop, first + SOME_KEYS);
+        const int64_t all = lq_min64(stop, lq_max64(first, g->all_begin));
+        const int64_t some = lq_max64(all, lq_min64(stop, g->all_end));
+        weigh_keys(b, g, &c, first, first, all, true, p, D, head_dim);
+        weigh_keys(b, g, &c, first, all, some, false, p, D, head_dim);
+        weigh_keys(b, g, &c, first, some, stop, true, p, D, head_dim);
+        differ_keys(b, &c, first, stop, p, D, head_dim);
+        for (int64_t i = stop - first; i % CHUNK; i++) memset(p->of[i], 0, sizeof p->of[i]);
+        for (int64_t i = 0; i < stop - first; i += CHUNK)
+            add_products(to->of + (first + i) * 2 * D, p->of + i, with, D);
+    }
     if (!grad->dq) return;
     transpose(c.dq);
     const __mmask16 elements = lanes(head_dim);
@@ -269,34 +295,40 @@ INLINE void add_row(float *row, __mmask16 elements, __m512 a, __m512i which, __m
     store(row, elements, _mm512_add_ps(load(elements, row), _mm512_permutex2var_ps(a, which, c)));
 }
 
-/* dv and dk (rows head_dim apart) += the sums. */
-static void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums *from,
-                     int64_t begin, int64_t end) {
-    const __mmask16 elements = lanes(b->head_dim);
+/* dv and dk (rows head_dim apart) += the sums, two vectors at a time: one row, or two of HALF. */
+INLINE void add_sums(const lq_narrow *b, const lq_narrow_grad *grad, const sums *from,
+                     int64_t begin, int64_t end, const int D) {
     const __m512i even =
         _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    for (int64_t key = begin; key < end; key++) {
-        const __m512 a = _mm512_load_ps(from->of[key]), c = _mm512_load_ps(from->of[key] + LANES);
+    for (int64_t key = begin; key < end; key += LANES / D) {
+        const float *const of = from->of + key * 2 * D;
+        const __mmask16 elements = lanes(D == HALF ? (end - key) * HALF : b->head_dim);
+        const __m512 a = _mm512_loadu_ps(of), c = _mm512_loadu_ps(of + LANES);
         if (grad->dv) add_row(grad->dv + key * b->head_dim, elements, a, even, c);
         if (grad->dk) add_row(grad->dk + key * b->head_dim, elements, a, odd, c);
     }
 }
 
-static void backward(const lq_narrow *b, const lq_narrow_grad *grad) {
+INLINE void backward_block(const lq_narrow *b, const lq_narrow_grad *grad, const int D,
+                           int64_t head_dim) {
     pairs p;
     sums to;
     int64_t begin = b->scores->m, end = 0;
-    memset(to.of, 0, (size_t)(b->scores->m + CHUNK) * sizeof to.of[0]);
+    memset(to.of, 0, (size_t)((b->scores->m + CHUNK) * 2 * D) * sizeof to.of[0]);
     for (int64_t i = 0; i < b->scores->n; i += LANES) {
         const group g = make_group(b, i);
         if (g.seen.first >= g.seen.stop) continue;
-        if (b->head_dim == HALF) backward_group(b, grad, &g, &p, &to, HALF, HALF);
-        else backward_group(b, grad, &g, &p, &to, LQ_NARROW_HEAD, b->head_dim);
-        if (g.seen.first < begin) begin = g.seen.first;
-        if (g.seen.stop > end) end = g.seen.stop;
+        backward_group(b, grad, &g, &p, &to, D, head_dim);
+        begin = lq_min64(begin, g.seen.first);
+        end = lq_max64(end, g.seen.stop);
     }
-    add_sums(b, grad, &to, begin, end);
+    add_sums(b, grad, &to, begin, end, D);
+}
+
+static void backward(const lq_narrow *b, const lq_narrow_grad *grad) {
+    if (b->head_dim == HALF) backward_block(b, grad, HALF, HALF);
+    else backward_block(b, grad, LQ_NARROW_HEAD, b->head_dim);
 }
 
 const lq_narrow_kernel lq_narrow_avx512 = {forward, backward};

@@ -14,8 +14,8 @@ static __device__ void guard_value(lq_tile_guard guard, float x) {
 
 /* ---- W + s B A ------------------------------------------------------------------------------- */
 
-/* A block makes 32 rows of 128 columns, a warp 4 of the rows, a lane every 32nd of the columns; the
- * rank goes by in pieces of 16, in order. */
+/* lq_exact_add_product's sums. A block makes 32 rows of 128 columns, a warp 4 of the rows, a lane
+ * every 32nd of the columns; the rank goes by in pieces of 16. */
 enum { SUM_ROWS = 32, SUM_COLS = 128, SUM_RANK = 16, PER_LANE = 4, ROWS_PER_WARP = 4 };
 
 struct sum_shared {
@@ -97,18 +97,19 @@ static void sum(lq_dev *dev, float *tile, const lq_format *fmt, const void *w, f
 
 /* ---- magnitudes ------------------------------------------------------------------------------ */
 
-/* A block per row. */
-static __global__ void scale_rows_kernel(float *tile, const float *m, float *norm, int64_t cols,
-                                         float limit, int32_t index, int32_t *bad) {
+/* A warp per row; its lanes' sums are lq_exact_length's. */
+static __global__ void scale_rows_kernel(float *tile, const float *m, float *norm, int64_t rows,
+                                         int64_t cols, float limit, int32_t index, int32_t *bad) {
     const lq_tile_guard guard = {limit, index, bad};
-    const int64_t row = blockIdx.x;
+    const int64_t row = lq_thread_first() / LQ_WARP;
+    if (row >= rows) return;
     float *const x = tile + row * cols;
     double sum = 0;
-    for (int64_t j = threadIdx.x; j < cols; j += blockDim.x) sum += (double)x[j] * (double)x[j];
-    const float length = (float)sqrt(lq_block_sum(sum));
+    for (int64_t j = lq_lane(); j < cols; j += LQ_WARP) sum += (double)x[j] * (double)x[j];
+    const float length = (float)sqrt(lq_warp_sum(sum));
     const float factor = m && length > 0 ? m[row] / length : 1;
-    if (norm && threadIdx.x == 0) norm[row] = length;
-    for (int64_t j = threadIdx.x; j < cols; j += blockDim.x) {
+    if (norm && lq_lane() == 0) norm[row] = length;
+    for (int64_t j = lq_lane(); j < cols; j += LQ_WARP) {
         x[j] *= factor;
         guard_value(guard, x[j]);
     }
@@ -117,8 +118,8 @@ static __global__ void scale_rows_kernel(float *tile, const float *m, float *nor
 static void scale_rows(lq_dev *dev, float *tile, const float *m, float *norm, int64_t rows,
                        int64_t cols, lq_tile_guard guard) {
     if (rows > 0)
-        lq_launch(dev, scale_rows_kernel, (unsigned)rows, LQ_BLOCK, 0, tile, m, norm, cols,
-                  guard.limit, guard.index, guard.bad);
+        lq_launch(dev, scale_rows_kernel, lq_blocks(rows * LQ_WARP, LQ_BLOCK), LQ_BLOCK, 0, tile,
+                  m, norm, rows, cols, guard.limit, guard.index, guard.bad);
 }
 
 /* ---- quantizing ------------------------------------------------------------------------------ */

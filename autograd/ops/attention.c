@@ -12,6 +12,7 @@
 #include "gemm.h"
 #include "narrow.h"
 #include "ops.h"
+#include "rowwise.h"
 
 #include <assert.h>
 #include <math.h>
@@ -49,12 +50,8 @@ static lq_status shape(lq_node *node) {
     if (node->in[STARTS]->fmt != &lq_i32)
         return lq_fail(LQ_ESHAPE, "attention: starts are %s, wanted i32",
                        node->in[STARTS]->fmt->name);
-    lq_tensor *out = node->out, *saved = node->saved; /* saved (N,H): L */
-    out->fmt = saved->fmt = &lq_f32;
-    out->ndim = saved->ndim = 2;
-    out->dim[0] = saved->dim[0] = node->in[Q]->dim[0];
-    out->dim[1] = cols;
-    saved->dim[1] = attr->n_head;
+    lq_set_matrix(node->out, node->in[Q]->dim[0], cols);
+    lq_set_matrix(node->saved, node->in[Q]->dim[0], attr->n_head); /* L */
     return LQ_OK;
 }
 
@@ -70,6 +67,8 @@ typedef struct job {
     const int32_t *starts;   /* (N) */
     int64_t n, past;         /* rows of q; the key row of q's row 0 */
     int64_t q_ld, kv_ld;
+    const lq_narrow_kernel *narrow;   /* NULL: none for these heads */
+    int64_t block_keys;               /* at most, of a block of scores */
 } job;
 
 /* First and one past the last key row that query row t sees. */
@@ -80,30 +79,24 @@ static int64_t key_begin(const job *j, int64_t t) {
 
 static int64_t key_end(const job *j, int64_t t) { return j->past + t + 1; }
 
-/* Query head h's key head. */
-static int64_t kv_head(const job *j, int64_t h) {
-    return h / (j->attr->n_head / j->attr->n_head_kv);
-}
-
-/* Of m keys from row `key` on, those that query row t sees: [*begin, *end), possibly none. */
-static void visible_keys(const job *j, int64_t t, int64_t key, int64_t m, int64_t *begin,
-                         int64_t *end) {
-    *begin = lq_min64(m, lq_max64(0, key_begin(j, t) - key));
-    *end = lq_max64(*begin, lq_min64(m, key_end(j, t) - key));
+/* Heads that the instruction set has a kernel of their own for; NULL: none. */
+static const lq_narrow_kernel *narrow_kernel(const lq_attention_attr *attr) {
+    const bool plain = !(attr->softcap > 0) && !(attr->alibi > 0);
+    return plain && attr->head_dim <= LQ_NARROW_HEAD ? lq_cpu_kernels()->narrow : NULL;
 }
 
 static job make_job(const lq_node *node, const lq_run *run) {
     const lq_attention_attr *attr = node->attr;
     const bool cached = node->in[K_CACHE] != NULL;
-    return (job){.attr = attr,
+    const lq_narrow_kernel *const narrow = narrow_kernel(attr);
+    return (job){.attr = attr, .starts = lq_data_i32(node->in[STARTS]),
                  .q = lq_data_f32(node->in[Q]),
                  .k = lq_data_f32(node->in[cached ? K_CACHE : K]),
                  .v = lq_data_f32(node->in[cached ? V_CACHE : V]),
-                 .starts = lq_data_i32(node->in[STARTS]),
-                 .n = node->in[Q]->dim[0],
-                 .past = cached ? run->n_past : 0,
+                 .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
                  .q_ld = (int64_t)attr->n_head * attr->head_dim,
-                 .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim};
+                 .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim,
+                 .narrow = narrow, .block_keys = narrow ? LQ_NARROW_KEYS : BK};
 }
 
 /* ALiBi (arXiv 2108.12409): powers of 2^(-alibi/P) for the first P heads, P the power of 2 up to H,
@@ -125,9 +118,11 @@ typedef struct block {
 
 static block make_block(const job *j, int64_t h, int64_t t, int64_t n, int64_t key,
                         int64_t key_stop) {
-    const int64_t d = j->attr->head_dim, kv = kv_head(j, h) * d + key * j->kv_ld;
+    const int64_t d = j->attr->head_dim, group = j->attr->n_head / j->attr->n_head_kv;
+    const int64_t kv = h / group * d + key * j->kv_ld;
     return (block){.q = j->q + t * j->q_ld + h * d, .k = j->k + kv, .v = j->v + kv, .t = t, .n = n,
-                   .key = key, .m = lq_min64(BK, key_stop - key), .slope = alibi_slope(j->attr, h)};
+                   .key = key, .m = lq_min64(j->block_keys, key_stop - key),
+                   .slope = alibi_slope(j->attr, h)};
 }
 
 /* s += slope (key - query) */
@@ -144,16 +139,13 @@ static void look(const job *j, const block *b, lq_scores *scores) {
     scores->n = b->n;
     for (int64_t i = 0; i < BQ; i++) {
         int64_t begin = 0, end = 0;
-        if (i < b->n) visible_keys(j, b->t + i, b->key, b->m, &begin, &end);
+        if (i < b->n) {
+            begin = lq_min64(b->m, lq_max64(0, key_begin(j, b->t + i) - b->key));
+            end = lq_max64(begin, lq_min64(b->m, key_end(j, b->t + i) - b->key));
+        }
         scores->begin[i] = (int32_t)begin;
         scores->end[i] = (int32_t)end;
     }
-}
-
-/* Heads that the instruction set has a kernel of their own for; NULL: none. */
-static const lq_narrow_kernel *narrow_kernel(const lq_attention_attr *attr) {
-    const bool plain = !(attr->softcap > 0) && !(attr->alibi > 0);
-    return plain && attr->head_dim <= LQ_NARROW_HEAD ? lq_cpu_kernels()->narrow : NULL;
 }
 
 static lq_narrow make_narrow(const job *j, const block *b, const lq_scores *scores) {
@@ -182,14 +174,13 @@ typedef struct softmax {
 /* out, its maximum and sum take in a block of keys. */
 static void add_block(const job *j, const block *b, softmax *state, float *out) {
     const lq_cpu *cpu = lq_cpu_kernels();
-    const lq_narrow_kernel *const narrow = narrow_kernel(j->attr);
     const int64_t d = j->attr->head_dim;
     float s[BQ * BK];
     lq_scores scores = {.s = s};
     look(j, b, &scores);
-    if (narrow) {
+    if (j->narrow) {
         const lq_narrow heads = make_narrow(j, b, &scores);
-        narrow->forward(&heads, state->max, state->sum, out);
+        j->narrow->forward(&heads, state->max, state->sum, out);
         return;
     }
     make_scores(j, b, s);
@@ -211,7 +202,7 @@ static void forward_block(const job *j, int64_t h, int64_t t, float *out_all, fl
         memset(out + i * j->q_ld, 0, (size_t)d * sizeof *out);
     }
     const int64_t stop = key_end(j, t + n - 1);
-    for (int64_t key = key_begin(j, t); key < stop; key += BK) {
+    for (int64_t key = key_begin(j, t); key < stop; key += j->block_keys) {
         const block b = make_block(j, h, t, n, key, stop);
         add_block(j, &b, &state, out);
     }
@@ -237,8 +228,8 @@ static void forward(const lq_node *node, const lq_run *run) {
     const int64_t blocks = (j.n + BQ - 1) / BQ, tasks = blocks * j.attr->n_head;
     const int64_t products = j.n * (j.past + j.n) * j.q_ld; /* at most; of a token, often few */
 #pragma omp parallel for schedule(dynamic, 1) if (products >= PARALLEL_PRODUCTS)
-    for (int64_t task = 0; task < tasks; task++) /* the longest first */
-        forward_block(&j, task % j.attr->n_head, (blocks - 1 - task / j.attr->n_head) * BQ,
+    for (int64_t task = 0; task < tasks; task++) /* head by head, the longest block first */
+        forward_block(&j, task / blocks, (blocks - 1 - task % blocks) * BQ,
                       lq_data_f32(node->out), lq_data_f32(node->saved));
 }
 
@@ -255,16 +246,15 @@ static void backward_block(const job *j, int64_t h, const block *b, const grads 
                            const float *lse, const float *correction) {
     const int64_t d = j->attr->head_dim, at = b->t * j->q_ld + h * d;
     const float inverse_cap = j->attr->softcap > 0 ? 1 / j->attr->softcap : 0;
-    const lq_narrow_kernel *const narrow = narrow_kernel(j->attr);
     float p[BQ * BK], ds[BQ * BK];
     lq_scores scores = {.s = p};
     look(j, b, &scores);
-    if (narrow) {
+    if (j->narrow) {
         const lq_narrow heads = make_narrow(j, b, &scores);
-        narrow->backward(&heads, &(lq_narrow_grad){g->dout + at, lse, correction,
-                                                   g->dq ? g->dq + at : NULL,
-                                                   g->dk ? g->dk + b->key * d : NULL,
-                                                   g->dv ? g->dv + b->key * d : NULL});
+        j->narrow->backward(&heads, &(lq_narrow_grad){g->dout + at, lse, correction,
+                                                      g->dq ? g->dq + at : NULL,
+                                                      g->dk ? g->dk + b->key * d : NULL,
+                                                      g->dv ? g->dv + b->key * d : NULL});
         return;
     }
     make_scores(j, b, p);
@@ -290,7 +280,7 @@ static void backward_queries(const job *j, int64_t h, int64_t t, int64_t n, cons
         correction[i] = lq_cpu_kernels()->dot(g->dout + at, g->out + at, j->attr->head_dim);
     }
     const int64_t stop = key_end(j, t + n - 1);
-    for (int64_t key = key_begin(j, t); key < stop; key += BK) {
+    for (int64_t key = key_begin(j, t); key < stop; key += j->block_keys) {
         const block b = make_block(j, h, t, n, key, stop);
         backward_block(j, h, &b, g, lse, correction);
     }
@@ -299,16 +289,32 @@ static void backward_queries(const job *j, int64_t h, int64_t t, int64_t n, cons
 /* ---- sharing out backward -------------------------------------------------------------------- */
 
 /* Ranges of queries per key head, for enough tasks to keep all threads busy. */
-static int64_t parts_of(const lq_attention_attr *attr) {
-    int64_t parts = 1;
+static int parts_of(const lq_attention_attr *attr) {
+    int parts = 1;
     while (parts * attr->n_head_kv < LEAST_TASKS) parts *= 2;
     return parts;
 }
 
-/* The first query of a part: causal, equal shares of the pairs lie between square roots. */
-static int64_t part_begin(int64_t n, int64_t part, int64_t parts) {
-    const int64_t at = (int64_t)((double)n * sqrt((double)part / (double)parts));
-    return part == parts ? n : (at + BQ / 2) / BQ * BQ;
+/* Part i has the queries [begin[i], begin[i + 1]), which see keys from first[i] on. */
+typedef struct parts {
+    int n;
+    int64_t begin[MOST_PARTS + 1], first[MOST_PARTS];
+} parts;
+
+/* Equal shares of the pairs of a query and a key, in whole blocks. */
+static parts make_parts(const job *j) {
+    parts p = {.n = parts_of(j->attr)};
+    int64_t all = 0, so_far = 0;
+    int part = 1;
+    for (int64_t t = 0; t < j->n; t++) all += key_end(j, t) - key_begin(j, t);
+    for (int64_t t = 0; t < j->n; t++) {
+        while (t % BQ == 0 && part < p.n && so_far * p.n >= all * part) p.begin[part++] = t;
+        so_far += key_end(j, t) - key_begin(j, t);
+    }
+    while (part <= p.n) p.begin[part++] = j->n;
+    for (int i = 0; i < p.n; i++)
+        p.first[i] = p.begin[i] < p.begin[i + 1] ? key_begin(j, p.begin[i]) : p.begin[i + 1];
+    return p;
 }
 
 static int64_t partial_size(const lq_attention_attr *attr, int64_t n) {
@@ -320,37 +326,39 @@ static size_t scratch(const lq_node *node, bool backward) {
     return backward ? 2 * (size_t)partial_size(node->attr, n) * sizeof(float) : 0;
 }
 
-/* Task (kv, part)'s rows [0, its end) of dk or dv; NULL stays. */
-static float *partial_at(const job *j, float *partial, int64_t kv, int64_t part) {
+/* Task (kv, part)'s rows of dk or dv; NULL stays. */
+static float *partial_at(const job *j, float *partial, int64_t kv, int part) {
     return partial ? partial + (part * j->attr->n_head_kv + kv) * j->n * j->attr->head_dim : NULL;
 }
 
-static void run_task(const job *j, const grads *all, int64_t kv, int64_t part) {
-    const int64_t parts = parts_of(j->attr), group = j->attr->n_head / j->attr->n_head_kv;
-    const int64_t begin = lq_min64(j->n, part_begin(j->n, part, parts)),
-                  end = lq_min64(j->n, part_begin(j->n, part + 1, parts));
-    const size_t bytes = (size_t)(end * j->attr->head_dim) * sizeof(float);
+/* The same with the rows that the part sees set to 0. */
+static float *clear_partial(const job *j, float *partial, const parts *p, int64_t kv, int part) {
+    const int64_t d = j->attr->head_dim, rows = p->begin[part + 1] - p->first[part];
+    float *const of = partial_at(j, partial, kv, part);
+    if (of) memset(of + p->first[part] * d, 0, (size_t)(rows * d) * sizeof *of);
+    return of;
+}
+
+static void run_task(const job *j, const grads *all, const parts *p, int64_t kv, int part) {
+    const int64_t group = j->attr->n_head / j->attr->n_head_kv, end = p->begin[part + 1];
     grads g = *all;
-    g.dk = partial_at(j, all->dk, kv, part);
-    g.dv = partial_at(j, all->dv, kv, part);
-    if (g.dk) memset(g.dk, 0, bytes);
-    if (g.dv) memset(g.dv, 0, bytes);
+    if (p->begin[part] == end) return;
+    g.dk = clear_partial(j, all->dk, p, kv, part);
+    g.dv = clear_partial(j, all->dv, p, kv, part);
     for (int64_t h = kv * group; h < (kv + 1) * group; h++)
-        for (int64_t t = begin; t < end; t += BQ)
+        for (int64_t t = p->begin[part]; t < end; t += BQ)
             backward_queries(j, h, t, lq_min64(BQ, end - t), &g);
 }
 
 /* dst (N,K*d) += the partial sums, in the parts' order. */
-static void add_partials(const job *j, float *partial, float *dst) {
-    const int64_t d = j->attr->head_dim, parts = parts_of(j->attr);
-    int64_t end[MOST_PARTS];
+static void add_partials(const job *j, float *partial, const parts *p, float *dst) {
+    const int64_t d = j->attr->head_dim;
     if (!dst) return;
-    for (int64_t part = 0; part < parts; part++) end[part] = part_begin(j->n, part + 1, parts);
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < j->n; t++)
         for (int64_t kv = 0; kv < j->attr->n_head_kv; kv++)
-            for (int64_t part = 0; part < parts; part++)
-                if (t < end[part])
+            for (int part = 0; part < p->n; part++)
+                if (p->first[part] <= t && t < p->begin[part + 1])
                     lq_cpu_kernels()->axpy(dst + t * j->kv_ld + kv * d, 1,
                                            partial_at(j, partial, kv, part) + t * d, d);
 }
@@ -358,7 +366,8 @@ static void add_partials(const job *j, float *partial, float *dst) {
 static void backward(const lq_node *node, const lq_run *run) {
     assert(!node->in[K_CACHE]);
     const job j = make_job(node, run);
-    const int64_t parts = parts_of(j.attr), tasks = parts * j.attr->n_head_kv;
+    const parts p = make_parts(&j);
+    const int64_t tasks = p.n * j.attr->n_head_kv;
     float *const dk = lq_grad_f32(node->in[K]), *const dv = lq_grad_f32(node->in[V]);
     float *const partial = run->scratch;
     const grads all = {.out = lq_data_f32(node->out), .dout = lq_grad_f32(node->out),
@@ -367,9 +376,9 @@ static void backward(const lq_node *node, const lq_run *run) {
                        .dv = dv ? partial + partial_size(j.attr, j.n) : NULL};
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t task = 0; task < tasks; task++)
-        run_task(&j, &all, task / parts, task % parts);
-    add_partials(&j, all.dk, dk);
-    add_partials(&j, all.dv, dv);
+        run_task(&j, &all, &p, task / p.n, (int)(task % p.n));
+    add_partials(&j, all.dk, &p, dk);
+    add_partials(&j, all.dv, &p, dv);
 }
 
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};

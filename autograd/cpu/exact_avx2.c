@@ -1,0 +1,9 @@
+/* The exact product with AVX2 and FMA. */
+#include "lanes_avx2.h"
+
+#include "exact_lanes.h"
+
+void lq_exact_product_avx2(float *y, float scale, const float *b, const float *a, int64_t rows,
+                            int64_t cols, int64_t rank) {
+    exact_product(y, scale, b, a, rows, cols, rank);
+}
