@@ -82,9 +82,10 @@ static lq_status enforce_limit(const lq_trainer *t) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* A span of the device's, through the host's memory. */
+/* A span of the device's, through the host's memory if that is another. */
 static lq_status write_span(lq_trainer *t, lq_h5 *h, const char *name, const float *span,
                             int64_t n) {
+    if (t->dev->id == LQ_CPU) return lq_h5_write(h, name, LQ_H5_F32, span, n);
     float *const host = lq_alloc_array(n, sizeof *host);
     if (!host) return LQ_EMEM;
     t->dev->row->copy(t->dev, host, span, (size_t)n * sizeof *host);
