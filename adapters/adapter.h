@@ -102,8 +102,10 @@ lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev);
 float *lq_adapter_param(const lq_adapter *a);             /* the span, and */
 float *lq_adapter_grad(const lq_adapter *a);              /* its gradients, where tapes run */
 const lq_patch *lq_adapter_patch(const lq_adapter *a);    /* what lq_model_build takes */
-void lq_adapter_send(const lq_adapter *a);                /* `param` to the device, queued */
-/* Brings `param`, `packed` and `norm` up to date: before files are written of them. */
+/* To the device, queued: `param`, and what lq_adapter_take changes. Rebuild after it. */
+void lq_adapter_send(const lq_adapter *a);
+/* Brings `param`, `packed` and `norm` up to date, before files are written of them; fails if the
+ * last rebuild did. */
 lq_status lq_adapter_fetch(lq_adapter *a);
 /* Waits for queued rebuilds and returns what they came to. */
 lq_status lq_adapter_settle(const lq_adapter *a);

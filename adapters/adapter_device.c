@@ -9,7 +9,7 @@
 
 struct lq_adapter_device {
     lq_dev *dev;
-    float *param, *grad, *norm;
+    float *param, *grad, *taken, *norm;
     void *packed;
     uint32_t *clipped;
     lq_patch *patch;
@@ -42,6 +42,8 @@ static lq_patch moved_patch(const lq_adapter *a, const lq_patch *from) {
         *params[i] = moved(*params[i], a->param, d->param);
         *grads[i] = moved(*grads[i], a->grad, d->grad);
     }
+    p.a0 = moved(p.a0, a->taken, d->taken);
+    p.b0 = moved(p.b0, a->taken, d->taken);
     p.data = moved(p.data, a->packed, d->packed);
     p.norm = moved(p.norm, a->norm, d->norm);
     p.clipped = moved(p.clipped, a->clipped, d->clipped);
@@ -60,6 +62,7 @@ static lq_status move(lq_adapter *a) {
     struct lq_adapter_device *const d = a->device;
     LQ_TRY(copy_of(d->dev, (void **)&d->param, a->param, param_bytes(a)));
     LQ_TRY(copy_of(d->dev, (void **)&d->grad, a->grad, param_bytes(a)));
+    LQ_TRY(copy_of(d->dev, (void **)&d->taken, a->taken, param_bytes(a)));
     LQ_TRY(copy_of(d->dev, (void **)&d->norm, a->norm, (size_t)a->n_norms * sizeof *a->norm));
     LQ_TRY(copy_of(d->dev, &d->packed, a->packed, a->packed_bytes));
     LQ_TRY(copy_of(d->dev, (void **)&d->clipped, a->clipped,
@@ -72,9 +75,6 @@ static lq_status move(lq_adapter *a) {
 
 lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev) {
     if (dev->id == LQ_CPU) return LQ_OK;
-    if (a->taken)
-        return lq_fail(LQ_EUNSUPPORTED, "init_lora_weights: pissa is not possible on device '%s'; "
-                       "use device: cpu", dev->row->name);
     a->device = lq_alloc(sizeof *a->device);
     if (!a->device) return LQ_EMEM;
     a->device->dev = dev;
@@ -84,7 +84,7 @@ lq_status lq_adapter_on(lq_adapter *a, lq_dev *dev) {
 void lq_adapter_leave(lq_adapter *a) {
     struct lq_adapter_device *const d = a->device;
     if (!d) return;
-    void *const memory[] = {d->param, d->grad, d->norm, d->packed, d->clipped};
+    void *const memory[] = {d->param, d->grad, d->taken, d->norm, d->packed, d->clipped};
     lq_merge_free(d->merge);
     for (int i = 0; i < LQ_ARRAY_LEN(memory); i++) d->dev->row->free(d->dev, memory[i]);
     lq_free(d->patch);
@@ -96,7 +96,11 @@ void lq_adapter_leave(lq_adapter *a) {
 
 void lq_adapter_send(const lq_adapter *a) {
     const struct lq_adapter_device *const d = a->device;
-    if (d) d->dev->row->copy(d->dev, d->param, a->param, param_bytes(a));
+    if (!d) return;
+    const lq_device_row *const row = d->dev->row;
+    row->copy(d->dev, d->param, a->param, param_bytes(a));
+    if (a->taken) row->copy(d->dev, d->taken, a->taken, param_bytes(a));
+    if (a->packed) row->copy(d->dev, d->packed, a->packed, a->packed_bytes);
 }
 
 lq_status lq_adapter_fetch(lq_adapter *a) {
@@ -106,7 +110,7 @@ lq_status lq_adapter_fetch(lq_adapter *a) {
     row->copy(d->dev, a->param, d->param, param_bytes(a));
     if (a->packed) row->copy(d->dev, a->packed, d->packed, a->packed_bytes);
     if (a->norm) row->copy(d->dev, a->norm, d->norm, (size_t)a->n_norms * sizeof *a->norm);
-    LQ_TRY(row->wait(d->dev));
+    LQ_TRY(lq_adapter_settle(a));
     return a->options.scales ? lq_scales_rebuild(a) : LQ_OK; /* the same bytes, checked */
 }
 

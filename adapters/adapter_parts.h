@@ -42,8 +42,9 @@ lq_status lq_adapter_start_as_weight(lq_adapter *a);
 lq_status lq_adapter_start_as_error(lq_adapter *a, const lq_planned *plan);
 /* An adapter that took part of W as one beside all of W, of twice the rank; see difference.c. */
 lq_status lq_adapter_difference(lq_adapter **out, const lq_adapter *a);
-/* Weight i as its patch trains it, in `fmt` at `out`: W, the trained W, or W + s B A. */
-lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
-                            const lq_planned *planned, void *out);
+/* Weight i as its patch, the adapter's or its device's, trains it, in `fmt` at `out`: W, the trained
+ * W, or W + s B A. */
+lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_patch *patch,
+                            const lq_format *fmt, const lq_planned *planned, void *out);
 
 #endif

@@ -62,7 +62,9 @@ static lq_status convert(conversion *c, const lq_adapter *a, const lq_planned *p
     LQ_GOTO(status, place(c, a, plan, &n));
     LQ_GOTO(status, lq_merge_new(&merge, n));
     for (int i = 0; i < a->model->n_weights; i++)
-        if (c->fmt[i]) lq_merge_add(merge, lq_adapter_job(a, i, c->fmt[i], &plan[i], c->data[i]));
+        if (c->fmt[i])
+            lq_merge_add(merge, lq_adapter_job(a, i, &a->patch[i], c->fmt[i], &plan[i],
+                                               c->data[i]));
     LQ_GOTO(status, lq_merge_prepare(merge));
     LQ_GOTO(status, lq_merge_run(merge));
 done:

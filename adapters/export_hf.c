@@ -63,7 +63,7 @@ static lq_status effective(float *out, const lq_adapter *a, int i) {
     const lq_planned plain = {.fmt = &lq_f32};
     lq_merge *merge = NULL;
     LQ_TRY(lq_merge_new(&merge, 1));
-    lq_merge_add(merge, lq_adapter_job(a, i, &lq_f32, &plain, out));
+    lq_merge_add(merge, lq_adapter_job(a, i, &a->patch[i], &lq_f32, &plain, out));
     lq_status status = lq_merge_prepare(merge);
     if (status == LQ_OK) status = lq_merge_run(merge);
     lq_merge_free(merge);

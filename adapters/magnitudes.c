@@ -10,8 +10,7 @@ lq_status lq_adapter_measure(lq_merge **out, const lq_adapter *a, lq_dev *dev,
     LQ_TRY(lq_merge_on(*out, dev));
     for (int i = 0; i < a->n_items; i++) {
         const lq_patch *p = &patch[a->item[i].weight];
-        lq_merge_job job = lq_adapter_job(a, a->item[i].weight, &lq_f32, &plain, NULL);
-        job.a = p->a, job.b = p->b, job.m = p->m;
+        lq_merge_job job = lq_adapter_job(a, a->item[i].weight, p, &lq_f32, &plain, NULL);
         job.norm = (float *)p->norm;
         if (a->item[i].dora) lq_merge_add(*out, job);
     }

@@ -30,9 +30,9 @@ typedef struct lq_merge lq_merge;
 
 lq_status lq_merge_new(lq_merge **out, int capacity);
 void lq_merge_free(lq_merge *merge);
-/* Before the first add: the work is the device's. Then a, b, m, norm, out and clipped of a job are
- * its memory, runs are queued, and what would be a run's LQ_ENONFINITE comes out of a later run or
- * of lq_merge_settle. */
+/* Before the first add: the work is the device's. Then a, b, a0, b0, m, norm, out and clipped of a
+ * job are its memory, runs are queued, and what would be a run's LQ_ENONFINITE comes out of a later
+ * run or of lq_merge_settle. */
 lq_status lq_merge_on(lq_merge *merge, lq_dev *dev);
 /* At most `capacity` times. */
 void lq_merge_add(lq_merge *merge, lq_merge_job job);

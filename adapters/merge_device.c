@@ -99,9 +99,15 @@ static void effective_rows(const lq_merge *merge, int i, int64_t row, int64_t n)
     const int64_t at = row * job->cols, mat = row / lq_merge_mat_rows(job);
     const bool scaled = job->m || job->norm;
     const lq_tile_guard guard = {lq_format_max(job->out_fmt), i, d->bad}, none = {0};
-    e->sum(d->dev, d->tile, job->fmt,
-           (const char *)d->source[i].data + lq_format_bytes(job->fmt, at), job->scale,
-           job->a ? job->b + row * job->rank : NULL,
+    const lq_format *fmt = job->fmt;
+    const void *w = (const char *)d->source[i].data + lq_format_bytes(job->fmt, at);
+    if (job->a0) {
+        e->sum(d->dev, d->tile, fmt, w, -job->scale, job->b0 + row * job->rank,
+               job->a0 + mat * job->rank * job->cols, n, job->cols, job->rank, none);
+        fmt = &lq_f32;
+        w = d->tile;
+    }
+    e->sum(d->dev, d->tile, fmt, w, job->scale, job->a ? job->b + row * job->rank : NULL,
            job->a ? job->a + mat * job->rank * job->cols : NULL, n, job->cols,
            job->a ? job->rank : 0, scaled ? none : guard);
     if (scaled)

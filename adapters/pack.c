@@ -7,10 +7,9 @@
 
 #include <string.h>
 
-lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_format *fmt,
-                            const lq_planned *planned, void *out) {
+lq_merge_job lq_adapter_job(const lq_adapter *a, int i, const lq_patch *patch,
+                            const lq_format *fmt, const lq_planned *planned, void *out) {
     const lq_weight *w = &a->model->weight[i];
-    const lq_patch *patch = &a->patch[i];
     lq_merge_job job = {
         .name = w->name, .fmt = w->fmt, .data = w->data, .rows = w->rows, .cols = w->cols,
         .n_mats = w->n_mats,
@@ -114,9 +113,8 @@ static lq_status make_merge(lq_merge **out, const lq_adapter *a, const lq_planne
     for (int i = 0; i < a->model->n_weights; i++) {
         const lq_patch *p = &patch[i];
         if (!is_job(a, i, merged)) continue;
-        lq_merge_job job = lq_adapter_job(a, i, p->fmt, &plan[i], (void *)p->data);
-        if (merged) job.a = p->a, job.b = p->b, job.m = p->m;
-        else job.a = NULL;
+        lq_merge_job job = lq_adapter_job(a, i, p, p->fmt, &plan[i], (void *)p->data);
+        if (!merged) job.a = NULL;
         job.norm = (float *)p->norm;
         job.clipped = (uint32_t *)p->clipped;
         lq_merge_add(*out, job);

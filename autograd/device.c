@@ -136,6 +136,7 @@ lq_status lq_dev_open(lq_dev **out, const char *name, bool bf16) {
     *out = NULL;
     if (strcmp(name, "auto") == 0) {
         if (rows[LQ_CUDA] && open_row(out, LQ_CUDA, 0, bf16) == LQ_OK) return LQ_OK;
+        if (rows[LQ_CUDA]) lq_log(LQ_LOG_INFO, "%s: computing on the CPU", lq_error());
         return open_row(out, LQ_CPU, 0, bf16);
     }
     for (int id = 0; id < LQ_N_DEV; id++)

@@ -1,6 +1,7 @@
 /* adapter_device.c: what an adapter has on a device is what it has on the host, before and after
  * rebuilds there. The fixture's numbers are exact, so bytes must be the same. */
 #include "adapter_fixture.h"
+#include "test_device.h"
 #include "test_util.h"
 
 #include <math.h>
@@ -22,18 +23,31 @@ static void teardown(void) {
 static const struct {
     lq_qat_mode mode;
     const lq_format *fmt;
-    bool dora, clipped;
+    bool dora, clipped, pissa;
 } cases[] = {
-    {LQ_QAT_NONE, NULL, false, false},          {LQ_QAT_NONE, NULL, true, false},
-    {LQ_QAT_MERGED, &lq_q4_0, false, false},    {LQ_QAT_MERGED, &lq_q4_0, false, true},
-    {LQ_QAT_MERGED, &lq_q5_1, true, false},     {LQ_QAT_SEPARATE, &lq_q8_0, false, false},
+    {LQ_QAT_NONE, NULL, false, false, false},       {LQ_QAT_NONE, NULL, true, false, false},
+    {LQ_QAT_MERGED, &lq_q4_0, false, false, false}, {LQ_QAT_MERGED, &lq_q4_0, false, true, false},
+    {LQ_QAT_MERGED, &lq_q5_1, true, false, false},  {LQ_QAT_SEPARATE, &lq_q8_0, false, false, false},
+    {LQ_QAT_NONE, NULL, false, false, true},        {LQ_QAT_MERGED, &lq_q4_0, false, true, true},
+    {LQ_QAT_SEPARATE, &lq_q8_0, false, false, true},
 };
 
 static lq_adapter_options options_of(int i) {
     lq_adapter_options o = fixture_options(cases[i].mode, cases[i].fmt);
     o.use_dora = cases[i].dora;
     o.clipped = cases[i].clipped;
+    if (cases[i].pissa) o.init = "pissa";
     return o;
+}
+
+/* What was taken from W, too, in exact numbers. */
+static void fill_taken(lq_adapter *a) {
+    if (!a->taken) return;
+    float *const taken = lq_alloc_array(a->n_params, sizeof *taken);
+    test_fill(taken, a->n_params, 98);
+    for (int64_t i = 0; i < a->n_params; i++) taken[i] = rintf(taken[i] * 64) / 64;
+    ck_ok(lq_adapter_take(a, taken));
+    lq_free(taken);
 }
 
 static void same(const char *what, const void *got, const void *want, size_t bytes) {
@@ -54,6 +68,8 @@ static void check_pointer(const void *on_device, const void *host) {
 START_TEST(rebuilt_as_on_the_host) {
     const lq_adapter_options o = options_of(_i);
     lq_adapter *want = fixture_filled(model, o), *a;
+    fill_taken(want);
+    ck_ok(lq_adapter_rebuild(want));
     ck_ok(lq_adapter_new(&a, model, &o, false));
     ck_ok(lq_adapter_train(a));
     ck_ok(lq_adapter_on(a, dev));
@@ -64,11 +80,13 @@ START_TEST(rebuilt_as_on_the_host) {
         check_pointer(there[i].data, a->patch[i].data);
         check_pointer(there[i].norm, a->patch[i].norm);
         check_pointer(there[i].clipped, a->patch[i].clipped);
+        check_pointer(there[i].a0, a->patch[i].a0);
     }
     fixture_fill(a);
+    fill_taken(a);
     lq_adapter_send(a);
     memset(a->param, 0, (size_t)a->n_params * sizeof *a->param);
-    if (cases[_i].mode == LQ_QAT_MERGED) memset(a->packed, 0, a->packed_bytes);
+    if (a->packed) memset(a->packed, 0, a->packed_bytes);
     lq_adapter_watch(a, true);
     ck_ok(lq_adapter_rebuild(a));
     ck_ok(lq_adapter_settle(a));
@@ -89,6 +107,7 @@ START_TEST(not_a_number) {
     lq_adapter_send(a);
     ck_ok(lq_adapter_rebuild(a));
     ck_fails(lq_adapter_settle(a), LQ_ENONFINITE, "the effective weight has a NaN");
+    ck_fails(lq_adapter_fetch(a), LQ_ENONFINITE, "the effective weight has a NaN");
     lq_adapter_free(a);
 }
 END_TEST
@@ -106,6 +125,7 @@ START_TEST(the_cpu_needs_nothing) {
 END_TEST
 
 int main(void) {
+    if (!test_has_device()) return 77;
     Suite *suite = suite_create("adapter_device");
     TCase *tc = tcase_create("adapter_device");
     tcase_add_checked_fixture(tc, setup, teardown);

@@ -27,7 +27,8 @@ static const struct { const char *args; int exit_status; const char *says; } usa
     {"inspect /nonexistent.gguf", 1, "/nonexistent.gguf"},
     {"train /nonexistent.yaml", 2, "/nonexistent.yaml"},
     {"merge m.gguf --lora x=zz --output y.gguf", 2, "not a number"},
-    {"evaluate m.gguf --device tpu --data x", 2, "--device"},
+    {"evaluate m.gguf --device tpu --data x", 2, "wanted auto, cpu, cuda"},
+    {"quantize a.gguf b.gguf q4_0 --device cuda", 2, "this verb works on the CPU"},
 };
 
 START_TEST(usage_errors) {

@@ -218,6 +218,7 @@ START_TEST(roundings_are_the_cpus) {
 END_TEST
 
 int main(void) {
+    if (!test_has_device()) return 77;
     Suite *suite = suite_create("cuda_formats");
     TCase *tc = tcase_create("cuda_formats");
     for (int i = 0; lq_formats[i]; i++, n_formats++)

@@ -57,6 +57,7 @@ static const struct { const char *extra; double tolerance; } modes[] = {
     {"gradient_checkpointing: true\nlora_dropout: 0.1\nneftune_noise_alpha: 5\n", 1e-4},
     {"sample_packing: true\nloraplus_lr_ratio: 4\nema_decay: 0.5\noptimizer: sgd\n", 1e-4},
     {"use_dora: true\n", 1e-4},
+    {"init_lora_weights: pissa\n", 1e-4},
     {"adapter: full\n", 1e-4},
     {"adapter: scales\nbase_quant: q4_0\n", 1e-4},
     {"qat: {weight_dtype: q4_0, mode: separate}\n", 1e-4},
@@ -65,6 +66,7 @@ static const struct { const char *extra; double tolerance; } modes[] = {
     /* a sum's last bit can move a code, and one code of this tiny model is 1e-4 of its loss */
     {"qat: {weight_dtype: q4_0, mode: merged}\n", 1e-3},
     {"qat: {weight_dtype: q8_0, mode: merged}\nuse_dora: true\n", 1e-3},
+    {"qat: {weight_dtype: q8_0, mode: merged}\ninit_lora_weights: pissa\n", 1e-3},
     {"qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", 1e-3},
 };
 
@@ -167,7 +169,8 @@ START_TEST(checkpoints_move) {
     fixture_run f;
     char name[32], stays[300], moved[300], options[200], a[400], b[400];
     snprintf(name, sizeof name, "move-%d", _i);
-    fixture_make(&f, name, 4, "qat: {weight_dtype: q4_0, mode: separate}\n");
+    fixture_make(&f, name, 4, "qat: {weight_dtype: q4_0, mode: separate}\n"
+                              "init_lora_weights: pissa\n");
     snprintf(stays, sizeof stays, "%s/stays", f.dir);
     snprintf(moved, sizeof moved, "%s/moved", f.dir);
     train(program_of(moves[_i].first), &f, stays, moves[_i].first);
@@ -234,6 +237,12 @@ START_TEST(other_verbs) {
     r = fixture_loquat("chat %s --prompt hello --max-new-tokens 8 --device cuda", f.model);
     ck_assert_msg(r.exit_status == 0, "%s", r.err);
     ck_assert_str_eq(r.out, text);
+    r = fixture_loquat("plan %s --device cuda", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.out, "MB of the device's memory"), "%s%s",
+                  r.out, r.err);
+    r = fixture_loquat("train %s --device auto --json", f.config);
+    ck_assert_msg(r.exit_status == 0 && test_contains(r.err, "device cuda:0: ") &&
+                      test_contains(r.out, "\"device\": \"cuda:0\""), "%s%s", r.out, r.err);
 }
 END_TEST
 

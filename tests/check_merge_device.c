@@ -242,6 +242,7 @@ START_TEST(what_has_no_kernel_is_refused) {
 END_TEST
 
 int main(void) {
+    if (!test_has_device()) return 77;
     Suite *suite = suite_create("merge_device");
     TCase *tc = tcase_create("merge_device");
     tcase_add_checked_fixture(tc, setup, teardown);

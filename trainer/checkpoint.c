@@ -82,9 +82,10 @@ static lq_status enforce_limit(const lq_trainer *t) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* A span of the device's, through the host's memory. */
+/* A span of the device's, through the host's memory if that is another. */
 static lq_status write_span(lq_trainer *t, lq_h5 *h, const char *name, const float *span,
                             int64_t n) {
+    if (t->dev->id == LQ_CPU) return lq_h5_write(h, name, LQ_H5_F32, span, n);
     float *const host = lq_alloc_array(n, sizeof *host);
     if (!host) return LQ_EMEM;
     t->dev->row->copy(t->dev, host, span, (size_t)n * sizeof *host);
@@ -219,9 +220,10 @@ static lq_status read_all(lq_trainer *t, lq_h5 *h) {
     LQ_TRY(same_text(h, "teacher", t->teacher ? lq_teacher_key(t->teacher) : "none",
                      "another teacher"));
     LQ_TRY(read_position(h, &at));
-    LQ_TRY(read_span(t->dev, h, "param", lq_adapter_param(t->adapter), n));
-    LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
+    LQ_TRY(read_span(lq_dev_cpu(), h, "param", t->adapter->param, n));
     LQ_TRY(read_taken(h, t->adapter));
+    lq_adapter_send(t->adapter);
+    LQ_TRY(read_span(t->dev, h, "state", t->state, n * t->rule->n_state));
     if (t->ema) LQ_TRY(read_span(t->dev, h, "ema", t->ema, n));
     if (t->searched) LQ_TRY(read_span(t->dev, h, "searched", t->searched, n));
     if (at.best_step >= 0 && t->best) LQ_TRY(read_span(t->dev, h, "best", t->best, n));

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROMPT_CHUNK = 64 };
+enum { PROMPT_CHUNK = 64, ALIGN = 64 };
 
 typedef struct candidate { float p; int32_t id; } candidate;
 
@@ -16,7 +16,8 @@ struct lq_generator {
     lq_dev *dev;
     lq_net net;
     float **k_cache, **v_cache;   /* n_layer pointers into `cache` */
-    float *cache;
+    void *block;                  /* the device's memory that `cache` lies in */
+    float *cache;                 /* 64-byte aligned */
     int64_t n_ctx, n_past;
     const float *logits;          /* (V) of the last token read; lq_tape_view's */
     candidate *candidates;        /* (V) scratch of sampling */
@@ -27,11 +28,12 @@ static lq_status alloc_caches(lq_generator *g) {
     const int64_t layer = g->n_ctx * hp->n_head_kv * hp->head_dim;
     size_t bytes;
     LQ_TRY(lq_mul_size(&bytes, (size_t)layer * sizeof(float), 2 * (size_t)hp->n_layer));
-    LQ_TRY(g->dev->row->alloc(g->dev, (void **)&g->cache, bytes));
+    LQ_TRY(g->dev->row->alloc(g->dev, &g->block, bytes + ALIGN));
+    g->cache = (float *)((char *)g->block + (ALIGN - (uintptr_t)g->block % ALIGN) % ALIGN);
     g->dev->row->fill(g->dev, g->cache, 0, bytes);
     g->k_cache = lq_alloc_array(hp->n_layer, sizeof *g->k_cache);
     g->v_cache = lq_alloc_array(hp->n_layer, sizeof *g->v_cache);
-    if (!g->cache || !g->k_cache || !g->v_cache) return LQ_EMEM;
+    if (!g->k_cache || !g->v_cache) return LQ_EMEM;
     for (int64_t l = 0; l < hp->n_layer; l++) {
         g->k_cache[l] = g->cache + 2 * l * layer;
         g->v_cache[l] = g->k_cache[l] + layer;
@@ -66,7 +68,7 @@ done:
 void lq_generator_free(lq_generator *g) {
     if (!g) return;
     lq_net_close(&g->net);
-    g->dev->row->free(g->dev, g->cache);
+    g->dev->row->free(g->dev, g->block);
     lq_free(g->k_cache);
     lq_free(g->v_cache);
     lq_free(g->candidates);

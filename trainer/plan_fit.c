@@ -44,9 +44,9 @@ static const change changes_in_order[] = {smaller_batch,     checkpointing,     
                                           shorter_sequences, shorter_sequences, shorter_sequences};
 
 static lq_status try_change(json_t *list, const char *set, size_t *peak, const lq_config *c,
-                            lq_model *m, const lq_prepared *data) {
+                            lq_dev *dev, lq_model *m, const lq_prepared *data) {
     lq_run_plan p;
-    LQ_TRY(lq_plan_estimate(&p, c, m, data));
+    LQ_TRY(lq_plan_estimate(&p, dev, c, m, data));
     if (p.peak >= *peak) return LQ_OK; /* it does not help here */
     *peak = p.peak;
     json_t *one = json_pack("{s:s, s:I}", "set", set, "peak_bytes", (json_int_t)p.peak);
@@ -54,15 +54,15 @@ static lq_status try_change(json_t *list, const char *set, size_t *peak, const l
                                                         : lq_fail(LQ_EMEM, "plan: out of memory");
 }
 
-lq_status lq_plan_fit(json_t **changes, bool *fits, size_t memory, lq_config *c, lq_model *m,
-                      const lq_prepared *data, const lq_run_plan *as_is) {
+lq_status lq_plan_fit(json_t **changes, bool *fits, size_t memory, lq_dev *dev, lq_config *c,
+                      lq_model *m, const lq_prepared *data, const lq_run_plan *as_is) {
     size_t peak = as_is->peak;
     lq_status status = LQ_OK;
     *changes = json_array();
     if (!*changes) return lq_fail(LQ_EMEM, "plan: out of memory");
     for (int i = 0; i < LQ_ARRAY_LEN(changes_in_order) && peak > memory && status == LQ_OK; i++) {
         char *set = changes_in_order[i](c);
-        if (set) status = try_change(*changes, set, &peak, c, m, data);
+        if (set) status = try_change(*changes, set, &peak, c, dev, m, data);
         lq_free(set);
     }
     *fits = peak <= memory;
@@ -83,11 +83,13 @@ static lq_status machine_memory(size_t *out) {
     return LQ_OK;
 }
 
-lq_status lq_plan_memory(size_t *out, const char *text) {
+lq_status lq_plan_memory(size_t *out, lq_dev *dev, const char *text) {
     static const struct { const char *name; double bytes; } units[] = {
         {"", 1}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12}, {"KB", 1e3}, {"MB", 1e6},
         {"GB", 1e9}, {"TB", 1e12}, {"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824},
     };
+    size_t total;
+    if (!text && dev->id != LQ_CPU) return dev->row->memory(dev, out, &total);
     if (!text) return machine_memory(out);
     char *end;
     const double n = strtod(text, &end);

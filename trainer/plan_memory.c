@@ -67,7 +67,7 @@ static lq_status fill_memory(lq_run_plan *p, lq_dev *dev, const lq_config *c, co
         LQ_GOTO(status, arena(&p->validation, dev, m, a->patch, teacher, false, false, val_rows));
     p->program = PROGRAM_BYTES;
     p->peak = p->weights + p->packed + p->parameters + p->activations + p->validation +
-              p->teacher + p->checkpoint + p->program;
+              p->teacher + (p->on_device ? 0 : p->checkpoint + p->program);
 done:
     lq_teacher_free(teacher);
     return status;
@@ -110,21 +110,18 @@ static lq_status fill(lq_run_plan *p, lq_dev *dev, const lq_config *c, const lq_
     return fill_memory(p, dev, c, m, a, data);
 }
 
-lq_status lq_plan_estimate(lq_run_plan *p, const lq_config *c, lq_model *m,
+lq_status lq_plan_estimate(lq_run_plan *p, lq_dev *dev, const lq_config *c, lq_model *m,
                            const lq_prepared *data) {
     lq_adapter *adapter = NULL;
     lq_types types = {0};
-    lq_dev *dev = NULL;
     lq_status status;
-    *p = (lq_run_plan){0};
+    *p = (lq_run_plan){.on_device = dev->id != LQ_CPU};
     LQ_GOTO(status, lq_types_from_config(&types, c, NULL));
     LQ_GOTO(status, lq_adapter_from_config(&adapter, m, c, &types, true));
     m->runtime = lq_runtime_from_config(c);
     LQ_GOTO(status, lq_adapter_train(adapter));
-    LQ_GOTO(status, lq_dev_from_config(&dev, c));
     status = fill(p, dev, c, m, adapter, data);
 done:
-    lq_dev_close(dev);
     lq_adapter_free(adapter);
     lq_types_clear(&types);
     return status;

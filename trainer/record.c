@@ -96,12 +96,17 @@ static lq_status add_divergence(json_t *record, const lq_trainer *t, const lq_lo
     return ok ? LQ_OK : LQ_EMEM;
 }
 
+static json_t *device_name(const lq_dev *dev) {
+    return dev->id == LQ_CPU ? json_string(dev->row->name)
+                             : json_sprintf("%s:%d", dev->row->name, dev->index);
+}
+
 static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss *final,
                      const char *config) {
     const bool has_best = t->at.best_step >= 0;
     return json_pack(
         "{s:s, s:s, s:{s:s, s:s}, s:o, s:o, s:o, s:{s:I, s:I, s:f}, s:o, s:o, s:o, s:I, s:I, s:I, "
-        "s:I, s:I, s:I, s:b, s:f, s:o, s:o}",
+        "s:I, s:I, s:I, s:b, s:f, s:o, s:s, s:o, s:o}",
         "version", loquat_version(), "config", config, "base", "path", t->config->base_model,
         "sha256", lq_base_hash_hex(&t->base_hash), "data", data_files(t->config), "train",
         counts(&t->data.train), "validation", counts(&t->data.val), "split", "train",
@@ -112,7 +117,8 @@ static json_t *build(lq_trainer *t, const lq_artifacts *artifacts, const lq_loss
         "steps", (json_int_t)t->at.step, "total_steps", (json_int_t)t->total_steps, "tokens",
         (json_int_t)t->at.tokens, "skipped_steps", (json_int_t)t->at.skipped, "trained_parameters",
         (json_int_t)t->adapter->n_params, "best_is_ema", (int)t->at.best_is_ema, "seconds",
-        t->at.seconds, "quantized", lq_telemetry_json(t->adapter), "artifacts",
+        t->at.seconds, "device", device_name(t->dev), "activations", t->dev->activation->name,
+        "quantized", lq_telemetry_json(t->adapter), "artifacts",
         lq_artifacts_json(artifacts));
 }
 

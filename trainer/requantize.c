@@ -26,6 +26,8 @@ lq_status lq_trainer_requantize(lq_trainer *t) {
 }
 
 static lq_status compare(bool *same, lq_trainer *t, const float *a, const float *b) {
+    *same = t->dev->id == LQ_CPU && memcmp(a, b, span_bytes(t)) == 0;
+    if (t->dev->id == LQ_CPU) return LQ_OK;
     char *const host = lq_alloc_array(2, span_bytes(t));
     if (!host) return LQ_EMEM;
     t->dev->row->copy(t->dev, host, a, span_bytes(t));

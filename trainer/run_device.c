@@ -16,11 +16,16 @@ lq_status lq_dev_from_config(lq_dev **out, const lq_config *c) {
     return status;
 }
 
+void lq_dev_say(lq_dev *dev) {
+    size_t free_bytes, total;
+    if (dev->id == LQ_CPU || dev->row->memory(dev, &free_bytes, &total) != LQ_OK) return;
+    lq_log(LQ_LOG_INFO, "device %s:%d: %.1f of %.1f GB are free; activations in %s",
+           dev->row->name, dev->index, 1e-9 * (double)free_bytes, 1e-9 * (double)total,
+           dev->activation->label);
+}
+
 lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n) {
-    const size_t bytes = (size_t)n * sizeof **out;
-    LQ_TRY(t->dev->row->alloc(t->dev, (void **)out, bytes));
-    t->dev->row->fill(t->dev, *out, 0, bytes);
-    return LQ_OK;
+    return t->dev->row->alloc(t->dev, (void **)out, (size_t)n * sizeof **out);
 }
 
 void lq_trainer_close_device(lq_trainer *t) {
@@ -35,5 +40,6 @@ lq_status lq_trainer_explain(const lq_trainer *t, lq_status status) {
     if (status != LQ_EMEM || !t->dev || t->dev->id == LQ_CPU) return status;
     return lq_fail_context(status, "not enough memory for this run; `loquat plan` lists what it "
                            "needs, and a smaller micro_batch_size or sequence_len, "
-                           "gradient_checkpointing: true or base_quant need less: ");
+                           "gradient_checkpointing: true or base_quant need less; device: cpu has "
+                           "the machine's own: ");
 }

@@ -4,6 +4,7 @@
 #include "loquat.h"
 #include "plan_parts.h"
 #include "recipe.h"
+#include "trainer.h"
 
 typedef struct outlook {
     lq_run_plan plan;
@@ -59,8 +60,8 @@ static void as_text(const outlook *all, lq_str *out) {
     const double mb = 1e-6;
     lq_str_printf(out, "model            %10.1f M parameters, %.1f M trained\n",
                   1e-6 * (double)p->model_parameters, 1e-6 * (double)p->trained_parameters);
-    lq_str_printf(out, "weights          %10.1f MB, mapped from the file and shared\n",
-                  mb * (double)p->weights);
+    lq_str_printf(out, "weights          %10.1f MB, %s\n", mb * (double)p->weights,
+                  p->on_device ? "copied to the device" : "mapped from the file and shared");
     lq_str_printf(out, "quantized copies %10.1f MB\n", mb * (double)p->packed);
     lq_str_printf(out, "trained state    %10.1f MB (parameters, gradients, optimizer)\n",
                   mb * (double)p->parameters);
@@ -69,10 +70,13 @@ static void as_text(const outlook *all, lq_str *out) {
     lq_str_printf(out, "validation       %10.1f MB\n", mb * (double)p->validation);
     if (p->teacher)
         lq_str_printf(out, "teacher          %10.1f MB\n", mb * (double)p->teacher);
-    lq_str_printf(out, "checkpoint       %10.1f MB, mapped while it is read back\n",
-                  mb * (double)p->checkpoint);
-    lq_str_printf(out, "program          %10.1f MB\n", mb * (double)p->program);
-    lq_str_printf(out, "peak             %10.1f MB\n", mb * (double)p->peak);
+    if (!p->on_device) {
+        lq_str_printf(out, "checkpoint       %10.1f MB, mapped while it is read back\n",
+                      mb * (double)p->checkpoint);
+        lq_str_printf(out, "program          %10.1f MB\n", mb * (double)p->program);
+    }
+    lq_str_printf(out, "peak             %10.1f MB%s\n", mb * (double)p->peak,
+                  p->on_device ? " of the device's memory" : "");
     print_fit(all, out);
     lq_str_printf(
         out, "steps            %10lld over %lld examples, %lld tokens an epoch, %.3g FLOP\n",
@@ -82,17 +86,20 @@ static void as_text(const outlook *all, lq_str *out) {
 static lq_status plan_run(outlook *all, lq_config *c, const char *memory) {
     lq_model *model = NULL;
     lq_prepared data = {0};
+    lq_dev *dev = NULL;
     lq_status status = LQ_OK;
     *all = (outlook){.changes = NULL};
-    LQ_GOTO(status, lq_plan_memory(&all->memory, memory));
+    LQ_GOTO(status, lq_dev_from_config(&dev, c));
+    LQ_GOTO(status, lq_plan_memory(&all->memory, dev, memory));
     LQ_GOTO(status, lq_model_open(&model, c->base_model, false));
     if (!model->tokenizer)
         LQ_GOTO(status, lq_fail(LQ_EFORMAT, "%s: has no tokenizer", c->base_model));
     LQ_GOTO(status, lq_prepare(&data, c, model->tokenizer, 0));
-    LQ_GOTO(status, lq_plan_estimate(&all->plan, c, model, &data));
+    LQ_GOTO(status, lq_plan_estimate(&all->plan, dev, c, model, &data));
     LQ_GOTO(status,
-            lq_plan_fit(&all->changes, &all->fits, all->memory, c, model, &data, &all->plan));
+            lq_plan_fit(&all->changes, &all->fits, all->memory, dev, c, model, &data, &all->plan));
 done:
+    lq_dev_close(dev);
     lq_prepared_clear(&data);
     lq_model_close(model);
     return status;

@@ -111,13 +111,18 @@ static char device_name[32] = "cpu";
 lq_status lq_set_session_device(const char *name) {
     lq_dev *dev;
     LQ_TRY(lq_dev_open(&dev, name, false));
+    if (strcmp(name, "auto") == 0) snprintf(device_name, sizeof device_name, "auto");
+    else snprintf(device_name, sizeof device_name, "%s:%d", dev->row->name, dev->index);
     lq_dev_close(dev);
-    snprintf(device_name, sizeof device_name, "%s", name);
     return LQ_OK;
 }
 
 /* In F32: what is measured is the model, not the device's rounding. */
-static lq_status open_device(loquat_model *s) { return lq_dev_open(&s->dev, device_name, false); }
+static lq_status open_device(loquat_model *s) {
+    LQ_TRY(lq_dev_open(&s->dev, device_name, false));
+    lq_dev_say(s->dev);
+    return LQ_OK;
+}
 
 loquat_status loquat_model_open(loquat_model **out, const char *path, const loquat_lora *loras,
                                 size_t n_loras) {

@@ -163,6 +163,7 @@ static lq_status open_optimizer(lq_trainer *t) {
     LQ_TRY(t->dev->row->alloc(t->dev, &t->norm_work, lq_optim_work_bytes()));
     LQ_TRY(t->dev->row->alloc_pinned(t->dev, (void **)&t->norm, sizeof *t->norm));
     LQ_TRY(lq_trainer_span(t, &t->state, n * t->rule->n_state));
+    t->dev->row->fill(t->dev, t->state, 0, (size_t)(n * t->rule->n_state) * sizeof *t->state);
     LQ_TRY(lq_trainer_span(t, &t->kept, n));
     if (c->has_qat && c->qat.requantize_every > 1) {
         LQ_TRY(lq_trainer_span(t, &t->searched, n));
@@ -303,6 +304,7 @@ static lq_status open_all(lq_trainer *t) {
     const lq_config *c = t->config;
     if (c->threads > 0) omp_set_num_threads((int)c->threads);
     LQ_TRY(lq_dev_from_config(&t->dev, c));
+    lq_dev_say(t->dev);
     t->checkpoint_dir = lq_path_join(c->output_dir, "checkpoints");
     if (!t->checkpoint_dir) return LQ_EMEM;
     LQ_TRY(lq_output_open(&t->output, c->output_dir));

@@ -124,6 +124,12 @@ static lq_status open_net(const lq_teacher *t, lq_net *net, int64_t capacity, bo
     return lq_net_open(net, t->model, &options);
 }
 
+/* Tables are all that training needs of it. */
+static void leave_device(const lq_teacher *t) {
+    for (int i = 0; t->own && i < t->own->n_weights; i++)
+        lq_dev_forget(t->dev, t->own->weight[i].data);
+}
+
 /* From the file, or by running the teacher and writing it. */
 static lq_status fill_tables(lq_teacher *t, int n, const char *path, const lq_top_options *options,
                              int64_t capacity) {
@@ -134,6 +140,7 @@ static lq_status fill_tables(lq_teacher *t, int n, const char *path, const lq_to
     for (int i = 0; i < n; i++)
         LQ_TRY(lq_top_compute(&t->table[i], t->model, &t->net, options));
     lq_net_close(&t->net);
+    leave_device(t);
     LQ_TRY(lq_top_write(t->table, n, path, options));
     lq_log(LQ_LOG_INFO, "wrote %s: the teacher's %lld most likely tokens for %lld labels", path,
            (long long)options->K, (long long)(t->table[TRAIN].n + t->table[VAL].n));

@@ -155,7 +155,8 @@ lq_status lq_adapter_from_config(lq_adapter **out, const lq_model *m, const lq_c
 /* ---- run_device.c ---- */
 /* The device that a configuration means; close it. */
 lq_status lq_dev_from_config(lq_dev **out, const lq_config *c);
-lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n);   /* n zeros there */
+void lq_dev_say(lq_dev *dev);   /* which one, and its free memory, to the log; not of the CPU */
+lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n);   /* undefined contents */
 void lq_trainer_close_device(lq_trainer *t);   /* all spans, and the device */
 /* Says what to change where a device's memory is too small; returns status. */
 lq_status lq_trainer_explain(const lq_trainer *t, lq_status status);

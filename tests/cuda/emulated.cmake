@@ -47,6 +47,18 @@ function(lq_weigh_on_gpu check)
     endif()
 endfunction()
 
+# lq_check_gpu(name folders source...): the same test on a GPU, where the build has the device: check_<name>_gpu.
+function(lq_check_gpu name folders)
+    if(NOT LOQUAT_HAS_CUDA)
+        return()
+    endif()
+    add_executable(check_${name}_gpu ${ARGN})
+    target_include_directories(check_${name}_gpu PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/cuda)
+    list(TRANSFORM folders PREPEND lq_)
+    target_link_libraries(check_${name}_gpu PRIVATE lq_test_util ${folders})
+    lq_register(${name}_gpu)
+endfunction()
+
 # Everything above autograd as it is, on the emulated device.
 set(emulated_objects)
 foreach(folder base data models adapters optim configs trainer)

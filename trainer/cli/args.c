@@ -168,6 +168,18 @@ static bool take_option(const arg_verb *verb, const arg_option *options, const a
     return true;
 }
 
+static bool choose_device(const arg_verb *verb, const char *name, int *exit_status) {
+    const bool is_cpu = strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0;
+    if (!verb->runs_on_device && !is_cpu) {
+        fprintf(stderr, "loquat %s: --device: found '%s', this verb works on the CPU\n",
+                verb->name, name);
+        return false;
+    }
+    const loquat_status status = verb->runs_on_device ? loquat_set_device(name) : LOQUAT_OK;
+    if (status != LOQUAT_OK) *exit_status = args_failed(status);
+    return status == LOQUAT_OK;
+}
+
 bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char **argv, size_t min,
                 size_t max, arg_result *out, int *exit_status) {
     bool help = false, options_end = false;
@@ -182,7 +194,8 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
         {verb->takes_config_keys ? "" : "threads", ARG_INT, &out->common.threads,
          "CPU threads (default: all cores)"},
         {verb->takes_config_keys ? "" : "device", ARG_TEXT, &out->common.device,
-         "cpu (default), cuda, cuda:N or auto: a GPU if there is one"},
+         verb->runs_on_device ? "cpu (default), cuda, cuda:N or auto: a GPU if there is one"
+                              : "cpu: where this verb works"},
         {NULL, ARG_FLAG, NULL, NULL},
     };
     *exit_status = EXIT_USAGE;
@@ -203,10 +216,7 @@ bool args_parse(const arg_verb *verb, const arg_option *options, int argc, char 
                                                    : "too many arguments");
         return false;
     }
-    if (out->common.device && loquat_set_device(out->common.device) != LOQUAT_OK) {
-        fprintf(stderr, "loquat: --device: %s\n", loquat_error());
-        return false;
-    }
+    if (out->common.device && !choose_device(verb, out->common.device, exit_status)) return false;
     if (out->common.threads > INT_MAX) {
         fprintf(stderr, "loquat: --threads: found %lld\n", (long long)out->common.threads);
         return false;

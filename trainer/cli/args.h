@@ -21,6 +21,7 @@ typedef struct arg_verb {
     const char *name, *usage, *summary;
     bool takes_config_keys;          /* --KEY VALUE of the configuration */
     bool has_json;                   /* --json */
+    bool runs_on_device;             /* --device other than cpu; else a key, or the CPU is all */
     /* NULL: documented, but refused by this version. */
     int (*run)(const struct arg_verb *verb, int argc, char **argv);
 } arg_verb;

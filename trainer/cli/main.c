@@ -7,44 +7,47 @@
 #include <string.h>
 #include <unistd.h>
 
-/* name, usage, summary, takes configuration keys, has --json */
+/* name, usage, summary, takes configuration keys, has --json, runs on --device */
 static const arg_verb verbs[] = {
     {"train", "RUN.yaml [--KEY VALUE]...",
-     "Fine-tune a frozen base model and export what was validated.", true, true, verb_train},
+     "Fine-tune a frozen base model and export what was validated.", true, true, false, verb_train},
     {"preprocess", "RUN.yaml [--debug [--show N]] [--KEY VALUE]...",
-     "Tokenize and cache the data; show what training will see.", true, false, verb_preprocess},
+     "Tokenize and cache the data; show what training will see.", true, false, false,
+     verb_preprocess},
     {"plan", "RUN.yaml [--memory 4G] [--json] [--KEY VALUE]...",
      "Memory and steps of a run, before anything is loaded, and what would make it fit.", true,
-     true, verb_plan},
+     true, false, verb_plan},
     {"evaluate",
      "MODEL [--lora FILE[=SCALE]]... [--perplexity TEXT] [--data FILE.jsonl [--exact-match]] "
      "[--reference MODEL2]",
      "Perplexity by llama-perplexity's protocol; masked loss and exact match; divergence from a "
      "reference.",
-     false, true, verb_evaluate},
+     false, true, true, verb_evaluate},
     {"compare",
      "RUN... --data FILE.jsonl [--quantize TYPE]... [--baseline ROW] [--csv | --markdown | --json]",
      "One table over runs and over quantization of the plain ones; seeds are averaged.", false,
-     true, verb_compare},
+     true, true, verb_compare},
     {"chat", "MODEL [--lora NAME=FILE[=SCALE]]... [--prompt TEXT]",
-     "Talk to a model, a merged model, or a base with adapters.", false, false, verb_chat},
+     "Talk to a model, a merged model, or a base with adapters.", false, false, true, verb_chat},
     {"tokenize", "MODEL [--file F | TEXT] [--ids] | MODEL --messages FILE.jsonl [--json]",
-     "Tokens as the model sees them.", false, true, verb_tokenize},
+     "Tokens as the model sees them.", false, true, false, verb_tokenize},
     {"logits", "MODEL [--lora FILE[=SCALE]]... --ids \"1 2 3\" --output F.npy",
-     "Logits as a NumPy file.", false, false, verb_logits},
+     "Logits as a NumPy file.", false, false, true, verb_logits},
     {"merge", "MODEL [--lora FILE[=SCALE]]... --output F.gguf [--type Q4_0]",
-     "Base and adapters into one GGUF; without adapters a conversion.", false, false, verb_merge},
+     "Base and adapters into one GGUF; without adapters a conversion.", false, false, false,
+     verb_merge},
     {"export", "RUN_DIR [--quantize TYPE]... [--peft] [--merged-safetensors]",
-     "A run's artefacts again, from its best checkpoint.", false, true, verb_export},
+     "A run's artefacts again, from its best checkpoint.", false, true, false, verb_export},
     {"quantize",
      "IN.gguf OUT.gguf TYPE [--imatrix F] [--tensor-type PATTERN=TYPE]... [--pure]",
-     "A GGUF into another type, as llama-quantize does.", false, false, verb_quantize},
+     "A GGUF into another type, as llama-quantize does.", false, false, false, verb_quantize},
     {"imatrix",
      "MODEL --file TEXT --output F.gguf [--ctx-size N] [--chunks N] [--process-output]",
-     "An importance matrix for quantize, in llama.cpp's format.", false, false, verb_imatrix},
+     "An importance matrix for quantize, in llama.cpp's format.", false, false, false,
+     verb_imatrix},
     {"inspect", "FILE|RUN_DIR [FILE] [--json]",
      "What a model, an adapter or a run really is; of two files, what differs.", false, true,
-     verb_inspect},
+     false, verb_inspect},
 };
 
 static const arg_verb *find_verb(const char *name) {
