@@ -91,22 +91,28 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     return place_inputs(tape);
 }
 
-/* With AddressSanitizer: only what is alive during this entry may be touched, and what nothing has
- * been written to is NaN. */
+/* With AddressSanitizer: only what is alive during this entry may be touched. */
 static void guard(const lq_tape *tape, int64_t at) {
-    lq_dev *const dev = tape->run.dev;
-    const size_t scratch = at < tape->n_entries ? tape->entry[at].scratch : 0;
     if (!lq_redzone_bytes()) return;
     lq_redzone_close(tape->arena, tape->arena_bytes);
     for (int64_t i = 0; i < tape->n_residents; i++) {
         const lq_tensor *const t = tape->local[i].tensor;
-        if (at < t->first || t->last < at) continue;
-        lq_redzone_open(t->data, lq_tensor_bytes(t));
-        if (at == t->first && t->kind == LQ_ACTIVATION)
+        if (t->first <= at && at <= t->last) lq_redzone_open(t->data, lq_tensor_bytes(t));
+    }
+    if (at < tape->n_entries) lq_redzone_open(tape->run.scratch, tape->entry[at].scratch);
+}
+
+/* With AddressSanitizer, too: what nothing has been written to before this entry is NaN. */
+static void spoil(const lq_tape *tape, int64_t at) {
+    lq_dev *const dev = tape->run.dev;
+    const lq_tensor *const seed = tape->loss ? tape->loss->grad : NULL;
+    if (!lq_redzone_bytes()) return;
+    for (int64_t i = 0; i < tape->n_residents; i++) {
+        const lq_tensor *const t = tape->local[i].tensor;
+        if (t->first == at && t->kind == LQ_ACTIVATION && t != seed)
             dev->row->fill(dev, t->data, 0xff, lq_tensor_bytes(t));
     }
-    lq_redzone_open(tape->run.scratch, scratch);
-    if (scratch) dev->row->fill(dev, tape->run.scratch, 0xff, scratch);
+    dev->row->fill(dev, tape->run.scratch, 0xff, tape->entry[at].scratch);
 }
 
 void lq_tape_set_rows(lq_tape *tape, int64_t rows) {
@@ -121,6 +127,7 @@ static void run_entries(const lq_tape *tape, int64_t first, int64_t end) {
     for (int64_t at = first; at < end; at++) {
         const lq_entry *const entry = &tape->entry[at];
         guard(tape, at);
+        spoil(tape, at);
         switch (entry->kind) {
         case LQ_ENTRY_FORWARD:
             entry->node->op->kernel[dev->id]->fwd(entry->node, &tape->run);
