@@ -91,9 +91,10 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     return place_inputs(tape);
 }
 
-/* With AddressSanitizer: only what is alive during this entry may be touched. */
+/* With AddressSanitizer, where kernels run when they are called: only what is alive during this entry
+ * may be touched. */
 static void guard(const lq_tape *tape, int64_t at) {
-    if (!lq_redzone_bytes()) return;
+    if (!lq_redzone_bytes() || tape->run.dev->id != LQ_CPU) return;
     lq_redzone_close(tape->arena, tape->arena_bytes);
     for (int64_t i = 0; i < tape->n_residents; i++) {
         const lq_tensor *const t = tape->local[i].tensor;
@@ -102,7 +103,7 @@ static void guard(const lq_tape *tape, int64_t at) {
     if (at < tape->n_entries) lq_redzone_open(tape->run.scratch, tape->entry[at].scratch);
 }
 
-/* With AddressSanitizer, too: what nothing has been written to before this entry is NaN. */
+/* With AddressSanitizer, everywhere: what nothing has been written to before this entry is NaN. */
 static void spoil(const lq_tape *tape, int64_t at) {
     lq_dev *const dev = tape->run.dev;
     const lq_tensor *const seed = tape->loss ? tape->loss->grad : NULL;
