@@ -95,21 +95,41 @@ static void gelu_dup(const lq_cpu *k, float *y, args x) {
     k->gelu_mul_bwd(NULL, y, x.a, x.b, x.c, x.n);
 }
 static void tanh_cap(const lq_cpu *k, float *y, args x) { k->tanh_cap(y, x.a, 3, x.n); }
+/* Heads of up to `most` columns side by side, as many as there are numbers for. */
+static void turn(const lq_cpu *k, float *y, const float *x, args a, int64_t most, lq_rope_row row) {
+    row.n_pairs = most / 2 < a.n / 2 ? most / 2 : a.n / 2;
+    row.head_dim = 2 * row.n_pairs;
+    row.n_heads = row.n_pairs ? a.n / row.head_dim : 0;
+    k->rope(y, x, a.b, a.c, &row);
+}
+
 static void rope_pairs(const lq_cpu *k, float *y, args x) {
-    k->rope(y, x.a, x.b, x.c, x.n / 2, false, 1, false);
+    turn(k, y, x.a, x, MOST, (lq_rope_row){.sign = 1});
 }
 static void rope_pairs_back(const lq_cpu *k, float *y, args x) {
-    k->rope(y, x.a, x.b, x.c, x.n / 2, false, -1, true);
+    turn(k, y, x.a, x, MOST, (lq_rope_row){.sign = -1, .adds = true});
 }
 static void rope_halves(const lq_cpu *k, float *y, args x) {
-    k->rope(y, x.a, x.b, x.c, x.n / 2, true, 1, false);
+    turn(k, y, x.a, x, MOST, (lq_rope_row){.sign = 1, .neox = true});
 }
 static void rope_halves_back(const lq_cpu *k, float *y, args x) {
-    k->rope(y, x.a, x.b, x.c, x.n / 2, true, -1, true);
+    turn(k, y, x.a, x, MOST, (lq_rope_row){.sign = -1, .neox = true, .adds = true});
+}
+static void rope_of_2(const lq_cpu *k, float *y, args x) {
+    turn(k, y, x.a, x, 2, (lq_rope_row){.sign = 1, .neox = true});
+}
+static void rope_of_8(const lq_cpu *k, float *y, args x) {
+    turn(k, y, x.a, x, 8, (lq_rope_row){.sign = -1, .adds = true});
+}
+static void rope_of_12(const lq_cpu *k, float *y, args x) {
+    turn(k, y, x.a, x, 12, (lq_rope_row){.sign = 1});
+}
+static void rope_of_16(const lq_cpu *k, float *y, args x) {
+    turn(k, y, x.a, x, 16, (lq_rope_row){.sign = 1, .neox = true});
 }
 static void rope_in_place(const lq_cpu *k, float *y, args x) {
-    k->rope(y, y, x.b, x.c, x.n / 2, false, 1, false);
-    k->rope(y, y, x.b, x.c, x.n / 2, true, 1, false);
+    turn(k, y, y, x, MOST, (lq_rope_row){.sign = 1});
+    turn(k, y, y, x, 8, (lq_rope_row){.sign = 1, .neox = true});
 }
 
 static const struct {
@@ -127,7 +147,8 @@ static const struct {
     {"gelu_mul_bwd gate", gelu_dgate},
     {"gelu_mul_bwd up", gelu_dup}, {"tanh_cap", tanh_cap}, {"rope", rope_pairs},
     {"rope back", rope_pairs_back}, {"rope neox", rope_halves},
-    {"rope neox back", rope_halves_back},
+    {"rope neox back", rope_halves_back}, {"rope of 2", rope_of_2},
+    {"rope of 8", rope_of_8}, {"rope of 12", rope_of_12}, {"rope of 16", rope_of_16},
     {"rope in place", rope_in_place},
 };
 

@@ -21,6 +21,14 @@ typedef struct lq_scores {
     int32_t begin[LQ_SCORE_QUERIES], end[LQ_SCORE_QUERIES];
 } lq_scores;
 
+/* How a row's heads turn: by the angles of n_pairs pairs, (x[2i], x[2i+1]) or, with neox,
+ * (x[i], x[i+n_pairs]); sign -1 turns back. What follows the pairs in a head stays alone. */
+typedef struct lq_rope_row {
+    int64_t n_heads, head_dim, n_pairs;
+    bool neox, adds;
+    float sign;
+} lq_rope_row;
+
 typedef struct lq_cpu {
     const char *name;
     int level;   /* what tables outside this one, such as a format's (codec.h), are indexed by */
@@ -55,10 +63,9 @@ typedef struct lq_cpu {
     void (*gelu_mul_bwd)(float *dgate, float *dup, const float *gate, const float *up,
                          const float *dy, int64_t n);
     void (*tanh_cap)(float *y, const float *x, float cap, int64_t n);   /* y = cap tanh(x/cap) */
-    /* Rotates n_pairs pairs: neox false (x[2i], x[2i+1]), true (x[i], x[i+n_pairs]); sign -1 turns
-     * back. y = or, with adds, y += . y may be x when !adds. */
-    void (*rope)(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
-                 bool neox, float sign, bool adds);
+    /* Rotates the pairs of each head. y = or, with adds, y += . y may be x when not. */
+    void (*rope)(float *y, const float *x, const float *cos, const float *sin,
+                 const lq_rope_row *row);
     const struct lq_narrow_kernel *narrow;   /* attention with narrow heads (narrow.h); or NULL */
     const struct lq_gemm_kernel *gemm;       /* blocked products (gemm_kernel.h); or NULL */
 } lq_cpu;

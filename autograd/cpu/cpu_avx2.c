@@ -367,10 +367,12 @@ static void rope_neighbours(float *y, const float *x, const float *cos, const fl
     }
 }
 
-static void rope(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
-                 bool neox, float sign, bool adds) {
-    if (neox) rope_halves(y, x, cos, sin, n_pairs, _mm256_set1_ps(sign), adds);
-    else rope_neighbours(y, x, cos, sin, n_pairs, _mm256_set1_ps(sign), adds);
+static void rope(float *y, const float *x, const float *cos, const float *sin,
+                 const lq_rope_row *row) {
+    const __m256 sign = _mm256_set1_ps(row->sign);
+    for (int64_t h = 0; h < row->n_heads; h++, x += row->head_dim, y += row->head_dim)
+        if (row->neox) rope_halves(y, x, cos, sin, row->n_pairs, sign, row->adds);
+        else rope_neighbours(y, x, cos, sin, row->n_pairs, sign, row->adds);
 }
 
 const lq_cpu lq_cpu_avx2 = {

@@ -271,10 +271,41 @@ static void rope_neighbours(float *y, const float *x, const float *cos, const fl
     }
 }
 
-static void rope(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
-                 bool neox, float sign, bool adds) {
-    if (neox) rope_halves(y, x, cos, sin, n_pairs, _mm512_set1_ps(sign), adds);
-    else rope_neighbours(y, x, cos, sin, n_pairs, _mm512_set1_ps(sign), adds);
+/* Heads of 2, 4, 8 or 16 columns, all of which turn: as many as a vector holds at a time. */
+static void rope_narrow(float *y, const float *x, const float *cos, const float *sin,
+                        const lq_rope_row *row) {
+    const int P = (int)row->n_pairs, other = row->neox ? P : 1;
+    const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i pair = _mm512_and_si512(_mm512_srli_epi32(lane, row->neox ? 0 : 1),
+                                          _mm512_set1_epi32(P - 1));
+    const __m512i partner = _mm512_xor_si512(lane, _mm512_set1_epi32(other));
+    const __mmask16 first = _mm512_testn_epi32_mask(lane, _mm512_set1_epi32(other));
+    const __m512 c = _mm512_permutexvar_ps(pair, load(lanes(P), cos));
+    __m512 s = _mm512_permutexvar_ps(pair, load(lanes(P), sin));
+    s = _mm512_mul_ps(s, _mm512_mask_blend_ps(first, _mm512_set1_ps(row->sign),
+                                              _mm512_set1_ps(-row->sign)));
+    for (int64_t i = 0; i < row->n_heads * row->head_dim; i += LANES) {
+        const __mmask16 m = lanes(row->n_heads * row->head_dim - i);
+        const __m512 v = load(m, x + i), w = _mm512_permutexvar_ps(partner, v);
+        put(y + i, m, _mm512_fmadd_ps(v, c, _mm512_mul_ps(w, s)), row->adds);
+    }
+}
+
+static bool is_narrow(const lq_rope_row *row) {
+    return row->head_dim == 2 * row->n_pairs && row->head_dim <= LANES &&
+           (row->head_dim & (row->head_dim - 1)) == 0;
+}
+
+static void rope(float *y, const float *x, const float *cos, const float *sin,
+                 const lq_rope_row *row) {
+    if (is_narrow(row)) {
+        rope_narrow(y, x, cos, sin, row);
+        return;
+    }
+    const __m512 sign = _mm512_set1_ps(row->sign);
+    for (int64_t h = 0; h < row->n_heads; h++, x += row->head_dim, y += row->head_dim)
+        if (row->neox) rope_halves(y, x, cos, sin, row->n_pairs, sign, row->adds);
+        else rope_neighbours(y, x, cos, sin, row->n_pairs, sign, row->adds);
 }
 
 const lq_cpu lq_cpu_avx512 = {

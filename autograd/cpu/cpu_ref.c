@@ -136,15 +136,16 @@ static void tanh_cap(float *y, const float *x, float cap, int64_t n) {
 
 static void put(float *y, float value, bool adds) { *y = adds ? *y + value : value; }
 
-static void rope(float *y, const float *x, const float *cos, const float *sin, int64_t n_pairs,
-                 bool neox, float sign, bool adds) {
-    const int64_t step = neox ? 1 : 2, other = neox ? n_pairs : 1;
-    for (int64_t i = 0; i < n_pairs; i++) {
-        const float a = x[i * step], b = x[i * step + other];
-        const float c = cos[i], s = sign * sin[i];
-        put(&y[i * step], a * c - b * s, adds);
-        put(&y[i * step + other], a * s + b * c, adds);
-    }
+static void rope(float *y, const float *x, const float *cos, const float *sin,
+                 const lq_rope_row *row) {
+    const int64_t step = row->neox ? 1 : 2, other = row->neox ? row->n_pairs : 1;
+    for (int64_t h = 0; h < row->n_heads; h++, x += row->head_dim, y += row->head_dim)
+        for (int64_t i = 0; i < row->n_pairs; i++) {
+            const float a = x[i * step], b = x[i * step + other];
+            const float c = cos[i], s = row->sign * sin[i];
+            put(&y[i * step], a * c - b * s, row->adds);
+            put(&y[i * step + other], a * s + b * c, row->adds);
+        }
 }
 
 const lq_cpu lq_cpu_ref = {

@@ -7,22 +7,14 @@
 
 #include <math.h>
 
-/* Turns one row of logits into factor * dlogits. */
-static void to_gradient(float *logits, int32_t label, float max, double sum, float factor,
-                        float cap, int64_t V) {
-    const lq_cpu *cpu = lq_cpu_kernels();
-    const float scale = factor / (float)sum;
-    if (cap <= 0) {
-        cpu->exp_sum(logits, logits, max, V);
-        cpu->scale(logits, scale, V);
-        logits[label] -= factor;
-        return;
-    }
-    const float own = logits[label];
+/* Turns one row of capped logits into factor * dlogits. */
+static void capped_gradient(float *logits, int32_t label, float max, double sum, float factor,
+                            float cap, int64_t V) {
+    const float scale = factor / (float)sum, own = logits[label];
     for (int64_t v = 0; v < V; v += LQ_HEAD_PIECE) {
         float p[LQ_HEAD_PIECE];
-        const int64_t n = V - v < LQ_HEAD_PIECE ? V - v : LQ_HEAD_PIECE;
-        cpu->exp_sum(p, logits + v, max, n);
+        const int64_t n = lq_min64(LQ_HEAD_PIECE, V - v);
+        lq_cpu_kernels()->exp_sum(p, logits + v, max, n);
         for (int64_t j = 0; j < n; j++)
             logits[v + j] = p[j] * scale * lq_head_slope(logits[v + j], cap);
     }
@@ -35,13 +27,20 @@ static void row(const lq_node *node, const lq_head_chunk *c, int64_t i, float *o
     const lq_head_side *s = &c->side[0];
     float *const logits = s->logits + i * s->cols;
     const int32_t label = c->label[i];
-    const float max = lq_cpu_kernels()->max(logits, s->cols);
-    const double sum = lq_head_exp_sum(logits, max, s->cols);
+    const float max = lq_cpu_kernels()->max(logits, s->cols), own = logits[label];
+    const bool is_top = out && lq_head_is_top(logits, label, max);
+    const bool in_place = factor && s->softcap <= 0;
+    const double sum = lq_head_exp_sum(in_place ? logits : NULL, logits, max, s->cols);
     if (out) {
-        out[0] = (float)(log(sum) + (double)max - (double)logits[label]);
-        out[1] = lq_head_is_top(logits, label, max);
+        out[0] = (float)(log(sum) + (double)max - (double)own);
+        out[1] = is_top;
     }
-    if (factor) to_gradient(logits, label, max, sum, *factor, s->softcap, s->cols);
+    if (in_place) {
+        lq_cpu_kernels()->scale(logits, *factor / (float)sum, s->cols);
+        logits[label] -= *factor;
+    } else if (factor) {
+        capped_gradient(logits, label, max, sum, *factor, s->softcap, s->cols);
+    }
 }
 
 static int sides(const lq_node *node, lq_head_side side[LQ_HEAD_MAX_SIDES]) {

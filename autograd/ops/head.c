@@ -130,12 +130,12 @@ bool lq_head_is_top(const float *logits, int32_t label, float max) {
     return true;
 }
 
-double lq_head_exp_sum(const float *logits, float max, int64_t V) {
+double lq_head_exp_sum(float *to, const float *logits, float max, int64_t V) {
     float piece[LQ_HEAD_PIECE];
     double sum = 0;
     for (int64_t v = 0; v < V; v += LQ_HEAD_PIECE)
-        sum += lq_cpu_kernels()->exp_sum(piece, logits + v, max,
-                                         V - v < LQ_HEAD_PIECE ? V - v : LQ_HEAD_PIECE);
+        sum += lq_cpu_kernels()->exp_sum(to ? to + v : piece, logits + v, max,
+                                         lq_min64(LQ_HEAD_PIECE, V - v));
     return sum;
 }
 

@@ -57,8 +57,8 @@ bool lq_head_is_trained(const lq_node *node);
 /* ---- for `row` ---- */
 /* No other logit is higher, and none before it is as high. */
 bool lq_head_is_top(const float *logits, int32_t label, float max);
-/* Sum of exp(logits - max), the logits left as they are. */
-double lq_head_exp_sum(const float *logits, float max, int64_t V);
+/* Sum of exp(logits - max), which go to `to`; it may be the logits, or NULL: nowhere. */
+double lq_head_exp_sum(float *to, const float *logits, float max, int64_t V);
 /* d(capped logit) / d(logit), given the capped one. */
 static inline float lq_head_slope(float logit, float softcap) {
     return softcap > 0 ? 1 - logit / softcap * (logit / softcap) : 1;

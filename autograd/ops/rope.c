@@ -2,9 +2,9 @@
  * backward turns back.
  *
  * Every call makes its own table of cos and sin per row, in double. sin and cos are slow, so an
- * angle is split, p = 32 c + f, and the values of 32 c and f are multiplied as complex numbers: f
- * has 32 different values, and c changes every 32 rows of a text. What a row gets depends on its
- * position alone. */
+ * angle is split, p = 32 c + f, and the values of 32 c and f are multiplied as complex numbers:
+ * those of f are powers of the first, and c changes every 32 rows of a text. What a row gets depends
+ * on its position alone. */
 #include "cpu.h"
 #include "ops.h"
 #include "rowwise.h"
@@ -18,26 +18,23 @@ typedef struct complex_number { double re, im; } complex_number;
 
 /* In scratch; P = n_rot / 2 pairs. */
 typedef struct rope_tables {
-    double *freq;             /* (P) radians per position */
     complex_number *fine;     /* (FINE,P) */
-    complex_number *coarse;   /* (P) of the current c */
+    double *freq;             /* (P) radians per position */
     float *cos, *sin;         /* (N,P) */
-    bool *have;               /* (FINE) rows of fine that are filled */
 } rope_tables;
 
 /* Lays the tables out in p (NULL: only counts) and returns their bytes. */
 static size_t lay_out(rope_tables *tables, char *p, int64_t rows, int64_t pairs) {
-    const size_t n = (size_t)pairs, row = n * sizeof(complex_number);
-    const size_t at[] = {row, FINE * row, n * sizeof(double), (size_t)rows * n * sizeof(float)};
+    const size_t n = (size_t)pairs;
+    const size_t fine = FINE * n * sizeof(complex_number), freq = n * sizeof(double);
+    const size_t angles = (size_t)rows * n * sizeof(float);
     if (p) {
-        tables->coarse = (complex_number *)p;
-        tables->fine = (complex_number *)(p + at[0]);
-        tables->freq = (double *)(p + at[0] + at[1]);
-        tables->cos = (float *)(p + at[0] + at[1] + at[2]);
-        tables->sin = (float *)(p + at[0] + at[1] + at[2] + at[3]);
-        tables->have = (bool *)(p + at[0] + at[1] + at[2] + 2 * at[3]);
+        tables->fine = (complex_number *)p;
+        tables->freq = (double *)(p + fine);
+        tables->cos = (float *)(p + fine + freq);
+        tables->sin = (float *)(p + fine + freq + angles);
     }
-    return at[0] + at[1] + at[2] + 2 * at[3] + FINE * sizeof(bool);
+    return fine + freq + 2 * angles;
 }
 
 static lq_status shape(lq_node *node) {
@@ -76,50 +73,76 @@ static void frequencies(const lq_node *node, double *freq) {
     }
 }
 
-static void turn(complex_number *out, const double *freq, double position, int64_t pairs) {
-    for (int64_t i = 0; i < pairs; i++)
-        out[i] = (complex_number){cos(position * freq[i]), sin(position * freq[i])};
+static complex_number unit(double angle) { return (complex_number){cos(angle), sin(angle)}; }
+
+static complex_number times(complex_number a, complex_number b) {
+    return (complex_number){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
-static void fill_tables(const lq_node *node, const rope_tables *tables) {
+static void fill_fine(const rope_tables *tables, int64_t pairs) {
+    for (int64_t i = 0; i < pairs; i++) {
+        const complex_number one = unit(tables->freq[i]);
+        tables->fine[i] = (complex_number){1, 0};
+        for (int64_t f = 1; f < FINE; f++)
+            tables->fine[f * pairs + i] = times(tables->fine[(f - 1) * pairs + i], one);
+    }
+}
+
+/* Rows [t, end), whose positions have c in common. */
+static void fill_run(const lq_node *node, const rope_tables *tables, int64_t t, int64_t end) {
     const lq_rope_attr *const attr = node->attr;
     const int32_t *const pos = lq_data_i32(node->in[1]);
-    const int64_t pairs = attr->n_rot / 2, n = lq_rows(node->out);
-    frequencies(node, tables->freq);
-    memset(tables->have, 0, FINE * sizeof *tables->have);
-    for (int64_t t = 0; t < n; t++) {
-        const int32_t f = pos[t] & (FINE - 1), c = pos[t] - f;
-        complex_number *const fine = tables->fine + f * pairs;
-        if (!tables->have[f]) turn(fine, tables->freq, f, pairs);
-        tables->have[f] = true;
-        if (t == 0 || c != (pos[t - 1] & ~(FINE - 1))) turn(tables->coarse, tables->freq, c, pairs);
-        float *const cos_row = tables->cos + t * pairs, *const sin_row = tables->sin + t * pairs;
-        for (int64_t i = 0; i < pairs; i++) {
-            const complex_number a = tables->coarse[i], b = fine[i];
-            cos_row[i] = attr->attn_factor * (float)(a.re * b.re - a.im * b.im);
-            sin_row[i] = attr->attn_factor * (float)(a.re * b.im + a.im * b.re);
+    const int64_t pairs = attr->n_rot / 2;
+    const double start = pos[t] & ~(FINE - 1);
+    for (int64_t i = 0; i < pairs; i++) {
+        const complex_number coarse = unit(start * tables->freq[i]);
+        for (int64_t u = t; u < end; u++) {
+            const complex_number v =
+                times(coarse, tables->fine[(pos[u] & (FINE - 1)) * pairs + i]);
+            tables->cos[u * pairs + i] = attr->attn_factor * (float)v.re;
+            tables->sin[u * pairs + i] = attr->attn_factor * (float)v.im;
         }
     }
 }
 
-/* y = or += every head of x turned by sign theta; columns past n_rot pass through. */
+static void fill_rows(const lq_node *node, const rope_tables *tables, int64_t t, int64_t stop) {
+    const int32_t *const pos = lq_data_i32(node->in[1]);
+    while (t < stop) {
+        int64_t end = t + 1;
+        while (end < stop && (pos[end] ^ pos[t]) < FINE) end++;
+        fill_run(node, tables, t, end);
+        t = end;
+    }
+}
+
+/* y = or += the columns of each head that do not turn. */
+static void pass_through(float *y, const float *x, const lq_rope_row *row) {
+    const int64_t turned = 2 * row->n_pairs, rest = row->head_dim - turned;
+    if (rest == 0) return;
+    for (int64_t h = 0; h < row->n_heads; h++, x += row->head_dim, y += row->head_dim) {
+        if (row->adds) lq_cpu_kernels()->axpy(y + turned, 1, x + turned, rest);
+        else memcpy(y + turned, x + turned, (size_t)rest * sizeof *y);
+    }
+}
+
+/* y = or += every head of x turned by sign theta. A thread's rows get their angles first. */
 static void rotate(const lq_node *node, const lq_run *run, float *y, const float *x, float sign,
                    bool adds) {
     const lq_rope_attr *const attr = node->attr;
-    const lq_cpu *const cpu = lq_cpu_kernels();
-    const int64_t n = lq_rows(node->out), cols = lq_cols(node->out);
-    const int64_t d = attr->head_dim, n_rot = attr->n_rot, pairs = n_rot / 2;
-    rope_tables tables;
+    const int64_t n = lq_rows(node->out), cols = lq_cols(node->out), pairs = attr->n_rot / 2;
+    const lq_rope_row row = {cols / attr->head_dim, attr->head_dim, pairs, attr->neox, adds, sign};
+    rope_tables tables = {.fine = NULL};
     lay_out(&tables, run->scratch, n, pairs);
-    fill_tables(node, &tables);
+    frequencies(node, tables.freq);
+    fill_fine(&tables, pairs);
 #pragma omp parallel for schedule(static) if (n * cols >= LQ_PARALLEL_ELEMENTS)
-    for (int64_t t = 0; t < n; t++) {
-        for (int64_t at = t * cols; at < (t + 1) * cols; at += d) {
-            cpu->rope(y + at, x + at, tables.cos + t * pairs, tables.sin + t * pairs, pairs,
-                      attr->neox, sign, adds);
-            if (n_rot == d) continue;
-            if (adds) cpu->axpy(y + at + n_rot, 1, x + at + n_rot, d - n_rot);
-            else memcpy(y + at + n_rot, x + at + n_rot, (size_t)(d - n_rot) * sizeof *y);
+    for (int64_t first = 0; first < n; first += FINE) {
+        const int64_t end = lq_min64(n, first + FINE);
+        fill_rows(node, &tables, first, end);
+        for (int64_t t = first; t < end; t++) {
+            lq_cpu_kernels()->rope(y + t * cols, x + t * cols, tables.cos + t * pairs,
+                                   tables.sin + t * pairs, &row);
+            pass_through(y + t * cols, x + t * cols, &row);
         }
     }
 }
