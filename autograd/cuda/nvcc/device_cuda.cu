@@ -57,7 +57,9 @@ static __global__ void fill_kernel(float *p, float value, int64_t n) {
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static lq_status find_device(int index) {
-    int n = 0;
+    int n = 0, driver = 0;
+    if (cudaDriverGetVersion(&driver) == cudaSuccess && driver == 0)
+        return lq_fail(LQ_EDEVICE, "device 'cuda': this machine has no NVIDIA driver");
     const cudaError_t error = cudaGetDeviceCount(&n);
     if (error != cudaSuccess || n == 0)
         return lq_fail(LQ_EDEVICE, "device 'cuda': no GPU found (%s)",
