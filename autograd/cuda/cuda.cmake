@@ -51,8 +51,9 @@ if(LOQUAT_HAS_CUDA)
     set_source_files_properties(${exact_sources} PROPERTIES COMPILE_OPTIONS --fmad=false)
     target_sources(lq_autograd PRIVATE ${cuda_sources})
     target_include_directories(lq_autograd PUBLIC autograd/cuda PRIVATE autograd/cuda/nvcc)
-    target_compile_definitions(lq_autograd PUBLIC LOQUAT_CUDA)
-    set(LOQUAT_CUDA_LIBRARIES CUDA::cudart_static CUDA::cublasLt)
+    target_compile_definitions(lq_autograd PUBLIC LOQUAT_CUDA
+        PRIVATE LOQUAT_CUDA_LIBRARY_DIR="${CUDAToolkit_LIBRARY_DIR}")
+    set(LOQUAT_CUDA_LIBRARIES CUDA::cudart_static)
     target_link_libraries(lq_autograd PRIVATE ${LOQUAT_CUDA_LIBRARIES})
     set_target_properties(lq_autograd PROPERTIES CUDA_ARCHITECTURES "${LOQUAT_CUDA_ARCHITECTURES}" CUDA_STANDARD 17
         CUDA_RESOLVE_DEVICE_SYMBOLS OFF)

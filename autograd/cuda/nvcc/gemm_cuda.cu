@@ -2,10 +2,10 @@
  * change places. What its heuristic chooses for a shape is kept, since asking takes longer than a
  * small product. */
 #include "cuda_gemm.h"
+#include "cublaslt.h"
 #include "cuda_own.h"
 
 #include <assert.h>
-#include <cublasLt.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +29,7 @@ typedef struct plan {
 } plan;
 
 struct lq_cuda_plans {
+    lq_cublaslt lt;
     cublasLtHandle_t handle;
     cublasLtMatmulPreference_t preference;
     void *workspace;
@@ -40,18 +41,18 @@ static void note(lq_dev *dev, const char *what, const plan_key *key, cublasStatu
     if (status == CUBLAS_STATUS_SUCCESS) return;
     snprintf(text, sizeof text, "%s, %lld x %lld x %lld, %s to %s", what, (long long)key->m,
              (long long)key->n, (long long)key->k, key->in_fmt->name, key->c_fmt->name);
-    lq_cuda_note(dev, text, cublasLtGetStatusString(status));
+    lq_cuda_note(dev, text, lq_cuda_own_of(dev)->plans->lt.GetStatusString(status));
 }
 
 static cudaDataType_t type_of(const lq_format *fmt) {
     return fmt == &lq_bf16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
-static void clear(plan *p) {
-    if (p->c) cublasLtMatrixLayoutDestroy(p->c);
-    if (p->b) cublasLtMatrixLayoutDestroy(p->b);
-    if (p->a) cublasLtMatrixLayoutDestroy(p->a);
-    if (p->op) cublasLtMatmulDescDestroy(p->op);
+static void clear(const lq_cublaslt *lt, plan *p) {
+    if (p->c) lt->MatrixLayoutDestroy(p->c);
+    if (p->b) lt->MatrixLayoutDestroy(p->b);
+    if (p->a) lt->MatrixLayoutDestroy(p->a);
+    if (p->op) lt->MatmulDescDestroy(p->op);
     memset(p, 0, sizeof *p);
 }
 
@@ -60,25 +61,26 @@ lq_status lq_cuda_plans_open(lq_dev *dev) {
     if (!plans) return LQ_EMEM;
     lq_cuda_own_of(dev)->plans = plans;
     const size_t bytes = WORKSPACE;
-    cublasStatus_t status = cublasLtCreate(&plans->handle);
+    LQ_TRY(lq_cublaslt_load(&plans->lt));
+    cublasStatus_t status = plans->lt.Create(&plans->handle);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulPreferenceCreate(&plans->preference);
+        status = plans->lt.MatmulPreferenceCreate(&plans->preference);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulPreferenceSetAttribute(plans->preference,
+        status = plans->lt.MatmulPreferenceSetAttribute(plans->preference,
                                                       CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                       &bytes, sizeof bytes);
     if (status != CUBLAS_STATUS_SUCCESS)
-        return lq_fail(LQ_EDEVICE, "cuBLASLt: %s", cublasLtGetStatusString(status));
+        return lq_fail(LQ_EDEVICE, "cuBLASLt: %s", plans->lt.GetStatusString(status));
     return dev->row->alloc(dev, &plans->workspace, WORKSPACE);
 }
 
 void lq_cuda_plans_close(lq_cuda_own *own) {
     lq_cuda_plans *const plans = own->plans;
     if (!plans) return;
-    for (int i = 0; i < N_PLANS; i++) clear(&plans->plan[i]);
+    for (int i = 0; i < N_PLANS; i++) clear(&plans->lt, &plans->plan[i]);
     if (plans->workspace) cudaFree(plans->workspace);
-    if (plans->preference) cublasLtMatmulPreferenceDestroy(plans->preference);
-    if (plans->handle) cublasLtDestroy(plans->handle);
+    if (plans->preference) plans->lt.MatmulPreferenceDestroy(plans->preference);
+    if (plans->handle) plans->lt.Destroy(plans->handle);
     lq_free(plans);
     own->plans = NULL;
 }
@@ -98,9 +100,10 @@ static unsigned hash(const plan_key *key) {
     return h;
 }
 
-static cublasStatus_t layout(cublasLtMatrixLayout_t *out, const lq_format *fmt, bool transposed,
-                             int64_t rows, int64_t cols, int64_t ld) {
-    return cublasLtMatrixLayoutCreate(out, type_of(fmt), (uint64_t)(transposed ? cols : rows),
+static cublasStatus_t layout(const lq_cublaslt *lt, cublasLtMatrixLayout_t *out,
+                             const lq_format *fmt, bool transposed, int64_t rows, int64_t cols,
+                             int64_t ld) {
+    return lt->MatrixLayoutCreate(out, type_of(fmt), (uint64_t)(transposed ? cols : rows),
                                       (uint64_t)(transposed ? rows : cols), ld);
 }
 
@@ -111,7 +114,7 @@ static cublasStatus_t prefer_alignment(const lq_cuda_plans *plans, const plan_ke
     const uint32_t bytes[] = {(uint32_t)key->align_b, (uint32_t)key->align_a,
                               (uint32_t)key->align_c, (uint32_t)key->align_c};
     for (int i = 0; i < 4; i++) {
-        const cublasStatus_t status = cublasLtMatmulPreferenceSetAttribute(
+        const cublasStatus_t status = plans->lt.MatmulPreferenceSetAttribute(
             plans->preference, which[i], &bytes[i], sizeof bytes[i]);
         if (status != CUBLAS_STATUS_SUCCESS) return status;
     }
@@ -119,32 +122,32 @@ static cublasStatus_t prefer_alignment(const lq_cuda_plans *plans, const plan_ke
 }
 
 /* The library's a is our b, and the other way. */
-static cublasStatus_t describe(plan *p) {
+static cublasStatus_t describe(const lq_cublaslt *lt, plan *p) {
     const plan_key *const k = &p->key;
     const cublasOperation_t a = k->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     const cublasOperation_t b = k->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasStatus_t s = cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+    cublasStatus_t s = lt->MatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &a, sizeof a);
+        s = lt->MatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &a, sizeof a);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &b, sizeof b);
+        s = lt->MatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSB, &b, sizeof b);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = layout(&p->a, k->in_fmt, k->b_transposed, k->n, k->k, k->ldb);
+        s = layout(lt, &p->a, k->in_fmt, k->b_transposed, k->n, k->k, k->ldb);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = layout(&p->b, k->in_fmt, k->a_transposed, k->k, k->m, k->lda);
-    if (s == CUBLAS_STATUS_SUCCESS) s = layout(&p->c, k->c_fmt, false, k->n, k->m, k->ldc);
+        s = layout(lt, &p->b, k->in_fmt, k->a_transposed, k->k, k->m, k->lda);
+    if (s == CUBLAS_STATUS_SUCCESS) s = layout(lt, &p->c, k->c_fmt, false, k->n, k->m, k->ldc);
     return s;
 }
 
 static cublasStatus_t make_plan(const lq_cuda_plans *plans, plan *p, const plan_key *key) {
     cublasLtMatmulHeuristicResult_t found;
     int n = 0;
-    clear(p);
+    clear(&plans->lt, p);
     p->key = *key;
-    cublasStatus_t status = describe(p);
+    cublasStatus_t status = describe(&plans->lt, p);
     if (status == CUBLAS_STATUS_SUCCESS) status = prefer_alignment(plans, key);
     if (status == CUBLAS_STATUS_SUCCESS)
-        status = cublasLtMatmulAlgoGetHeuristic(plans->handle, p->op, p->a, p->b, p->c, p->c,
+        status = plans->lt.MatmulAlgoGetHeuristic(plans->handle, p->op, p->a, p->b, p->c, p->c,
                                                 plans->preference, 1, &found, &n);
     if (status != CUBLAS_STATUS_SUCCESS || n == 0)
         return status == CUBLAS_STATUS_SUCCESS ? CUBLAS_STATUS_NOT_SUPPORTED : status;
@@ -184,7 +187,7 @@ extern "C" void lq_cuda_gemm(lq_dev *dev, void *c, const lq_format *c_fmt, int64
     const plan *const p = plan_for(dev, &key);
     if (!p) return;
     note(dev, "a product", &key,
-         cublasLtMatmul(plans->handle, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c, p->c,
+         plans->lt.Matmul(plans->handle, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c, p->c,
                         c, p->c, &p->algo, plans->workspace, p->workspace_bytes,
                         (cudaStream_t)dev->queue));
 }
