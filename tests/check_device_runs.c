@@ -37,7 +37,8 @@ static curve curve_of(const char *dir) {
 
 static void train(const char *program, const fixture_run *f, const char *out, const char *options) {
     fixture_program(program);
-    const fixture_result r = fixture_loquat("train %s --output-dir %s %s", f->config, out, options);
+    const fixture_result r = fixture_loquat(
+        "train %s --output-dir %s --micro-batch-size 2 --val-set-size 2 %s", f->config, out, options);
     ck_assert_msg(r.exit_status == 0, "train %s: %s", options, r.err);
 }
 
