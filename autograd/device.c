@@ -135,7 +135,8 @@ lq_status lq_dev_open(lq_dev **out, const char *name, bool bf16) {
     int index;
     *out = NULL;
     if (strcmp(name, "auto") == 0) {
-        if (rows[LQ_CUDA] && open_row(out, LQ_CUDA, 0, bf16) == LQ_OK) return LQ_OK;
+        const lq_status status = rows[LQ_CUDA] ? open_row(out, LQ_CUDA, 0, bf16) : LQ_EDEVICE;
+        if (status == LQ_OK || status == LQ_EMEM) return status;
         if (rows[LQ_CUDA]) lq_log(LQ_LOG_INFO, "%s: computing on the CPU", lq_error());
         return open_row(out, LQ_CPU, 0, bf16);
     }

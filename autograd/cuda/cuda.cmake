@@ -54,6 +54,7 @@ if(LOQUAT_HAS_CUDA)
     target_compile_definitions(lq_autograd PUBLIC LOQUAT_CUDA
         PRIVATE LOQUAT_CUDA_LIBRARY_DIR="${CUDAToolkit_LIBRARY_DIR}")
     set(LOQUAT_CUDA_LIBRARIES CUDA::cudart_static)
+    set(LOQUAT_CUDA_PC_LIBRARIES "-L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
     target_link_libraries(lq_autograd PRIVATE ${LOQUAT_CUDA_LIBRARIES})
     set_target_properties(lq_autograd PROPERTIES CUDA_ARCHITECTURES "${LOQUAT_CUDA_ARCHITECTURES}" CUDA_STANDARD 17
         CUDA_RESOLVE_DEVICE_SYMBOLS OFF)
