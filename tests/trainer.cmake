@@ -23,6 +23,7 @@ lq_check(recipe trainer run_fixture)
 lq_check(device_runs trainer run_fixture)
 target_compile_definitions(check_device_runs PRIVATE LOQUAT_EMULATED="$<TARGET_FILE:loquat_on_emulated>")
 add_dependencies(check_device_runs loquat_on_emulated)
+set_tests_properties(device_runs PROPERTIES COST 1000) # the longest: begins first
 if(LOQUAT_HAS_CUDA) # for scripts/check_gpu.sh: fails where there is no GPU
     add_executable(check_device_runs_gpu check_device_runs.c)
     target_link_libraries(check_device_runs_gpu PRIVATE lq_test_util lq_trainer lq_run_fixture)
