@@ -1,8 +1,9 @@
 /* What an operation is (lq_op, one row per op in LQ_OPS) and a use of it in a tape (lq_node).
  *
- * Rules without exception: forward overwrites `out` (and `saved`); backward adds into `in[i]->grad`,
- * or writes it where `fresh` says so, and skips it when absent. Kernels allocate nothing; they get `scratch` bytes. Token rows are
- * dim[0] of activations. Same input and thread count give the same bits. */
+ * Rules without exception: forward overwrites `out` (and `saved`); backward adds into
+ * `in[i]->grad`, or writes it where `fresh` says so, and skips it when absent. Kernels allocate
+ * nothing; they get `scratch` bytes. Token rows are dim[0] of activations. Same input and thread
+ * count give the same bits. */
 #ifndef LOQUAT_OP_H
 #define LOQUAT_OP_H
 

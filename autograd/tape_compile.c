@@ -1,10 +1,10 @@
 /* Compiling a tape: the flat schedule, what lives when, and where in the arena.
  *
  * The forward pass runs all nodes in order. The backward pass runs those whose output has a
- * gradient that something downstream added to, in reverse; the first to add to a gradient writes it,
- * or it is cleared right before. With checkpointing a segment's nodes are cloned in front of its backward entries and
- * those read the clones, so neither kernels nor the planner know of it. A clone shares gradients,
- * attr and id with its original. */
+ * gradient that something downstream added to, in reverse; the first to add to a gradient writes
+ * it, or it is cleared right before. With checkpointing a segment's nodes are cloned in front of
+ * its backward entries and those read the clones, so neither kernels nor the planner know of it. A
+ * clone shares gradients, attr and id with its original. */
 #include "plan.h"
 #include "tape_parts.h"
 

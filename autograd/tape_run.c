@@ -91,8 +91,8 @@ lq_status lq_tape_alloc(lq_tape *tape) {
     return place_inputs(tape);
 }
 
-/* With AddressSanitizer, where kernels run when they are called: only what is alive during this entry
- * may be touched. */
+/* With AddressSanitizer, where kernels run when they are called: only what is alive during this
+ * entry may be touched. */
 static void guard(const lq_tape *tape, int64_t at) {
     if (!lq_redzone_bytes() || tape->run.dev->id != LQ_CPU) return;
     lq_redzone_close(tape->arena, tape->arena_bytes);

@@ -71,42 +71,41 @@ static const struct { const char *extra; double tolerance; } modes[] = {
     {"qat: {weight_dtype: q4_0, mode: merged, ste: clipped}\n", 1e-3},
 };
 
+/* A run with these options on the CPU, and on the device. */
+static void same_curve(const fixture_run *f, const char *what, const char *options,
+                       const char *device, double tolerance) {
+    char cpu[300], cuda[300], all[200];
+    snprintf(cpu, sizeof cpu, "%s/cpu", f->dir);
+    snprintf(cuda, sizeof cuda, "%s/cuda", f->dir);
+    snprintf(all, sizeof all, "%s --device cpu", options);
+    train(NULL, f, cpu, all);
+    snprintf(all, sizeof all, "%s %s", options, device);
+    train(LOQUAT_EMULATED, f, cuda, all);
+    close_curves(what, cpu, cuda, tolerance);
+}
+
 START_TEST(curve_is_the_cpus) {
     fixture_run f;
-    char name[32], cpu[300], cuda[300];
+    char name[32];
     snprintf(name, sizeof name, "curve-%d", _i);
     fixture_make(&f, name, 4, modes[_i].extra);
-    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
-    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
-    train(NULL, &f, cpu, "--device cpu");
-    train(LOQUAT_EMULATED, &f, cuda, "--device cuda --bf16 false");
-    close_curves(modes[_i].extra, cpu, cuda, modes[_i].tolerance);
+    same_curve(&f, modes[_i].extra, "", "--device cuda --bf16 false", modes[_i].tolerance);
 }
 END_TEST
 
 START_TEST(bf16_follows_the_curve) {
     fixture_run f;
-    char cpu[300], cuda[300];
     fixture_make(&f, "bf16", 4, "qat: {weight_dtype: q4_0, mode: separate}\n");
-    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
-    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
-    train(NULL, &f, cpu, "--device cpu");
-    train(LOQUAT_EMULATED, &f, cuda, "--device cuda");
-    close_curves("bf16", cpu, cuda, 0.05);
+    same_curve(&f, "bf16", "", "--device cuda", 0.05);
 }
 END_TEST
 
 /* More batches on their way than a net has buffers for. */
 START_TEST(batches_pile_up) {
     fixture_run f;
-    char cpu[300], cuda[300];
     fixture_make(&f, "pile", 3, "");
-    snprintf(cpu, sizeof cpu, "%s/cpu", f.dir);
-    snprintf(cuda, sizeof cuda, "%s/cuda", f.dir);
-    train(NULL, &f, cpu, "--gradient-accumulation-steps 6 --device cpu");
-    train(LOQUAT_EMULATED, &f, cuda,
-          "--gradient-accumulation-steps 6 --device cuda --bf16 false");
-    close_curves("six batches a step", cpu, cuda, 1e-4);
+    same_curve(&f, "six batches a step", "--gradient-accumulation-steps 6",
+               "--device cuda --bf16 false", 1e-4);
 }
 END_TEST
 

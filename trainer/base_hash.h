@@ -1,5 +1,6 @@
-/* The SHA-256 of the base's files, made on a thread of its own while the run trains: a checkpoint is
- * the first to need it, and a large file takes seconds, which the first step should not wait for. */
+/* The SHA-256 of the base's files, made on a thread of its own while the run trains: a checkpoint
+ * is the first to need it, and a large file takes seconds, which the first step should not wait
+ * for. */
 #ifndef LOQUAT_BASE_HASH_H
 #define LOQUAT_BASE_HASH_H
 

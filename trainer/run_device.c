@@ -22,8 +22,8 @@ void lq_dev_say(lq_dev *dev) {
     lq_log(LQ_LOG_INFO, "device %s:%d: %.1f of %.1f GB are free; activations in %s",
            dev->row->name, dev->index, 1e-9 * (double)free_bytes, 1e-9 * (double)total,
            dev->activation->label);
-    lq_log(LQ_LOG_WARN, "device %s: tested on an emulated GPU only so far; compare a short run with "
-           "device: cpu first", dev->row->name);
+    lq_log(LQ_LOG_WARN, "device %s: tested on an emulated GPU only so far; compare a short run "
+           "with device: cpu first", dev->row->name);
 }
 
 lq_status lq_trainer_span(const lq_trainer *t, float **out, int64_t n) {

@@ -1,9 +1,7 @@
 /* The exact product over vectors: the text of both exact_avx2.c and exact_avx512.c, which include
- * their lanes_*.h first. A lane is an element of y, so it adds up in the order of exact_ref.c; a
+ * their lanes_*.h first. A lane is an element of y, so it adds up in the order of exact_columns; a
  * tile of ROWS x 2 vectors stays in registers while the rank goes by. */
 #include "exact_product.h"
-
-#include <math.h>
 
 enum { ROWS = 4 };
 
@@ -29,17 +27,6 @@ static inline __attribute__((always_inline)) void tile(float *y, float scale, co
     }
 }
 
-/* The last columns, too few for a tile. */
-static void rest(float *y, float scale, const float *b, const float *a, int64_t rows, int64_t cols,
-                 int64_t rank, int64_t from) {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = from; j < cols; j++) {
-            float sum = 0;
-            for (int64_t k = 0; k < rank; k++) sum = fmaf(b[i * rank + k], a[k * cols + j], sum);
-            y[i * cols + j] = fmaf(scale, sum, y[i * cols + j]);
-        }
-}
-
 static void exact_product(float *y, float scale, const float *b, const float *a, int64_t rows,
                           int64_t cols, int64_t rank) {
     const int64_t whole = cols / (2 * LANES) * (2 * LANES);
@@ -50,5 +37,5 @@ static void exact_product(float *y, float scale, const float *b, const float *a,
     for (; i < rows; i++)
         for (int64_t j = 0; j < whole; j += 2 * LANES)
             tile(y + i * cols + j, scale, b + i * rank, a + j, 1, cols, rank);
-    rest(y, scale, b, a, rows, cols, rank, whole);
+    exact_columns(y, scale, b, a, rows, cols, rank, whole); /* too few for a tile */
 }

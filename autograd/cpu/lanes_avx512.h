@@ -1,5 +1,5 @@
-/* Sixteen F32 lanes with AVX-512, for groups_lanes.h and exact_lanes.h. Arithmetic is done by the compiler's vector
- * operators. */
+/* Sixteen F32 lanes with AVX-512, for groups_lanes.h and exact_lanes.h. Arithmetic is done by the
+ * compiler's vector operators, a multiply-add by `fused` where it is to be rounded once. */
 #ifndef LOQUAT_LANES_AVX512_H
 #define LOQUAT_LANES_AVX512_H
 

@@ -66,13 +66,13 @@ static lq_attn_job make_job(const lq_node *node, const lq_run *run) {
     const bool cached = node->in[K_CACHE] != NULL;
     const lq_narrow_kernel *const narrow = narrow_kernel(attr);
     return (lq_attn_job){.attr = attr, .starts = lq_data_i32(node->in[STARTS]),
-                 .q = lq_data_f32(node->in[Q]),
-                 .k = lq_data_f32(node->in[cached ? K_CACHE : K]),
-                 .v = lq_data_f32(node->in[cached ? V_CACHE : V]),
-                 .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
-                 .q_ld = (int64_t)attr->n_head * attr->head_dim,
-                 .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim,
-                 .narrow = narrow, .block_keys = narrow ? LQ_NARROW_KEYS : LQ_ATTN_KEYS};
+                         .q = lq_data_f32(node->in[Q]),
+                         .k = lq_data_f32(node->in[cached ? K_CACHE : K]),
+                         .v = lq_data_f32(node->in[cached ? V_CACHE : V]),
+                         .n = node->in[Q]->dim[0], .past = cached ? run->n_past : 0,
+                         .q_ld = (int64_t)attr->n_head * attr->head_dim,
+                         .kv_ld = (int64_t)attr->n_head_kv * attr->head_dim,
+                         .narrow = narrow, .block_keys = narrow ? LQ_NARROW_KEYS : LQ_ATTN_KEYS};
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */

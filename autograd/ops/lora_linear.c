@@ -154,9 +154,8 @@ static void forward(const lq_node *node, const lq_run *run) {
     const lq_tensor *a = node->in[A], *b = node->in[B];
     const lq_lora_attr *attr = node->attr;
     const int64_t N = node->in[X]->dim[0], R = a->dim[0];
-    const layout l = scratch_layout(node, N);
-    char *const base = run->scratch;
-    float *const y = lq_data_f32(node->out), *const dropped = (float *)(base + l.dropped);
+    float *const y = lq_data_f32(node->out);
+    float *const dropped = (float *)((char *)run->scratch + scratch_layout(node, N).dropped);
     const float *const x = lq_data_f32(input_of_w(node));
     lq_lora_rows r;
     if (by_rows(node, &r)) {
@@ -164,7 +163,7 @@ static void forward(const lq_node *node, const lq_run *run) {
     } else if (attr->merged) {
         lq_wtile_forward(node->in[W], x, y, N, run->scratch);
     } else {
-        float *const p = node->saved ? lq_data_f32(node->saved) : (float *)(base + l.p);
+        float *const p = lq_data_f32(node->saved);
         make_p(node, adapter_input(node, run, dropped), p);
         const lq_gemm_term side = {{p, R, false}, {lq_data_f32(b), R, true}, R};
         lq_wtile_forward_sum(node->in[W], &side, x, y, N, run->scratch);

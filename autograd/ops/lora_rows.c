@@ -2,7 +2,6 @@
 
 #include "cpu.h"
 #include "gemm.h"
-#include "rowwise.h"
 
 enum { CHUNK = 128, SMALL_WEIGHT = 1 << 15 };
 

@@ -3,8 +3,8 @@
  *
  * Every call makes its own table of cos and sin per row, in double. sin and cos are slow, so an
  * angle is split, p = 32 c + f, and the values of 32 c and f are multiplied as complex numbers:
- * those of f are powers of the first, and c changes every 32 rows of a text. What a row gets depends
- * on its position alone. */
+ * those of f are powers of the first, and c changes every 32 rows of a text. What a row gets
+ * depends on its position alone. */
 #include "cpu.h"
 #include "ops.h"
 #include "rowwise.h"
