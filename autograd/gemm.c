@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 
 enum {
-    DEPTH = 784,                  /* of a strip: 98 KiB, which tiles stream past a block of a */
+    DEPTH = 592,                  /* of a strip: 74 KiB, which tiles stream past a block of a */
     SHALLOW = 64,                 /* of operands read across their rows: each is a page to visit, */
     CLOSE = 256,                  /* unless rows lie this close */
     BLOCK_ELEMENTS = 320 << 10,   /* of a: 1.25 MiB */

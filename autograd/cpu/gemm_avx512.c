@@ -38,30 +38,46 @@ static void pack_along(float *dst, int64_t width, const float *src, int64_t ld, 
 
 /* ---- the tile ------------------------------------------------------------------------------- */
 
+/* What a tile will need, asked for while it is not needed yet: the next tile's rows of a, or where a
+ * is read across its rows, the rows that follow. One line in each step. */
+typedef struct fetch { const float *next; int64_t step, jump; } fetch;
+
+INLINE fetch fetch_of(const lq_gemm_factor *f, int height) {
+    if (f->a_step == 1) return (fetch){f->a + height * f->a_row, f->a_row, LANES};
+    return (fetch){f->a + AHEAD * f->a_step, f->a_step, LANES * f->a_step};
+}
+
 /* Adds a product to the sums. Rows are addressed from one pointer for three of them: all fourteen
  * would not leave a register. */
 INLINE void multiply(const int height, const int vectors, __m512 sum[ROWS][VECTORS],
                      const lq_gemm_factor *f, const __mmask16 mask[VECTORS]) {
     const float *a[GROUPS], *b = f->b;
     const int64_t row = f->a_row;
+    fetch ahead = fetch_of(f, height);
 #pragma GCC unroll 5
     for (int g = 0; g < GROUPS; g++) a[g] = f->a + g * GROUP * row;
-    for (int64_t k = f->k; k > 0; k--) {
-        __m512 bv[VECTORS];
+    for (int64_t k = f->k; k > 0; ahead.next += ahead.jump) {
+        const float *line = ahead.next;
+        const int64_t end = k > LANES ? k - LANES : 0;
+        for (; k > end; k--) {
+            __m512 bv[VECTORS];
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) bv[v] = load(mask[v], b + v * LANES);
+            for (int v = 0; v < vectors; v++) bv[v] = load(mask[v], b + v * LANES);
 #pragma GCC unroll 14
-        for (int i = 0; i < height; i++) {
-            const __m512 av = _mm512_set1_ps(a[i / GROUP][i % GROUP * row]);
+            for (int i = 0; i < height; i++) {
+                const __m512 av = _mm512_set1_ps(a[i / GROUP][i % GROUP * row]);
 #pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) sum[i][v] = _mm512_fmadd_ps(av, bv[v], sum[i][v]);
-        }
+                for (int v = 0; v < vectors; v++) sum[i][v] = _mm512_fmadd_ps(av, bv[v], sum[i][v]);
+            }
 #pragma GCC unroll 5
-        for (int g = 0; g < GROUPS; g++) a[g] += f->a_step;
+            for (int g = 0; g < GROUPS; g++) a[g] += f->a_step;
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            __builtin_prefetch(b + AHEAD * f->b_step + v * LANES, 0, 3);
-        b += f->b_step;
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(b + AHEAD * f->b_step + v * LANES, 0, 3);
+            b += f->b_step;
+            __builtin_prefetch(line, 0, 2);
+            line += ahead.step;
+        }
     }
 }
 
@@ -84,9 +100,8 @@ INLINE void finish(const int height, const int vectors, __m512 sum[ROWS][VECTORS
             store(t->c + i * t->ldc + v * LANES, mask[v], sum[i][v]);
 }
 
-/* Inlined with constant sizes, so that the sums live in registers. */
-INLINE void run(const int height, const int vectors, const lq_gemm_tile *t) {
-    const __mmask16 mask[VECTORS] = {lanes(t->cols), lanes(t->cols > LANES ? t->cols - LANES : 0)};
+INLINE void run_masked(const int height, const int vectors, const lq_gemm_tile *t,
+                       const __mmask16 mask[VECTORS]) {
     __m512 sum[ROWS][VECTORS];
 #pragma GCC unroll 14
     for (int i = 0; i < height; i++) {
@@ -98,6 +113,17 @@ INLINE void run(const int height, const int vectors, const lq_gemm_tile *t) {
     }
     for (int i = 0; i < t->n; i++) multiply(height, vectors, sum, &t->factor[i], mask);
     finish(height, vectors, sum, t, mask);
+}
+
+/* Inlined with constant sizes, so that the sums live in registers, and with constant masks for a
+ * whole tile: a load under a mask takes one of the multipliers' turns. */
+INLINE void run(const int height, const int vectors, const lq_gemm_tile *t) {
+    if (t->cols == vectors * LANES) {
+        run_masked(height, vectors, t, (const __mmask16[]){0xffff, 0xffff});
+    } else {
+        run_masked(height, vectors, t, (const __mmask16[]){lanes(t->cols),
+                                          lanes(t->cols > LANES ? t->cols - LANES : 0)});
+    }
 }
 
 static void tile_14x32(const lq_gemm_tile *t) { run(14, 2, t); }
