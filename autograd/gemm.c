@@ -21,7 +21,7 @@ enum {
     LEAST_ROWS = 8,               /* products with fewer rows are OpenBLAS's */
     UNPACKED_ROWS = 28,           /* up to here b is not worth packing */
     MAX_PARTS = 256,              /* threads that share a product */
-    COLS = 128,                   /* that a thread takes at a time */
+    COLS = 64,                    /* that a thread takes at a time */
     PARALLEL_PRODUCTS = 1 << 18   /* some 3 us of one core: less does not pay for a second one */
 };
 

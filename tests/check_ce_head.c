@@ -1,5 +1,5 @@
 /* ops/ce_head.c against softmax and its gradient written out in double: frozen and trained heads,
- * packed weights, soft cap, masked rows, more rows than a chunk, ties for the top token. */
+ * packed weights, soft cap, masked rows, more tokens than are taken at a time, ties for the top. */
 #include "node_util.h"
 #include "ops.h"
 #include "test_util.h"
@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { H, W, LABELS };
-enum { D = 32, MAX_V = 600, MAX_N = 300 };
+enum { D = 32, MAX_V = 4000, MAX_N = 300 };
 
 typedef struct setting {
     int n, vocab;
@@ -24,6 +24,8 @@ static const setting settings[] = {
     {40, 600, &lq_f32, true, 0, 3},     {300, 37, &lq_f32, true, 0, 0},
     {30, 100, &lq_f32, false, 2.5f, 4}, {30, 100, &lq_f32, true, 2.5f, 4},
     {9, 20, &lq_f32, false, 0, 1},      {9, 20, &lq_f32, true, 0, 1},
+    {300, 4000, &lq_f32, false, 0, 9},  {300, 4000, &lq_q8_0, false, 0, 0},
+    {300, 3999, &lq_f32, true, 3, 5},   {300, 4000, &lq_f32, false, 2, 0},
 };
 
 static int32_t label_of(const setting *s, int t) {

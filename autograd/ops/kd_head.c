@@ -1,239 +1,156 @@
-/* kd_head: the output head fused with cross-entropy and distillation. p is the teacher's and q the
- * model's distribution, both softened by the temperature T; of a teacher known by its top k tokens
- * all other tokens together are one bucket, for q too. With r = log(p/q) of a token's bucket:
- *   forward   KL = sum p r,    dKL/dlogit_v = (q_v - p_v) / T, p of the bucket shared out as q is
- *   reverse   KL = -sum q r,   dKL/dlogit_v = -q_v (r_v + KL) / T
- *   loss = (1 - alpha) nll + alpha T^2 KL
- * How the logits come and go in chunks is head.h's. */
+/* kd_head: the output head fused with cross-entropy and distillation; the loss of a row is kd_row.h's.
+ * Of some rows all logits are made, the model's and, of a teacher known in full, the teacher's: the
+ * divergence needs both distributions' sums before the first gradient. */
 #include "cpu.h"
+#include "gemm.h"
 #include "head.h"
+#include "kd_row.h"
 #include "ops.h"
+#include "wtile.h"
 
-#include <math.h>
+#include <string.h>
 
 enum { TEACHER = LQ_HEAD_N_IN, TEACHER_W, N_IN }; /* top k: the ids and the log-probabilities */
+/* Every chunk packs all of W twice: with 512 rows an eighth faster than with 256. */
+enum { MIN_ROWS = 64, CHUNK_BYTES = 128 << 20 };
 
 static const lq_kd_head_attr *attr_of(const lq_node *node) { return node->attr; }
 
-/* ---- softened distributions ------------------------------------------------------------------ */
+/* One model's logits of the chunk's rows. */
+typedef struct side {
+    const lq_tensor *h, *w;   /* (N,D), (V,D) */
+    float softcap;            /* 0: none */
+    void *tile;               /* these lie in scratch: a tile of w, */
+    float *rows, *logits;     /* the gathered rows of h (C,D), and (C,V) */
+} side;
 
-/* Over x: exp((x_v - max) * inv_t) / sum. */
-typedef struct soft { float max, inv_t; double sum; } soft;
+typedef struct chunk {
+    side model, teacher;      /* teacher.h NULL: known by its top tokens, logits then (C,K) */
+    lq_head_rows rows;
+    int64_t capacity, V;
+    float *dh;                /* (C,D) */
+} chunk;
 
-/* exp((x - max) * inv_t), not divided; returns its sum. n <= LQ_HEAD_PIECE. */
-static double soft_exp(float *y, const float *x, const soft *s, int64_t n) {
-    const lq_cpu *cpu = lq_cpu_kernels();
-    if (s->inv_t == 1) return cpu->exp_sum(y, x, s->max, n);
-    for (int64_t j = 0; j < n; j++) y[j] = (x[j] - s->max) * s->inv_t;
-    return cpu->exp_sum(y, y, 0, n);
+/* ---- a chunk --------------------------------------------------------------------------------- */
+
+static size_t float_bytes(int64_t rows, int64_t cols) {
+    return (size_t)(rows * cols) * sizeof(float);
 }
 
-static int64_t piece(int64_t v, int64_t V) { return V - v < LQ_HEAD_PIECE ? V - v : LQ_HEAD_PIECE; }
-
-static soft soften(const float *x, float max, float inv_t, int64_t V) {
-    soft s = {max, inv_t, 0};
-    float y[LQ_HEAD_PIECE];
-    for (int64_t v = 0; v < V; v += LQ_HEAD_PIECE) s.sum += soft_exp(y, x + v, &s, piece(v, V));
-    return s;
+/* As many rows as there can be. */
+static int64_t chunk_rows(int64_t n, int64_t row_floats) {
+    const int64_t fit = CHUNK_BYTES / (row_floats * (int64_t)sizeof(float));
+    return lq_min64(n, lq_min64(LQ_HEAD_MAX_ROWS, lq_max64(MIN_ROWS, fit)));
 }
 
-/* log of the share of a logit x. */
-static double log_share(const soft *s, float x) {
-    return ((double)x - (double)s->max) * (double)s->inv_t - log(s->sum);
+static void place_side(side *s, int64_t rows, int64_t cols, char *scratch, size_t *used) {
+    if (s->h) s->tile = lq_head_take(scratch, used, lq_wtile_scratch(s->w));
+    if (s->h) s->rows = lq_head_take(scratch, used, float_bytes(rows, lq_cols(s->w)));
+    s->logits = lq_head_take(scratch, used, float_bytes(rows, cols));
 }
 
-/* One row at work: the model's logits, its softened and its plain distribution. */
-typedef struct student {
-    float *z;            /* (V) */
-    int64_t V;
-    soft q, plain;
-    float cap;
-    float ce_weight;     /* factor (1 - alpha) */
-    float kd_weight;     /* factor alpha T */
-} student;
-
-/* ---- a teacher known in full ----------------------------------------------------------------- */
-
-/* r_v is (t_v - z_v) / T + offset. */
-static double ratio_offset(const soft *p, const soft *q) {
-    return ((double)q->max - (double)p->max) * (double)q->inv_t + log(q->sum) - log(p->sum);
-}
-
-static double full_divergence(const student *s, const float *t, const soft *p, bool reverse) {
-    const double offset = ratio_offset(p, &s->q), inv_t = (double)s->q.inv_t;
-    double sum = 0;
-    for (int64_t v = 0; v < s->V; v += LQ_HEAD_PIECE) {
-        float y[LQ_HEAD_PIECE];
-        const int64_t n = piece(v, s->V);
-        if (reverse) soft_exp(y, s->z + v, &s->q, n);
-        else soft_exp(y, t + v, p, n);
-        for (int64_t j = 0; j < n; j++)
-            sum += (double)y[j] *
-                   (((double)t[v + j] - (double)s->z[v + j]) * inv_t + offset);
-    }
-    return reverse ? -sum / s->q.sum : sum / p->sum;
-}
-
-/* k = dKL/dlogit * T for n tokens, from their q and logits. */
-static void full_slopes(float *k, const float *q, const float *z, const float *t, const soft *p,
-                        const soft *of_q, double kl, bool reverse, int64_t n) {
-    if (reverse) {
-        const double offset = ratio_offset(p, of_q) + kl, inv_t = (double)of_q->inv_t;
-        for (int64_t j = 0; j < n; j++)
-            k[j] = (float)-((double)q[j] * (((double)t[j] - (double)z[j]) * inv_t + offset));
-        return;
-    }
-    soft_exp(k, t, p, n);
-    for (int64_t j = 0; j < n; j++) k[j] = q[j] - k[j] / (float)p->sum;
-}
-
-static void full_gradient(const student *s, const float *t, const soft *p, double kl,
-                          bool reverse) {
-    const float over_plain = s->ce_weight / (float)s->plain.sum, over_q = (float)s->q.sum;
-    for (int64_t v = 0; v < s->V; v += LQ_HEAD_PIECE) {
-        float e[LQ_HEAD_PIECE], q[LQ_HEAD_PIECE], k[LQ_HEAD_PIECE];
-        float *const z = s->z + v;
-        const int64_t n = piece(v, s->V);
-        soft_exp(e, z, &s->plain, n);
-        soft_exp(q, z, &s->q, n);
-        for (int64_t j = 0; j < n; j++) q[j] /= over_q;
-        full_slopes(k, q, z, t + v, p, &s->q, kl, reverse, n);
-        for (int64_t j = 0; j < n; j++)
-            z[j] = (over_plain * e[j] + s->kd_weight * k[j]) * lq_head_slope(z[j], s->cap);
-    }
-}
-
-/* ---- a teacher known by its top tokens ------------------------------------------------------- */
-
-typedef struct top {
-    const int32_t *id;    /* (K) */
-    const float *log_p;   /* (K+1): of the tokens, then of all others together */
-    float *z;             /* (K): the model's logits of the tokens */
-    int64_t K;
-    soft rest;            /* the model's distribution over the others */
-    double log_rest;      /* log of q's share of them */
-} top;
-
-/* Takes the top tokens' logits out of s->z, so that sums over it are over the others. */
-static void take_out(student *s, top *t) {
-    double sum = 0;
-    for (int64_t k = 0; k < t->K; k++) {
-        t->z[k] = s->z[t->id[k]];
-        s->z[t->id[k]] = -INFINITY;
-        sum += exp(((double)t->z[k] - (double)s->q.max) * (double)s->q.inv_t);
-    }
-    t->rest = soften(s->z, lq_cpu_kernels()->max(s->z, s->V), s->q.inv_t, s->V);
-    const double shift = ((double)t->rest.max - (double)s->q.max) * (double)s->q.inv_t;
-    s->q.sum = sum + exp(shift) * t->rest.sum;
-    t->log_rest = shift + log(t->rest.sum) - log(s->q.sum);
-}
-
-static double bucket_divergence(double log_p, double log_q, bool reverse) {
-    return reverse ? exp(log_q) * (log_q - log_p) : exp(log_p) * (log_p - log_q);
-}
-
-static double top_divergence(const student *s, const top *t, bool reverse) {
-    double kl = bucket_divergence((double)t->log_p[t->K], t->log_rest, reverse);
-    for (int64_t k = 0; k < t->K; k++)
-        kl += bucket_divergence((double)t->log_p[k], log_share(&s->q, t->z[k]), reverse);
-    return kl;
-}
-
-/* dKL/dlogit * T of a bucket of the given shares, taken as one token. */
-static double bucket_slope(double log_p, double log_q, double kl, bool reverse) {
-    return reverse ? -exp(log_q) * (log_p - log_q + kl) : exp(log_q) - exp(log_p);
-}
-
-static void top_gradient(const student *s, const top *t, double kl, bool reverse) {
-    const float over_plain = s->ce_weight / (float)s->plain.sum;
-    const double rest = bucket_slope((double)t->log_p[t->K], t->log_rest, kl, reverse);
-    const float over_rest = s->kd_weight * (float)(rest / t->rest.sum);
-    for (int64_t v = 0; v < s->V; v += LQ_HEAD_PIECE) {
-        float e[LQ_HEAD_PIECE], q[LQ_HEAD_PIECE];
-        float *const z = s->z + v;
-        const int64_t n = piece(v, s->V);
-        soft_exp(e, z, &s->plain, n);
-        soft_exp(q, z, &t->rest, n);
-        for (int64_t j = 0; j < n; j++)
-            z[j] = (over_plain * e[j] + over_rest * q[j]) * lq_head_slope(z[j], s->cap);
-    }
-    for (int64_t k = 0; k < t->K; k++) {
-        const double log_q = log_share(&s->q, t->z[k]);
-        const double slope = bucket_slope((double)t->log_p[k], log_q, kl, reverse);
-        const float e = (float)exp((double)t->z[k] - (double)s->plain.max);
-        s->z[t->id[k]] = (over_plain * e + s->kd_weight * (float)slope) *
-                         lq_head_slope(t->z[k], s->cap);
-    }
-}
-
-/* ---- a row ----------------------------------------------------------------------------------- */
-
-/* The divergence; with a factor, the logits become the gradient but for the label's own part. */
-static double distil_full(const lq_node *node, const lq_head_chunk *c, int64_t i, student *s,
-                          bool gradient) {
+/* Sets c's pointers into scratch; returns the bytes. */
+static size_t lay_out(chunk *c, const lq_node *node, char *scratch) {
     const lq_kd_head_attr *attr = attr_of(node);
-    const float *const t = c->side[1].logits + i * s->V;
-    const soft p = soften(t, lq_cpu_kernels()->max(t, s->V), s->q.inv_t, s->V);
-    const double kl = full_divergence(s, t, &p, attr->reverse);
-    if (gradient) full_gradient(s, t, &p, kl, attr->reverse);
-    return kl;
+    const int64_t V = lq_rows(node->in[LQ_HEAD_W]), K = attr->top_k ? attr->top_k : V;
+    size_t used = 0;
+    c->V = V;
+    c->model = (side){.h = node->in[LQ_HEAD_H], .w = node->in[LQ_HEAD_W], .softcap = attr->softcap};
+    c->teacher = (side){.h = NULL};
+    if (!attr->top_k)
+        c->teacher = (side){.h = node->in[TEACHER], .w = node->in[TEACHER_W],
+                            .softcap = attr->teacher_softcap};
+    c->capacity = chunk_rows(node->out->dim[0], V + K);
+    place_side(&c->model, c->capacity, V, scratch, &used);
+    place_side(&c->teacher, c->capacity, K, scratch, &used);
+    c->dh = lq_head_take(scratch, &used, float_bytes(c->capacity, lq_cols(c->model.w)));
+    return used;
 }
 
-static double distil_top(const lq_node *node, const lq_head_chunk *c, int64_t i, student *s,
-                         bool gradient) {
-    const lq_kd_head_attr *attr = attr_of(node);
-    const int64_t K = attr->top_k, from = c->row[i];
-    top t = {.id = lq_data_i32(node->in[TEACHER]) + from * K,
-             .log_p = lq_data_f32(node->in[TEACHER_W]) + from * (K + 1),
-             .z = c->side[1].logits + i * K,
-             .K = K};
-    take_out(s, &t);
-    const double kl = top_divergence(s, &t, attr->reverse);
-    if (gradient) top_gradient(s, &t, kl, attr->reverse);
-    return kl;
+static void make_logits(const chunk *c, const side *s) {
+    if (!s->h) return;
+    lq_head_gather(&c->rows, s->h, s->rows);
+    lq_wtile_forward(s->w, s->rows, s->logits, c->rows.n, s->tile);
+    if (s->softcap <= 0) return;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < c->rows.n; i++)
+        lq_cpu_kernels()->tanh_cap(s->logits + i * c->V, s->logits + i * c->V, s->softcap, c->V);
 }
 
-static void row(const lq_node *node, const lq_head_chunk *c, int64_t i, float *out,
-                const float *factor) {
-    const lq_kd_head_attr *attr = attr_of(node);
-    const lq_head_side *side = &c->side[0];
-    const float T = attr->temperature, f = factor ? *factor : 0;
-    student s = {.z = side->logits + i * side->cols, .V = side->cols, .cap = side->softcap,
-                 .ce_weight = f * (1 - attr->alpha), .kd_weight = f * attr->alpha * T};
-    const int32_t label = c->label[i];
-    const float own = s.z[label], max = lq_cpu_kernels()->max(s.z, s.V);
-    s.plain = soften(s.z, max, 1, s.V);
-    s.q = T == 1 ? s.plain : soften(s.z, max, 1 / T, s.V);
-    const double nll = log(s.plain.sum) + (double)max - (double)own;
-    const bool is_top = out && lq_head_is_top(s.z, label, max);
-    const double kl = (attr->top_k ? distil_top : distil_full)(node, c, i, &s, factor != NULL);
-    if (factor) s.z[label] -= s.ce_weight * lq_head_slope(own, s.cap);
-    if (!out) return;
-    const double alpha = (double)attr->alpha, t2 = (double)T * (double)T;
-    out[0] = (float)((1 - alpha) * nll + alpha * t2 * kl);
-    out[1] = is_top;
-    out[2] = (float)nll;
-    out[3] = (float)kl;
+static void make_dh(const chunk *c) {
+    const side *const s = &c->model;
+    lq_wtile_backward(s->w, s->logits, 0, c->dh, c->rows.n, s->tile);
+}
+
+static void take_row(const lq_node *node, const chunk *c, int64_t i, float *out,
+                     const float *factor) {
+    const int64_t K = attr_of(node)->top_k, from = c->rows.row[i];
+    lq_kd_row row = {.logits = c->model.logits + i * c->V, .V = c->V, .label = c->rows.label[i],
+                     .top_k = K};
+    if (K) {
+        row.top_id = lq_data_i32(node->in[TEACHER]) + from * K;
+        row.top_log_p = lq_data_f32(node->in[TEACHER_W]) + from * (K + 1);
+        row.top_room = c->teacher.logits + i * K;
+    } else {
+        row.teacher = c->teacher.logits + i * c->V;
+    }
+    lq_kd_take_row(attr_of(node), &row, out ? out + from * LQ_KD_COLS : NULL, factor);
+}
+
+/* The next rows with all their logits; false: there are none. */
+static bool next_chunk(chunk *c, const lq_node *node, int64_t *next) {
+    if (!lq_head_next_rows(&c->rows, node, c->capacity, next)) return false;
+    make_logits(c, &c->model);
+    make_logits(c, &c->teacher);
+    return true;
+}
+
+/* ---- forward and backward -------------------------------------------------------------------- */
+
+static void forward(const lq_node *node, const lq_run *run) {
+    const int64_t N = node->in[LQ_HEAD_H]->dim[0], D = lq_cols(node->in[LQ_HEAD_H]);
+    const bool gradient = run->training && !lq_head_is_trained(node);
+    const float one = 1;
+    float *const out = lq_data_f32(node->out); /* (N,LQ_KD_COLS) */
+    chunk c;
+    lay_out(&c, node, run->scratch);
+    memset(out, 0, float_bytes(N, LQ_KD_COLS));
+    for (int64_t next = 0; next_chunk(&c, node, &next);) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < c.rows.n; i++)
+            take_row(node, &c, i, out, gradient ? &one : NULL);
+        if (!gradient) continue;
+        make_dh(&c);
+        for (int64_t i = 0; i < c.rows.n; i++)
+            memcpy(lq_data_f32(node->saved) + c.rows.row[i] * D, c.dh + i * D, float_bytes(1, D));
+    }
+}
+
+static void backward_trained(const lq_node *node, const lq_run *run) {
+    const lq_tensor *h = node->in[LQ_HEAD_H], *w = node->in[LQ_HEAD_W];
+    const int64_t D = lq_cols(w), V = lq_rows(w);
+    const float *const dout = lq_grad_f32(node->out); /* (N,LQ_KD_COLS) */
+    chunk c;
+    lay_out(&c, node, run->scratch);
+    for (int64_t next = 0; next_chunk(&c, node, &next);) {
+#pragma omp parallel for schedule(static)
+        for (int64_t i = 0; i < c.rows.n; i++)
+            take_row(node, &c, i, NULL, &dout[LQ_KD_COLS * c.rows.row[i]]);
+        if (w->grad)
+            lq_gemm(lq_grad_f32(w), D, 1, 1, (lq_mat){c.model.logits, V, true},
+                    (lq_mat){c.model.rows, D, false}, V, D, c.rows.n);
+        if (!h->grad) continue;
+        make_dh(&c);
+        lq_head_add(&c.rows, c.dh, lq_grad_f32(h), D);
+    }
+}
+
+static void backward(const lq_node *node, const lq_run *run) {
+    if (lq_head_is_trained(node)) backward_trained(node, run);
+    else lq_head_backward_frozen(node);
 }
 
 /* ---- the op ---------------------------------------------------------------------------------- */
-
-static int sides(const lq_node *node, lq_head_side side[LQ_HEAD_MAX_SIDES]) {
-    const lq_kd_head_attr *attr = attr_of(node);
-    const int64_t V = lq_rows(node->in[LQ_HEAD_W]);
-    side[0].h = node->in[LQ_HEAD_H];
-    side[0].w = node->in[LQ_HEAD_W];
-    side[0].cols = V;
-    side[0].softcap = attr->softcap;
-    side[1].cols = attr->top_k ? attr->top_k : V;
-    if (attr->top_k) return 2;
-    side[1].h = node->in[TEACHER];
-    side[1].w = node->in[TEACHER_W];
-    side[1].softcap = attr->teacher_softcap;
-    return 2;
-}
-
-static const lq_head head = {.name = "kd_head", .out_cols = LQ_KD_COLS, .sides = sides, .row = row};
 
 static lq_status check_top(const lq_node *node, int64_t V) {
     const lq_tensor *ids = node->in[TEACHER], *log_p = node->in[TEACHER_W];
@@ -254,7 +171,7 @@ static lq_status check_top(const lq_node *node, int64_t V) {
 
 static lq_status shape(lq_node *node) {
     const lq_tensor *h = node->in[TEACHER], *w = node->in[TEACHER_W];
-    LQ_TRY(lq_head_shape(&head, node));
+    LQ_TRY(lq_head_shape(node, "kd_head", LQ_KD_COLS));
     const int64_t V = lq_rows(node->in[LQ_HEAD_W]);
     if (attr_of(node)->top_k) return check_top(node, V);
     if (lq_cols(h) != lq_cols(w) || lq_rows(w) != V)
@@ -276,12 +193,10 @@ static unsigned products(const lq_node *node) {
     return LQ_IN(LQ_HEAD_W) | (attr_of(node)->top_k ? 0u : LQ_IN(TEACHER_W));
 }
 
-static size_t scratch(const lq_node *node, bool backward) {
-    return lq_head_scratch(&head, node, backward);
+static size_t scratch(const lq_node *node, bool is_backward) {
+    chunk c;
+    return is_backward && !lq_head_is_trained(node) ? 0 : lay_out(&c, node, NULL);
 }
-
-static void forward(const lq_node *node, const lq_run *run) { lq_head_forward(&head, node, run); }
-static void backward(const lq_node *node, const lq_run *run) { lq_head_backward(&head, node, run); }
 
 static const lq_kernels on_cpu = {.fwd = forward, .bwd = backward, .scratch = scratch};
 
