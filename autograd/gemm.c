@@ -89,6 +89,15 @@ static void take_strip(const product *p, const block *b, int64_t col, int64_t co
 
 /* ---- blocks of c ----------------------------------------------------------------------------- */
 
+/* The tallest tile that fits in what is left; but 16 rows, as adapters often have, are two of 8
+ * rather than 14 and 2. */
+static int next_height(const lq_gemm_kernel *kernel, int h, int64_t left) {
+    while (kernel->heights[h] > left) h++;
+    const bool halves = h + 1 < LQ_GEMM_HEIGHTS && left > kernel->heights[h] &&
+                        left == 2 * kernel->heights[h + 1];
+    return halves ? h + 1 : h;
+}
+
 static void multiply_strip(const product *p, const block *b, int64_t col, int64_t cols) {
     const lq_gemm_kernel *const kernel = p->kernel;
     const int w = cols <= kernel->widths[1];
@@ -105,7 +114,7 @@ static void multiply_strip(const product *p, const block *b, int64_t col, int64_
                          .n = b->n, .factor = factor};
     int h = 0;
     for (int64_t row = 0; row < b->rows; row += kernel->heights[h]) {
-        while (kernel->heights[h] > b->rows - row) h++;
+        h = next_height(kernel, h, b->rows - row);
         tile.c = p->c + (b->row + row) * p->ldc + col;
         for (int i = 0; i < b->n; i++)
             factor[i].a = at(&b->piece[i].term->a, b->row + row, b->piece[i].begin);

@@ -79,22 +79,24 @@ static unsigned bwd_reads(const lq_node *node) {
     return node->in[M] ? always | LQ_IN(M) | LQ_IN(NORM) | LQ_IN(BIAS) | LQ_OUT : always;
 }
 
-/* What goes by rows: false if it cannot or would not pay. */
-static bool by_rows(const lq_node *node, lq_lora_rows *out) {
+/* What goes by rows, W only if it can and that pays. */
+static lq_lora_rows by_rows(const lq_node *node, const float *adapter_input) {
     const lq_lora_attr *const attr = node->attr;
     const lq_tensor *const x = node->in[X], *const w = node->in[W];
-    *out = (lq_lora_rows){.N = x->dim[0], .D = x->dim[1], .O = w->dim[0], .R = node->in[A]->dim[0],
-                          .x = lq_data_f32(x), .w = w->data, .a = lq_data_f32(node->in[A]),
-                          .b = lq_data_f32(node->in[B]), .scale = attr->scale};
-    return w->fmt == &lq_f32 && !attr->merged && !attr->clipped && !(attr->dropout > 0) &&
-           !node->in[ROUNDED] && !node->in[M] && lq_lora_rows_pay(out->N, out->D, out->O);
+    lq_lora_rows r = {.N = x->dim[0], .D = x->dim[1], .O = w->dim[0], .R = node->in[A]->dim[0],
+                      .x = adapter_input, .a = lq_data_f32(node->in[A]),
+                      .b = lq_data_f32(node->in[B]), .scale = attr->scale};
+    if (w->fmt == &lq_f32 && !attr->merged && !(attr->dropout > 0) && !node->in[ROUNDED] &&
+        !node->in[M] && lq_lora_rows_pay(r.N, r.D, r.O))
+        r.w = w->data;
+    return r;
 }
 
 /* Scratch in this order: a tile of W; P when not saved; Q; drop(x) or the gradient behind it; dy
  * times magnitudes; what clipping takes; what going by rows takes. */
 typedef struct layout { size_t p, q, dropped, dy, clip, rows, bytes; } layout;
 
-static layout scratch_layout(const lq_node *node, int64_t n) {
+static layout scratch_layout(const lq_node *node, int64_t n, bool backward) {
     const lq_lora_attr *attr = node->attr;
     const size_t rank_bytes = lq_align64((size_t)(n * node->in[A]->dim[0]) * sizeof(float));
     layout l;
@@ -105,14 +107,14 @@ static layout scratch_layout(const lq_node *node, int64_t n) {
         l.dropped + (attr->dropout > 0 ? (size_t)(n * node->in[X]->dim[1]) * sizeof(float) : 0);
     l.clip = l.dy + (node->in[M] ? (size_t)(n * node->in[W]->dim[0]) * sizeof(float) : 0);
     l.rows = l.clip + (attr->clipped ? lq_clip_scratch(n, node->in[X]->dim[1]) : 0);
-    lq_lora_rows r;
-    l.bytes = l.rows + (by_rows(node, &r) ? lq_lora_rows_scratch(n, r.D, r.O, r.R) : 0);
+    l.bytes = l.rows + (backward ? lq_lora_rows_scratch(n, node->in[X]->dim[1],
+                                                        node->in[W]->dim[0], node->in[A]->dim[0])
+                                 : 0);
     return l;
 }
 
 static size_t scratch(const lq_node *node, bool backward) {
-    (void)backward;
-    return scratch_layout(node, node->in[X]->dim[0]).bytes;
+    return scratch_layout(node, node->in[X]->dim[0], backward).bytes;
 }
 
 /* y = mask x / (1 - p), or with add: y += the same. y (N,D). */
@@ -155,10 +157,10 @@ static void forward(const lq_node *node, const lq_run *run) {
     const lq_lora_attr *attr = node->attr;
     const int64_t N = node->in[X]->dim[0], R = a->dim[0];
     float *const y = lq_data_f32(node->out);
-    float *const dropped = (float *)((char *)run->scratch + scratch_layout(node, N).dropped);
+    float *const dropped = (float *)((char *)run->scratch + scratch_layout(node, N, false).dropped);
     const float *const x = lq_data_f32(input_of_w(node));
-    lq_lora_rows r;
-    if (by_rows(node, &r)) {
+    const lq_lora_rows r = by_rows(node, x);
+    if (r.w) {
         lq_lora_rows_forward(&r, lq_data_f32(node->saved), y);
     } else if (attr->merged) {
         lq_wtile_forward(node->in[W], x, y, N, run->scratch);
@@ -206,46 +208,29 @@ static void backward_x(const lq_node *node, const lq_run *run, const float *dy, 
     }
 }
 
-static void backward_by_products(const lq_node *node, const lq_run *run) {
+static void backward(const lq_node *node, const lq_run *run) {
     const lq_tensor *x = node->in[X], *a = node->in[A], *b = node->in[B];
     const lq_lora_attr *attr = node->attr;
-    const int64_t N = x->dim[0], D = x->dim[1], O = b->dim[0], R = a->dim[0];
-    const layout l = scratch_layout(node, N);
+    const layout l = scratch_layout(node, x->dim[0], true);
     char *const base = run->scratch;
     float *const made_p = (float *)(base + l.p), *const q = (float *)(base + l.q);
     float *const dropped = (float *)(base + l.dropped);
     const float *const dout = lq_grad_f32(node->out); /* (N,O) */
     const float *const dy = before_magnitude(node, dout, (float *)(base + l.dy));
     const float *const xa = adapter_input(node, run, dropped);
-    const float *const p = attr->merged ? made_p : lq_data_f32(node->saved);
-    lq_gemm(q, R, 0, attr->scale, (lq_mat){dy, O, false}, (lq_mat){lq_data_f32(b), R, false}, N, R,
-            O);
+    const lq_lora_rows r = by_rows(node, xa);
+    const lq_lora_rows_grad g = {
+        .dy = dy, .p = attr->merged ? made_p : lq_data_f32(node->saved), .q = q,
+        .da = lq_grad_f32(a), .db = lq_grad_f32(b),
+        .dx = lq_grad_f32(x), .beta = lq_grad_beta(node, X),
+    };
     if (attr->merged) make_p(node, xa, made_p);
-    if (a->grad)
-        lq_gemm(lq_grad_f32(a), D, 1, 1, (lq_mat){q, R, true}, (lq_mat){xa, D, false}, R, D, N);
-    backward_x(node, run, attr->merged ? dout : dy, q, dropped);
-    if (b->grad)
-        lq_gemm(lq_grad_f32(b), R, 1, 1, (lq_mat){dy, O, true}, (lq_mat){p, R, false}, O, R, N);
+    lq_lora_rows_backward(&r, &g, (float *)(base + l.rows));
+    if (!r.w) backward_x(node, run, attr->merged ? dout : dy, q, dropped);
     if (attr->clipped)
         lq_clip_backward(&(lq_clip){x, node->out->grad, a, b, attr->clipped, attr->scale},
                          base + l.clip);
-}
-
-static void backward_by_rows(const lq_node *node, const lq_run *run, const lq_lora_rows *r) {
-    const layout l = scratch_layout(node, r->N);
-    const lq_lora_rows_grad g = {
-        .dy = lq_grad_f32(node->out), .p = lq_data_f32(node->saved),
-        .beta = lq_grad_beta(node, X), .dx = lq_grad_f32(node->in[X]),
-        .da = lq_grad_f32(node->in[A]), .db = lq_grad_f32(node->in[B]),
-    };
-    lq_lora_rows_backward(r, &g, (float *)((char *)run->scratch + l.rows));
-}
-
-static void backward(const lq_node *node, const lq_run *run) {
-    lq_lora_rows r;
-    if (by_rows(node, &r)) backward_by_rows(node, run, &r);
-    else backward_by_products(node, run);
-    lq_linear_bias_backward(node->in[BIAS], lq_grad_f32(node->out), lq_rows(node->out));
+    lq_linear_bias_backward(node->in[BIAS], dout, lq_rows(node->out));
 }
 
 static const lq_kernels on_cpu = {

@@ -1,21 +1,13 @@
 #include "lora_rows.h"
 
-#include "cpu.h"
 #include "gemm.h"
 
-enum { CHUNK = 128, SMALL_WEIGHT = 1 << 15 };
+#include <omp.h>
+
+enum { CHUNK = 128, SMALL_WEIGHT = 1 << 15, MAX_PARTS = 16, LEAST_ROWS = 32, COLS = 16 };
 
 bool lq_lora_rows_pay(int64_t N, int64_t D, int64_t O) {
     return D * O <= SMALL_WEIGHT && N >= 2 * CHUNK;
-}
-
-static int64_t n_chunks(int64_t N) { return (N + CHUNK - 1) / CHUNK; }
-
-/* Of a chunk: Q, and its share of dA and dB. */
-static int64_t chunk_floats(int64_t D, int64_t O, int64_t R) { return R * (CHUNK + D + O); }
-
-size_t lq_lora_rows_scratch(int64_t N, int64_t D, int64_t O, int64_t R) {
-    return (size_t)(n_chunks(N) * chunk_floats(D, O, R)) * sizeof(float);
 }
 
 /* ---- forward -------------------------------------------------------------------------------- */
@@ -35,33 +27,75 @@ void lq_lora_rows_forward(const lq_lora_rows *r, float *p, float *y) {
     for (int64_t t = 0; t < r->N; t += CHUNK) forward_chunk(r, t, p, y);
 }
 
-/* ---- backward ------------------------------------------------------------------------------- */
+/* ---- backward: a part of the rows ------------------------------------------------------------ */
 
-static void backward_chunk(const lq_lora_rows *r, const lq_lora_rows_grad *g, int64_t t,
-                           float *q) {
-    const int64_t n = lq_min64(CHUNK, r->N - t), D = r->D, O = r->O, R = r->R;
-    const lq_mat x = {r->x + t * D, D, false}, dy = {g->dy + t * O, O, false};
-    const lq_mat dy_t = {dy.data, O, true}, q_t = {q, R, true};
-    float *const da = q + CHUNK * R, *const db = da + D * R;
-    lq_gemm_serial(q, R, 0, r->scale, dy, (lq_mat){r->b, R, false}, n, R, O);
-    if (g->da) lq_gemm_serial(da, D, 0, 1, q_t, x, R, D, n);
-    const lq_gemm_term term[] = {{dy, {r->w, D, false}, O},
-                                 {{q, R, false}, {r->a, D, false}, R}};
-    if (g->dx) lq_gemm_sum(g->dx + t * D, D, g->beta, term, 2, n, D);
-    if (g->db) lq_gemm_serial(db, R, 0, 1, dy_t, (lq_mat){g->p + t * R, R, false}, O, R, n);
+static int64_t most_parts(int64_t N) {
+    return lq_min64(MAX_PARTS, (N + LEAST_ROWS - 1) / LEAST_ROWS);
 }
 
-/* grad (rows,R or R,rows) += the chunks' shares, which begin at `share` of their part. */
-static void add_shares(float *grad, const float *share, int64_t n, int64_t chunks, int64_t step) {
-    if (!grad) return;
-    for (int64_t c = 0; c < chunks; c++) lq_cpu_kernels()->axpy(grad, 1, share + c * step, n);
+/* A part's dA (R,D) and, behind it, dB^T (R,O): so both are products with rows read as they lie. */
+static int64_t share_floats(int64_t D, int64_t O, int64_t R) { return R * (D + O); }
+
+size_t lq_lora_rows_scratch(int64_t N, int64_t D, int64_t O, int64_t R) {
+    return (size_t)(most_parts(N) * share_floats(D, O, R)) * sizeof(float);
+}
+
+/* beta: 0 for a part's first rows. */
+static void backward_chunk(const lq_lora_rows *r, const lq_lora_rows_grad *g, int64_t t, int64_t n,
+                           float *share, float beta) {
+    const int64_t D = r->D, O = r->O, R = r->R;
+    const lq_mat x = {r->x + t * D, D, false}, dy = {g->dy + t * O, O, false};
+    float *const q = g->q + t * R;
+    lq_gemm_serial(q, R, 0, r->scale, dy, (lq_mat){r->b, R, false}, n, R, O);
+    if (g->da) lq_gemm_serial(share, D, beta, 1, (lq_mat){q, R, true}, x, R, D, n);
+    if (g->db)
+        lq_gemm_serial(share + R * D, O, beta, 1, (lq_mat){g->p + t * R, R, true}, dy, R, O, n);
+    if (!r->w || !g->dx) return;
+    const lq_gemm_term term[] = {{dy, {r->w, D, false}, O},
+                                 {{q, R, false}, {r->a, D, false}, R}};
+    lq_gemm_sum(g->dx + t * D, D, g->beta, term, 2, n, D);
+}
+
+/* ---- the parts' shares ----------------------------------------------------------------------- */
+
+typedef struct shares { const float *first; int64_t n, step; } shares;
+
+/* grad (n) += the shares' elements [from, from + n) */
+static void add(float *grad, const shares *s, int64_t from, int64_t n) {
+    for (int64_t i = 0; i < s->n; i++)
+        for (int64_t j = 0; j < n; j++) grad[j] += s->first[i * s->step + from + j];
+}
+
+/* grad (O,R): rows [o, o + n) += those columns of the shares' dB^T, which begin at `from`. */
+static void add_transposed(float *grad, const shares *s, int64_t from, int64_t o, int64_t n,
+                           int64_t O, int64_t R) {
+    for (int64_t i = 0; i < s->n; i++)
+        for (int64_t k = 0; k < R; k++) {
+            const float *const row = s->first + i * s->step + from + k * O;
+            for (int64_t j = o; j < o + n; j++) grad[j * R + k] += row[j];
+        }
+}
+
+static void add_shares(const lq_lora_rows *r, const lq_lora_rows_grad *g, const shares *s) {
+    const int64_t D = r->D, O = r->O, R = r->R;
+#pragma omp parallel
+    {
+#pragma omp for schedule(static) nowait
+        for (int64_t k = 0; k < (g->da ? R : 0); k++) add(g->da + k * D, s, k * D, D);
+#pragma omp for schedule(static)
+        for (int64_t o = 0; o < (g->db ? O : 0); o += COLS)
+            add_transposed(g->db, s, R * D, o, lq_min64(COLS, O - o), O, R);
+    }
 }
 
 void lq_lora_rows_backward(const lq_lora_rows *r, const lq_lora_rows_grad *g, float *scratch) {
-    const int64_t chunks = n_chunks(r->N), step = chunk_floats(r->D, r->O, r->R);
-    const float *const da = scratch + CHUNK * r->R, *const db = da + r->D * r->R;
+    const int64_t step = share_floats(r->D, r->O, r->R);
+    const int64_t parts = lq_min64(most_parts(r->N), omp_get_max_threads());
 #pragma omp parallel for schedule(static)
-    for (int64_t c = 0; c < chunks; c++) backward_chunk(r, g, c * CHUNK, scratch + c * step);
-    add_shares(g->da, da, r->D * r->R, chunks, step);
-    add_shares(g->db, db, r->O * r->R, chunks, step);
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t begin = r->N * i / parts, end = r->N * (i + 1) / parts;
+        for (int64_t t = begin; t < end; t += CHUNK)
+            backward_chunk(r, g, t, lq_min64(CHUNK, end - t), scratch + i * step, t > begin);
+    }
+    add_shares(r, g, &(shares){scratch, parts, step});
 }
