@@ -19,7 +19,7 @@ enum {
     BLOCK_ELEMENTS = 320 << 10,   /* of a: 1.25 MiB */
     MAX_WIDTH = 32,
     LEAST_ROWS = 8,               /* products with fewer rows are OpenBLAS's */
-    UNPACKED_ROWS = 28,           /* up to here b is not worth packing */
+    UNPACKED_ROWS = 96,           /* up to here b is not worth packing */
     MAX_PARTS = 256,              /* threads that share a product */
     COLS = 64,                    /* that a thread takes at a time */
     PARALLEL_PRODUCTS = 1 << 18   /* some 3 us of one core: less does not pay for a second one */

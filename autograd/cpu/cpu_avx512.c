@@ -74,23 +74,42 @@ static void clear(float *s, int64_t key, int64_t stop) {
     for (; key < stop; key++) _mm512_storeu_ps(s + key * LQ_SCORE_QUERIES, _mm512_setzero_ps());
 }
 
+/* The highest score of keys [key, stop); masked: some of them some queries do not see. */
+INLINE __m512 highest(const float *at, const seen *c, int64_t key, int64_t stop, const bool masked,
+                      __m512 most) {
+    for (; key < stop; key++)
+        most = _mm512_mask_max_ps(most, masked ? who_sees(c, key) : (__mmask16)-1, most,
+                                  _mm512_loadu_ps(at + key * LQ_SCORE_QUERIES));
+    return most;
+}
+
+/* Scores become p = exp(score - max), max2 being max log2(e); returns total and their sum. */
+INLINE __m512 weigh(float *at, const seen *c, int64_t key, int64_t stop, const bool masked,
+                    __m512 max2, __m512 total) {
+    for (; key < stop; key++) {
+        float *const s = at + key * LQ_SCORE_QUERIES;
+        __m512 p = vexp2(_mm512_fmsub_ps(_mm512_loadu_ps(s), _mm512_set1_ps(LOG2_E), max2));
+        if (masked) p = _mm512_maskz_mov_ps(who_sees(c, key), p);
+        _mm512_storeu_ps(s, p);
+        total = _mm512_add_ps(total, p);
+    }
+    return total;
+}
+
 static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
     for (int64_t i = 0; i < s->n; i += LANES) {
         float *const at = s->s + i;
         const seen c = seen_by(s, i);
         const __mmask16 m = lanes(s->n - i);
         const __m512 old = load(m, max + i);
-        __m512 most = old, total = _mm512_setzero_ps();
-        for (int64_t k = c.first; k < c.stop; k++)
-            most = _mm512_mask_max_ps(most, who_sees(&c, k), most,
-                                      _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES));
+        __m512 most = highest(at, &c, c.first, c.all_begin, true, old);
+        most = highest(at, &c, c.all_begin, c.all_end, false, most);
+        most = highest(at, &c, c.all_end, c.stop, true, most);
+        const __m512 max2 = _mm512_mul_ps(most, _mm512_set1_ps(LOG2_E));
         clear(at, 0, lq_min64(c.first, s->m));
-        for (int64_t k = c.first; k < c.stop; k++) {
-            const __m512 x = _mm512_loadu_ps(at + k * LQ_SCORE_QUERIES);
-            const __m512 p = _mm512_maskz_mov_ps(who_sees(&c, k), vexp(_mm512_sub_ps(x, most)));
-            _mm512_storeu_ps(at + k * LQ_SCORE_QUERIES, p);
-            total = _mm512_add_ps(total, p);
-        }
+        __m512 total = weigh(at, &c, c.first, c.all_begin, true, max2, _mm512_setzero_ps());
+        total = weigh(at, &c, c.all_begin, c.all_end, false, max2, total);
+        total = weigh(at, &c, c.all_end, c.stop, true, max2, total);
         clear(at, c.stop, s->m);
         const __mmask16 same = _mm512_cmp_ps_mask(old, most, _CMP_EQ_OQ);
         const __m512 by = _mm512_mask_mov_ps(vexp(_mm512_sub_ps(old, most)), same,
@@ -101,26 +120,47 @@ static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
     }
 }
 
+/* What softmax_bwd needs of 16 queries: log2(e) times L, and the correction. */
+typedef struct row_terms { __m512 lse2, correction, scale, inverse_cap; } row_terms;
+
+INLINE void differ(float *at, float *dp, const seen *c, int64_t key, int64_t stop,
+                   const bool masked, const bool capped, const row_terms *r) {
+    for (; key < stop; key++) {
+        float *const s = at + key * LQ_SCORE_QUERIES, *const d = dp + key * LQ_SCORE_QUERIES;
+        const __m512 x = _mm512_loadu_ps(s);
+        const __mmask16 mask = masked ? who_sees(c, key) : (__mmask16)-1;
+        const __m512 p = _mm512_maskz_mov_ps(
+            mask, vexp2(_mm512_fmsub_ps(x, _mm512_set1_ps(LOG2_E), r->lse2)));
+        __m512 slope = r->scale;
+        if (capped) {
+            const __m512 t = _mm512_mul_ps(x, r->inverse_cap);
+            slope = _mm512_mul_ps(slope, _mm512_fnmadd_ps(t, t, _mm512_set1_ps(1)));
+        }
+        const __m512 e = _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(d), r->correction));
+        _mm512_storeu_ps(s, p);
+        _mm512_storeu_ps(d, _mm512_maskz_mul_ps(mask, e, slope));
+    }
+}
+
+INLINE void differ_all(float *at, float *dp, const seen *c, const bool capped,
+                       const row_terms *r) {
+    differ(at, dp, c, c->first, c->all_begin, true, capped, r);
+    differ(at, dp, c, c->all_begin, c->all_end, false, capped, r);
+    differ(at, dp, c, c->all_end, c->stop, true, capped, r);
+}
+
 static void softmax_bwd(const lq_scores *s, float *dp, const float *lse, const float *correction,
                         float scale, float inverse_cap) {
-    const __m512 by = _mm512_set1_ps(scale), cap = _mm512_set1_ps(inverse_cap),
-                 one = _mm512_set1_ps(1);
     for (int64_t i = 0; i < s->n; i += LANES) {
         const seen c = seen_by(s, i);
         const __mmask16 m = lanes(s->n - i);
-        const __m512 minus = load(m, lse + i), less = load(m, correction + i);
+        const row_terms r = {_mm512_mul_ps(load(m, lse + i), _mm512_set1_ps(LOG2_E)),
+                             load(m, correction + i), _mm512_set1_ps(scale),
+                             _mm512_set1_ps(inverse_cap)};
         clear(s->s + i, 0, lq_min64(c.first, s->m));
         clear(dp + i, 0, lq_min64(c.first, s->m));
-        for (int64_t k = c.first; k < c.stop; k++) {
-            float *const at = s->s + k * LQ_SCORE_QUERIES + i, *const d = dp + (at - s->s);
-            const __mmask16 mask = who_sees(&c, k);
-            const __m512 x = _mm512_loadu_ps(at), r = _mm512_mul_ps(x, cap);
-            const __m512 p = _mm512_maskz_mov_ps(mask, vexp(_mm512_sub_ps(x, minus)));
-            const __m512 slope = _mm512_mul_ps(by, _mm512_fnmadd_ps(r, r, one));
-            const __m512 e = _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(d), less));
-            _mm512_storeu_ps(at, p);
-            _mm512_storeu_ps(d, _mm512_maskz_mul_ps(mask, e, slope));
-        }
+        if (inverse_cap > 0) differ_all(s->s + i, dp + i, &c, true, &r);
+        else differ_all(s->s + i, dp + i, &c, false, &r);
         clear(s->s + i, c.stop, s->m);
         clear(dp + i, c.stop, s->m);
     }

@@ -5,8 +5,6 @@
 #include "transpose_avx512.h"
 #include "vector_avx512.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
 enum { ROWS = 14, VECTORS = 2, GROUP = 3, GROUPS = (ROWS + GROUP - 1) / GROUP, AHEAD = 12 };
 
 static void pack_across(float *dst, int64_t width, const float *src, int64_t ld, int64_t lanes_left,

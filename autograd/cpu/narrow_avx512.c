@@ -11,48 +11,21 @@
 
 enum { HALF = LQ_NARROW_HEAD / 2, CHUNK = 8, SOME_KEYS = 64 };
 
-#define INLINE static inline __attribute__((always_inline))
-#define LOG2_E 1.44269504f
 #define LN_2 0.693147181f
-
-/* 2^x for x <= 0: x = k + r, and 2^r by the least-maximum fit of degree 5 (relative error 2e-7).
- * Far below, where nothing matters, it stays at 2^-126: a subnormal result takes long. The clamp
- * keeps NaN. */
-INLINE __m512 exp2_of(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-126), x);
-    const __m512 k = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 r = _mm512_sub_ps(x, k);
-    __m512 p = _mm512_set1_ps(0.001326473f);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.009671513f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.055507337f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.240222421f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693146978f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1));
-    return _mm512_scalef_ps(p, k);
-}
 
 /* ---- 16 queries ------------------------------------------------------------------------------ */
 
-/* Queries [first, first + rows), what they see, and the keys [all_begin, all_end) among it that all
- * of them see. */
+/* Queries [first, first + rows), and what they see. */
 typedef struct group {
-    int64_t first, rows, all_begin, all_end;
+    int64_t first, rows;
     __mmask16 lanes;
     seen seen;
 } group;
 
 static group make_group(const lq_narrow *b, int64_t first) {
-    const lq_scores *const s = b->scores;
-    group g = {.first = first, .rows = lq_min64(LANES, s->n - first), .all_end = s->m,
-               .seen = seen_by(s, first)};
-    g.lanes = lanes(g.rows);
-    for (int64_t i = first; i < first + g.rows; i++) {
-        g.all_begin = lq_max64(g.all_begin, s->begin[i]);
-        g.all_end = lq_min64(g.all_end, s->end[i]);
-    }
-    g.all_begin = lq_min64(lq_max64(g.all_begin, g.seen.first), g.seen.stop);
-    g.all_end = lq_max64(g.all_begin, lq_min64(g.all_end, g.seen.stop));
-    return g;
+    const int64_t rows = lq_min64(LANES, b->scores->n - first);
+    return (group){.first = first, .rows = rows, .lanes = lanes(rows),
+                   .seen = seen_by(b->scores, first)};
 }
 
 /* Elements of the group's rows, times factor: out[e] has element e of each. */
@@ -116,7 +89,7 @@ INLINE void add_keys(const lq_narrow *b, const group *g, int64_t key, int64_t st
                      int64_t head_dim) {
     running r = *run;
     for (; key < stop; key++) {
-        __m512 p = exp2_of(_mm512_sub_ps(_mm512_load_ps(from->of[key]), r.max));
+        __m512 p = vexp2(_mm512_sub_ps(_mm512_load_ps(from->of[key]), r.max));
         if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
         r.sum = _mm512_add_ps(r.sum, p);
         accumulate(r.out, p, b->v + key * b->kv_ld, D, head_dim);
@@ -135,14 +108,14 @@ INLINE void forward_group(const lq_narrow *b, const group *g, float *max, float 
 #pragma GCC unroll 16
     for (int e = 0; e < LANES; e++) run.out[e] = _mm512_setzero_ps();
     key_scores s;
-    score_keys(b, g, q, g->seen.first, g->all_begin, true, &s, &run, D, head_dim);
-    score_keys(b, g, q, g->all_begin, g->all_end, false, &s, &run, D, head_dim);
-    score_keys(b, g, q, g->all_end, g->seen.stop, true, &s, &run, D, head_dim);
-    add_keys(b, g, g->seen.first, g->all_begin, true, &s, &run, D, head_dim);
-    add_keys(b, g, g->all_begin, g->all_end, false, &s, &run, D, head_dim);
-    add_keys(b, g, g->all_end, g->seen.stop, true, &s, &run, D, head_dim);
+    score_keys(b, g, q, g->seen.first, g->seen.all_begin, true, &s, &run, D, head_dim);
+    score_keys(b, g, q, g->seen.all_begin, g->seen.all_end, false, &s, &run, D, head_dim);
+    score_keys(b, g, q, g->seen.all_end, g->seen.stop, true, &s, &run, D, head_dim);
+    add_keys(b, g, g->seen.first, g->seen.all_begin, true, &s, &run, D, head_dim);
+    add_keys(b, g, g->seen.all_begin, g->seen.all_end, false, &s, &run, D, head_dim);
+    add_keys(b, g, g->seen.all_end, g->seen.stop, true, &s, &run, D, head_dim);
     const __mmask16 same = _mm512_cmp_ps_mask(old, run.max, _CMP_EQ_OQ);
-    const __m512 shrink = _mm512_mask_mov_ps(exp2_of(_mm512_sub_ps(old, run.max)), same, one);
+    const __m512 shrink = _mm512_mask_mov_ps(vexp2(_mm512_sub_ps(old, run.max)), same, one);
     store(sum + g->first, g->lanes,
           _mm512_fmadd_ps(load(g->lanes, sum + g->first), shrink, run.sum));
     store(max + g->first, g->lanes, _mm512_mul_ps(run.max, _mm512_set1_ps(LN_2)));
@@ -187,7 +160,7 @@ INLINE void weigh_keys(const lq_narrow *b, const group *g, const columns *c, int
                        int64_t head_dim) {
     for (; key < stop; key++) {
         const __m512 s = project(c->q, b->k + key * b->kv_ld, D, head_dim);
-        __m512 p = exp2_of(_mm512_sub_ps(s, c->lse));
+        __m512 p = vexp2(_mm512_sub_ps(s, c->lse));
         if (masked) p = _mm512_maskz_mov_ps(who_sees(&g->seen, key), p);
         _mm512_store_ps(to->of[key - first], p);
     }
@@ -268,8 +241,8 @@ INLINE void backward_group(const lq_narrow *b, const lq_narrow_grad *grad, const
     interleave(with, b, grad, g, D);
     for (int64_t first = g->seen.first; first < g->seen.stop; first += SOME_KEYS) {
         const int64_t stop = lq_min64(g->seen.stop, first + SOME_KEYS);
-        const int64_t all = lq_min64(stop, lq_max64(first, g->all_begin));
-        const int64_t some = lq_max64(all, lq_min64(stop, g->all_end));
+        const int64_t all = lq_min64(stop, lq_max64(first, g->seen.all_begin));
+        const int64_t some = lq_max64(all, lq_min64(stop, g->seen.all_end));
         weigh_keys(b, g, &c, first, first, all, true, p, D, head_dim);
         weigh_keys(b, g, &c, first, all, some, false, p, D, head_dim);
         weigh_keys(b, g, &c, first, some, stop, true, p, D, head_dim);

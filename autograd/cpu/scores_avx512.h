@@ -5,16 +5,22 @@
 #include "cpu.h"
 #include "vector_avx512.h"
 
-/* Of 16 queries: what each sees, and the keys [first, stop) that any of them sees. */
-typedef struct seen { __m512i begin, end; int64_t first, stop; } seen;
+/* Of 16 queries: what each sees, the keys [first, stop) that any of them sees, and among those the
+ * keys [all_begin, all_end) that all of them see. */
+typedef struct seen { __m512i begin, end; int64_t first, stop, all_begin, all_end; } seen;
 
 static inline seen seen_by(const lq_scores *s, int64_t query) {
-    seen by = {_mm512_loadu_si512(s->begin + query), _mm512_loadu_si512(s->end + query), s->m, 0};
+    seen by = {_mm512_loadu_si512(s->begin + query), _mm512_loadu_si512(s->end + query),
+               .first = s->m, .all_end = s->m};
     for (int64_t i = query; i < query + LANES; i++) {
+        by.all_begin = lq_max64(by.all_begin, s->begin[i]);
+        by.all_end = lq_min64(by.all_end, s->end[i]);
         if (s->begin[i] >= s->end[i]) continue;
         if (s->begin[i] < by.first) by.first = s->begin[i];
         if (s->end[i] > by.stop) by.stop = s->end[i];
     }
+    by.all_begin = lq_min64(lq_max64(by.all_begin, by.first), lq_max64(by.stop, by.first));
+    by.all_end = lq_max64(by.all_begin, lq_min64(by.all_end, by.stop));
     return by;
 }
 
