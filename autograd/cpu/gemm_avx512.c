@@ -36,8 +36,8 @@ static void pack_along(float *dst, int64_t width, const float *src, int64_t ld, 
 
 /* ---- the tile ------------------------------------------------------------------------------- */
 
-/* What a tile will need, asked for while it is not needed yet: the next tile's rows of a, or where a
- * is read across its rows, the rows that follow. One line in each step. */
+/* What is asked for, a line a step, before it is needed: the next tile's rows of a, or where a is
+ * read across its rows, the rows that follow. */
 typedef struct fetch { const float *next; int64_t step, jump; } fetch;
 
 INLINE fetch fetch_of(const lq_gemm_factor *f, int height) {

@@ -97,7 +97,8 @@ static double weigh(const head *c, float *l, float minus, float scale, int64_t n
         float e[LQ_HEAD_PIECE];
         const int64_t some = lq_min64(LQ_HEAD_PIECE, n - v);
         sum += lq_cpu_kernels()->exp_sum(e, l + v, minus, some);
-        for (int64_t j = 0; j < some; j++) l[v + j] = e[j] * scale * lq_head_slope(l[v + j], c->cap);
+        for (int64_t j = 0; j < some; j++)
+            l[v + j] = e[j] * scale * lq_head_slope(l[v + j], c->cap);
     }
     return sum;
 }

@@ -1,4 +1,4 @@
-/* kd_head: the output head fused with cross-entropy and distillation; the loss of a row is kd_row.h's.
+/* kd_head: the output head fused with cross-entropy and distillation; formulas are kd_row.h's.
  * Of some rows all logits are made, the model's and, of a teacher known in full, the teacher's: the
  * divergence needs both distributions' sums before the first gradient. */
 #include "cpu.h"

@@ -90,8 +90,9 @@ static void add_shares(const lq_lora_rows *r, const lq_lora_rows_grad *g, const 
 
 void lq_lora_rows_backward(const lq_lora_rows *r, const lq_lora_rows_grad *g, float *scratch) {
     const int64_t step = share_floats(r->D, r->O, r->R);
-    const int64_t parts = lq_min64(most_parts(r->N), omp_get_max_threads());
-#pragma omp parallel for schedule(static)
+    const int64_t wanted = lq_max64(r->N / CHUNK, omp_get_max_threads());
+    const int64_t parts = lq_min64(most_parts(r->N), wanted);
+#pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < parts; i++) {
         const int64_t begin = r->N * i / parts, end = r->N * (i + 1) / parts;
         for (int64_t t = begin; t < end; t += CHUNK)
