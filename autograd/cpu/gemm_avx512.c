@@ -36,8 +36,9 @@ static void pack_along(float *dst, int64_t width, const float *src, int64_t ld, 
 
 /* ---- the tile ------------------------------------------------------------------------------- */
 
-/* What is asked for, a line a step, before it is needed: the next tile's rows of a, or where a is
- * read across its rows, the rows that follow. */
+/* What is asked for before it is needed, two lines a step: of the tile's rows of a what comes two
+ * lines later, into the first cache, and the next tile's rows into the second; if a is read across
+ * its rows, the rows that follow. */
 typedef struct fetch { const float *next; int64_t step, jump; } fetch;
 
 INLINE fetch fetch_of(const lq_gemm_factor *f, int height) {
@@ -55,7 +56,7 @@ INLINE void multiply(const int height, const int vectors, __m512 sum[ROWS][VECTO
 #pragma GCC unroll 5
     for (int g = 0; g < GROUPS; g++) a[g] = f->a + g * GROUP * row;
     for (int64_t k = f->k; k > 0; ahead.next += ahead.jump) {
-        const float *line = ahead.next;
+        const float *line = ahead.next, *near = a[0] + 2 * LANES;
         const int64_t end = k > LANES ? k - LANES : 0;
         for (; k > end; k--) {
             __m512 bv[VECTORS];
@@ -74,7 +75,9 @@ INLINE void multiply(const int height, const int vectors, __m512 sum[ROWS][VECTO
                 __builtin_prefetch(b + AHEAD * f->b_step + v * LANES, 0, 3);
             b += f->b_step;
             __builtin_prefetch(line, 0, 2);
+            __builtin_prefetch(near, 0, 3);
             line += ahead.step;
+            near += row;
         }
     }
 }
