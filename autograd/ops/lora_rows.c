@@ -1,5 +1,6 @@
 #include "lora_rows.h"
 
+#include "cpu.h"
 #include "gemm.h"
 
 #include <omp.h>
@@ -63,7 +64,7 @@ typedef struct shares { const float *first; int64_t n, step; } shares;
 /* grad (n) += the shares' elements [from, from + n) */
 static void add(float *grad, const shares *s, int64_t from, int64_t n) {
     for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < n; j++) grad[j] += s->first[i * s->step + from + j];
+        lq_cpu_kernels()->axpy(grad, 1, s->first + i * s->step + from, n);
 }
 
 /* grad (O,R): rows [o, o + n) += those columns of the shares' dB^T, which begin at `from`. */
@@ -90,7 +91,8 @@ static void add_shares(const lq_lora_rows *r, const lq_lora_rows_grad *g, const 
 
 void lq_lora_rows_backward(const lq_lora_rows *r, const lq_lora_rows_grad *g, float *scratch) {
     const int64_t step = share_floats(r->D, r->O, r->R);
-    const int64_t wanted = lq_max64(r->N / CHUNK, omp_get_max_threads());
+    const int64_t threads = omp_get_max_threads();
+    const int64_t wanted = lq_max64(threads, lq_min64(2 * threads, r->N / CHUNK));
     const int64_t parts = lq_min64(most_parts(r->N), wanted);
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < parts; i++) {
