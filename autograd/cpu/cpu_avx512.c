@@ -120,7 +120,7 @@ static void softmax(const lq_scores *s, float *max, float *sum, float *shrink) {
     }
 }
 
-/* What softmax_bwd needs of 16 queries: log2(e) times L, and the correction. */
+/* Of 16 queries log2(e) times L and the correction; scale and 1 / cap in every lane. */
 typedef struct row_terms { __m512 lse2, correction, scale, inverse_cap; } row_terms;
 
 INLINE void differ(float *at, float *dp, const seen *c, int64_t key, int64_t stop,

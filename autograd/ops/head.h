@@ -14,7 +14,7 @@ extern "C" {
 
 /* Inputs of every head; an op may have more. */
 enum { LQ_HEAD_H, LQ_HEAD_W, LQ_HEAD_LABELS, LQ_HEAD_N_IN };
-enum { LQ_HEAD_MAX_ROWS = 512, LQ_HEAD_MAX_SIDES = 2, LQ_HEAD_PIECE = 1024 };
+enum { LQ_HEAD_MAX_ROWS = 512, LQ_HEAD_PIECE = 1024 };
 
 /* Rows with a label. */
 typedef struct lq_head_rows {

@@ -1,4 +1,4 @@
-/* head.h's frame on CUDA: labelled rows are listed, gathered and multiplied chunk by chunk, and the
+/* The heads' frame on CUDA: labelled rows are listed, gathered, multiplied chunk by chunk, and the
  * op's `rows` turns a chunk's logits into losses and, in place, into their gradient. How many rows
  * have a label is counted on the host, from the labels' copy there. With a frozen head the gradient
  * of listed row k is row k of `saved`. */
@@ -9,7 +9,10 @@
 #include "kernels.h"
 #include "pack.h"
 
-enum { LQ_HEAD_ROW_STEP = 8 };   /* of `ld`, so that rows are aligned */
+enum {
+    LQ_HEAD_MAX_SIDES = 2,   /* the model's and a teacher's */
+    LQ_HEAD_ROW_STEP = 8     /* of `ld`, so that rows are aligned */
+};
 
 struct lq_cuda_side {
     const lq_tensor *h, *w;   /* (N,D), (V,D); h NULL: nothing is made, the op only has room */
